@@ -1,0 +1,1 @@
+"""Workflow engine for survey data processing, on Luigi."""

@@ -1,0 +1,1 @@
+"""Alert packets: schema, cutouts, wire format and sinks; no database, no engine."""

@@ -1,0 +1,1 @@
+"""Avro schemas of the alert packets, as versioned data files."""

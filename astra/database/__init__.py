@@ -1,0 +1,1 @@
+"""State and survey tables; the only SQLAlchemy code."""

@@ -1,0 +1,1 @@
+"""One file per camera: header to exposure record, amplifiers, detectors, identifiers."""

@@ -1,0 +1,1 @@
+"""A seeded sky and camera, for the demonstration and the tests."""

@@ -1,0 +1,1 @@
+"""Pure functions on the sphere: regions, matching, light-curve statistics, identifiers."""

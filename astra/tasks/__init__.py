@@ -1,0 +1,1 @@
+"""The Luigi tasks: parameters, requirements, outputs and a short run."""

@@ -1,0 +1,1 @@
+"""Data products of surveys as tasks."""
