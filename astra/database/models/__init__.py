@@ -1,1 +1,10 @@
-"""Table definitions."""
+"""Table definitions: importing this package defines them all on one metadata object."""
+
+import importlib
+
+from astra.database.models.base import Base, BigInt, metadata
+
+for _name in ("state", "survey"):
+    importlib.import_module(f"{__name__}.{_name}")
+
+__all__ = ["Base", "BigInt", "metadata"]

@@ -1,0 +1,55 @@
+"""Configuration: the sections of luigi.cfg that astra reads, each option typed and described."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import luigi
+
+from astra.errors import ConfigError
+
+DEFAULT_DATABASE_URL = "sqlite:///astra.db"
+_SQLITE_PREFIX = "sqlite:///"
+
+
+class astra(luigi.Config):
+    """The section ``[astra]``."""
+
+    root = luigi.Parameter(
+        default="", description="Folder of products and of the default database; default: the current folder."
+    )
+    database_url = luigi.Parameter(
+        default="",
+        description=f"SQLAlchemy URL of the state database; default {DEFAULT_DATABASE_URL} under root.",
+    )
+    reference_catalog = luigi.Parameter(
+        default="",
+        description="Reference catalogue (FITS, ECSV or CSV) for ProcessCcd, if the task names none.",
+    )
+    sas_base_dir = luigi.Parameter(
+        default="", description="Top of the SDSS tree of products; default: environment SAS_BASE_DIR."
+    )
+
+
+def root() -> Path:
+    """Return the folder of products: ``ASTRA_ROOT`` of the environment, ``[astra] root``, or the current."""
+    return Path(os.environ.get("ASTRA_ROOT") or astra().root or ".").expanduser().absolute()
+
+
+def database_url() -> str:
+    """Return the URL of the database: environment ``ASTRA_DATABASE_URL``, else ``[astra] database_url``.
+
+    A relative SQLite path is below `root`.
+    """
+    url = os.environ.get("ASTRA_DATABASE_URL") or astra().database_url or DEFAULT_DATABASE_URL
+    if not url.startswith(_SQLITE_PREFIX):
+        return url
+    path = url.removeprefix(_SQLITE_PREFIX)
+    if not path or path == ":memory:":
+        message = (
+            f"database_url is {url!r}, but state must outlive a process; "
+            f"name a file, e.g. {DEFAULT_DATABASE_URL}"
+        )
+        raise ConfigError(message, url=url)
+    return _SQLITE_PREFIX + str(root() / path)

@@ -1,0 +1,160 @@
+"""Engines: one per database and process, safe across fork, at the right revision.
+
+An engine that crosses a fork shares sockets with its parent and corrupts both, so that engines are
+kept by process id and the parent's connections are dropped, unclosed, in the child.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from astra.errors import ConfigError, UnavailableError
+
+SQLITE_BUSY_TIMEOUT_S = 60.0
+
+_engines: dict[tuple[str, int], Engine] = {}
+
+
+def get_engine(url: str) -> Engine:
+    """Return this process's engine for a database, with its schema at the revision of the code.
+
+    A new SQLite file is created and migrated; anything else at another revision is refused.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL.
+
+    Raises
+    ------
+    ConfigError
+        If the URL cannot be parsed, or its driver is not installed.
+    SchemaVersionError
+        If the database is at another revision than the code.
+    UnavailableError
+        If the database cannot be reached.
+    """
+    key = (url, os.getpid())
+    if key not in _engines:
+        from astra.database.revision import require_head
+
+        engine = open_engine(url)
+        require_head(engine)
+        _engines[key] = engine
+    return _engines[key]
+
+
+def open_engine(url: str) -> Engine:
+    """Make an engine without looking at the revision; see `get_engine`."""
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite_engine(url)
+        return create_engine(parsed, pool_pre_ping=True)
+    except (ImportError, DBAPIError) as exc:
+        message = (
+            f"the driver of database {mask_url(url)} cannot be loaded ({exc}); install the extra 'postgres'"
+        )
+        raise ConfigError(message, url=mask_url(url)) from exc
+    except Exception as exc:
+        if type(exc).__module__.startswith("sqlalchemy"):
+            message = f"database_url {mask_url(url)!r} is not a database URL: {exc}"
+            raise ConfigError(message, url=mask_url(url)) from exc
+        raise
+
+
+def _sqlite_engine(url: str) -> Engine:
+    """Make an engine on a SQLite file: write-ahead log, foreign keys, patient locks."""
+    parsed = make_url(url)
+    if parsed.database and parsed.database != ":memory:":
+        folder = Path(parsed.database).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            message = f"the folder of database {parsed.database} cannot be made: {exc}"
+            raise UnavailableError(message, url=url) from exc
+    engine = create_engine(parsed, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": None})
+
+    # The driver is kept out of transactions, so that each one can begin as a writer: a reader that turns
+    # writer half-way fails at once under a concurrent writer, whatever the timeout.
+    @event.listens_for(engine, "connect")
+    def _configure(dbapi_connection: Any, _record: Any) -> None:
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reading = connection.get_execution_options().get("astra_read_only", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def transaction(url: str) -> Iterator[Connection]:
+    """Open one transaction for writing; commit at the end, roll back on any error.
+
+    Raises
+    ------
+    UnavailableError
+        If the database cannot be reached or written.
+    """
+    engine = get_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except OperationalError as exc:
+        raise _unavailable(url, exc) from exc
+
+
+@contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """Open one transaction for reading; takes no lock.
+
+    Raises
+    ------
+    UnavailableError
+        If the database cannot be reached.
+    """
+    engine = get_engine(url).execution_options(astra_read_only=True)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except OperationalError as exc:
+        raise _unavailable(url, exc) from exc
+
+
+def mask_url(url: str) -> str:
+    """Render a database URL without its password, for messages and logs."""
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except Exception as exc:
+        if type(exc).__module__.startswith("sqlalchemy"):
+            return "<unreadable URL>"
+        raise
+
+
+def _unavailable(url: str, exc: OperationalError) -> UnavailableError:
+    """Say in one sentence that the database could not be used."""
+    reason = str(exc.orig).strip().splitlines()[0] if exc.orig is not None else str(exc)
+    return UnavailableError(f"database {mask_url(url)} cannot be used: {reason}", url=mask_url(url))
+
+
+def _forget_in_child() -> None:
+    """Drop the parent's engines in a forked child without closing the parent's connections."""
+    for engine in _engines.values():
+        engine.dispose(close=False)
+    _engines.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

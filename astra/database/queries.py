@@ -1,0 +1,129 @@
+"""Questions to the state tables; read-only and set-based."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Connection, case, func, select
+
+from astra.database.models.state import Status
+from astra.database.state import attempt_table, chunks, product_table, task_table
+
+
+@dataclass(frozen=True)
+class TaskState:
+    """Status of one task.
+
+    Parameters
+    ----------
+    status_code : int
+        One of `Status`.
+    modified, completed : datetime, optional
+        Last change, and when it was done; timezone-aware UTC.
+    """
+
+    status_code: int
+    modified: dt.datetime
+    completed: dt.datetime | None
+
+
+@dataclass(frozen=True)
+class FamilyCounts:
+    """How many tasks of a family are in which state; batches count by their members."""
+
+    family: str
+    done: int
+    failed: int
+    blocked: int
+    running: int
+    pending: int
+
+    @property
+    def total(self) -> int:
+        """All tasks of the family."""
+        return self.done + self.failed + self.blocked + self.running + self.pending
+
+    def as_dict(self) -> dict[str, str | int]:
+        """Return the counts by word, with their total."""
+        return {**asdict(self), "total": self.total}
+
+
+def as_utc(moment: dt.datetime | None) -> dt.datetime | None:
+    """Give a moment its zone: SQLite keeps wall-clock times in UTC without one."""
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=dt.UTC)
+
+
+def task_states(connection: Connection, task_ids: Iterable[str]) -> dict[str, TaskState]:
+    """Return the state of tasks by id; a task without a row is left out."""
+    states: dict[str, TaskState] = {}
+    columns = (
+        task_table.c.task_id,
+        task_table.c.status_code,
+        task_table.c.modified,
+        task_table.c.completed,
+    )
+    for chunk in chunks(task_ids):
+        for row in connection.execute(select(*columns).where(task_table.c.task_id.in_(chunk))):
+            modified = as_utc(row.modified)
+            if modified is None:
+                continue
+            states[row.task_id] = TaskState(row.status_code, modified, as_utc(row.completed))
+    return states
+
+
+def family_counts(connection: Connection) -> list[FamilyCounts]:
+    """Count the tasks of each family by state, in order of their first creation.
+
+    Rows of batches are left out: their members have rows of their own.
+    """
+    code = task_table.c.status_code
+
+    def count(*codes: Status) -> object:
+        return func.coalesce(func.sum(case((code.in_([int(c) for c in codes]), 1), else_=0)), 0)
+
+    query = (
+        select(
+            task_table.c.family,
+            count(Status.DONE).label("done"),  # type: ignore[attr-defined]
+            count(Status.FAILED, Status.PROCESS_DIED, Status.BROKEN, Status.TIMED_OUT).label("failed"),  # type: ignore[attr-defined]
+            count(Status.DEPENDENCY_MISSING).label("blocked"),  # type: ignore[attr-defined]
+            count(Status.RUNNING).label("running"),  # type: ignore[attr-defined]
+            count(Status.CREATED).label("pending"),  # type: ignore[attr-defined]
+        )
+        .where(task_table.c.batch_size.is_(None))
+        .group_by(task_table.c.family)
+        .order_by(func.min(task_table.c.pk))
+    )
+    return [FamilyCounts(*row) for row in connection.execute(query)]
+
+
+def failure_messages(connection: Connection, limit: int = 20) -> list[tuple[str, str]]:
+    """Return (task id, message) of tasks whose last attempt failed, newest first."""
+    latest = (
+        select(func.max(attempt_table.c.pk).label("pk")).group_by(attempt_table.c.task_pk).subquery("latest")
+    )
+    bad = [int(s) for s in Status if s not in (Status.CREATED, Status.DONE, Status.RUNNING)]
+    query = (
+        select(task_table.c.task_id, attempt_table.c.message)
+        .join(latest, latest.c.pk == attempt_table.c.pk)
+        .join(task_table, task_table.c.pk == attempt_table.c.task_pk)
+        .where(task_table.c.status_code.in_(bad))
+        .order_by(attempt_table.c.pk.desc())
+        .limit(limit)
+    )
+    return [(row.task_id, row.message or "") for row in connection.execute(query)]
+
+
+def products_of(connection: Connection, task_id: str) -> list[tuple[str, str, str]]:
+    """Return (kind, path, checksum) of the files that a task wrote."""
+    query = (
+        select(product_table.c.kind, product_table.c.path, product_table.c.checksum)
+        .join(task_table, task_table.c.pk == product_table.c.task_pk)
+        .where(task_table.c.task_id == task_id)
+        .order_by(product_table.c.pk)
+    )
+    return [(row.kind, row.path, row.checksum) for row in connection.execute(query)]

@@ -1,0 +1,110 @@
+"""The revision of a database, and moving it to that of the code."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, inspect
+from sqlalchemy.exc import DatabaseError
+
+from astra.database.engine import mask_url
+from astra.errors import SchemaVersionError, UnavailableError
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the migrations: in the package, or beside it in a plain checkout."""
+    try:
+        module = importlib.import_module("astra.migrations")
+    except ModuleNotFoundError:
+        return Path(__file__).resolve().parents[2] / "migrations"
+    return Path(str(module.__file__)).parent
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+@cache
+def head_revision() -> str:
+    """Return the revision that this code needs."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        message = f"no migrations found in {migrations_folder()}; reinstall astra-pipeline"
+        raise SchemaVersionError(message)
+    return head
+
+
+def current_revision(engine: Engine) -> str | None:
+    """Return the revision of a database; None if it has never been migrated.
+
+    Raises
+    ------
+    UnavailableError
+        If the database cannot be read.
+    """
+    try:
+        with engine.execution_options(astra_read_only=True).connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except DatabaseError as exc:
+        reason = str(exc.orig).strip().splitlines()[0]
+        url = mask_url(engine.url.render_as_string(hide_password=False))
+        message = f"database {url} cannot be read: {reason}"
+        raise UnavailableError(message, url=url) from exc
+
+
+def upgrade(engine: Engine) -> None:
+    """Move a database to the revision of the code, in one transaction."""
+    with _exclusive(engine), engine.begin() as connection:
+        command.upgrade(_config(connection), "head")
+
+
+def require_head(engine: Engine) -> None:
+    """Make sure that a database is at the revision of the code; migrate it if it is a new SQLite file.
+
+    Raises
+    ------
+    SchemaVersionError
+        If it is at another revision; the message names the command that mends it.
+    UnavailableError
+        If it cannot be read.
+    """
+    if engine.dialect.name == "sqlite" and current_revision(engine) is None:
+        _migrate_if_new(engine)
+    revision = current_revision(engine)
+    if revision == head_revision():
+        return
+    found = "has no astra tables" if revision is None else f"is at revision {revision}"
+    url = mask_url(engine.url.render_as_string(hide_password=False))
+    message = f"database {url} {found}, this code needs {head_revision()}; run: astra db upgrade"
+    raise SchemaVersionError(message, url=url, found=revision, expected=head_revision())
+
+
+def _migrate_if_new(engine: Engine) -> None:
+    """Migrate a SQLite file without tables; one process does it, the others wait and find it done."""
+    with _exclusive(engine), engine.begin() as connection:
+        if not inspect(connection).get_table_names():
+            command.upgrade(_config(connection), "head")
+
+
+@contextmanager
+def _exclusive(engine: Engine) -> Iterator[None]:
+    """Let one process at a time migrate a SQLite file; other databases lock by themselves."""
+    path = engine.url.database
+    if engine.dialect.name != "sqlite" or not path or path == ":memory:":
+        yield
+        return
+    with Path(path + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

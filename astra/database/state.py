@@ -1,0 +1,343 @@
+"""Bulk writes of task state.
+
+Every function takes a connection inside the caller's transaction and touches any number of rows with a
+bounded number of statements. Order of the writes of a task: created, running, ended.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from astra.database.models.state import (
+    BatchInterface,
+    DataProduct,
+    Run,
+    Status,
+    Task,
+    TaskAttempt,
+    TaskDependency,
+    TaskMetadata,
+)
+
+CHUNK_ROWS = 500  # below SQLite's limit of bound variables for an IN list of any age
+
+task_table: Table = Task.__table__  # type: ignore[assignment]
+attempt_table: Table = TaskAttempt.__table__  # type: ignore[assignment]
+run_table: Table = Run.__table__  # type: ignore[assignment]
+batch_table: Table = BatchInterface.__table__  # type: ignore[assignment]
+dependency_table: Table = TaskDependency.__table__  # type: ignore[assignment]
+product_table: Table = DataProduct.__table__  # type: ignore[assignment]
+metadata_table: Table = TaskMetadata.__table__  # type: ignore[assignment]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """What identifies a task, or a member of a batch.
+
+    Parameters
+    ----------
+    task_id, family, module : str
+        Identity.
+    parameters : dict
+        Parameter values, serialised, by name.
+    version : str
+        Version of astra.
+    batch_size : int
+        Number of members of a batch; None for a task that is not a batch.
+    """
+
+    task_id: str
+    family: str
+    module: str
+    parameters: Mapping[str, Any]
+    version: str
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an attempt at a task ended.
+
+    Parameters
+    ----------
+    task_id : str
+        The task.
+    status_code : int
+        One of `Status`.
+    started, ended : datetime
+        Wall clock, timezone-aware UTC.
+    overhead : float
+        Time of the engine before the attempt [s].
+    error_class, message, traceback : str, optional
+        What went wrong.
+    context : dict, optional
+        Numbers of the error.
+    products : sequence of dict
+        Rows of ``data_product`` but for the task: path, kind, size, checksum.
+    figures : dict
+        Rows of ``task_metadata``: key to value.
+    """
+
+    task_id: str
+    status_code: int
+    started: dt.datetime
+    ended: dt.datetime
+    overhead: float = 0.0
+    error_class: str | None = None
+    message: str | None = None
+    traceback: str | None = None
+    context: Mapping[str, Any] | None = None
+    products: Sequence[Mapping[str, Any]] = ()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def duration(self) -> float:
+        """Length of the attempt [s]."""
+        return (self.ended - self.started).total_seconds()
+
+
+def chunks(items: Iterable[T], size: int = CHUNK_ROWS) -> Iterator[list[T]]:
+    """Split items into lists of at most ``size``."""
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> None:
+    """Insert rows; where the key exists, overwrite the other columns named in the rows.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction; SQLite or PostgreSQL.
+    table : Table
+        Target.
+    rows : sequence of mapping
+        All with the same keys.
+    keys : sequence of str
+        Columns of the unique constraint.
+    """
+    if not rows:
+        return
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement: Any = make(table)
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    if changed:
+        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=list(keys))
+    connection.execute(statement, list(rows))
+
+
+def insert_run(connection: Connection, values: Mapping[str, Any]) -> int:
+    """Insert the row of an invocation; return its key."""
+    return int(connection.execute(insert(run_table).values(**values).returning(run_table.c.pk)).scalar_one())
+
+
+def end_run(connection: Connection, run_pk: int, exit_status: int | None, now: dt.datetime) -> None:
+    """Record the end of an invocation."""
+    connection.execute(
+        update(run_table).where(run_table.c.pk == run_pk).values(ended=now, exit_status=exit_status)
+    )
+
+
+def create_tasks(
+    connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime
+) -> None:
+    """Write tasks that are about to run, as created; what they were before is overwritten."""
+    for chunk in chunks(records):
+        rows = [
+            {
+                "task_id": record.task_id,
+                "family": record.family,
+                "module": record.module,
+                "parameters": dict(record.parameters),
+                "status_code": int(Status.CREATED),
+                "batch_size": record.batch_size,
+                "created": now,
+                "modified": now,
+                "completed": None,
+                "run_pk": run_pk,
+                "version": record.version,
+            }
+            for record in chunk
+        ]
+        # The first creation stands: only what this run changes is overwritten.
+        _upsert_keeping_created(connection, rows)
+
+
+def _upsert_keeping_created(connection: Connection, rows: list[dict[str, Any]]) -> None:
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement: Any = make(task_table)
+    names = ("parameters", "status_code", "batch_size", "modified", "completed", "run_pk", "version")
+    statement = statement.on_conflict_do_update(
+        index_elements=["task_id"], set_={name: statement.excluded[name] for name in names}
+    )
+    connection.execute(statement, rows)
+
+
+def task_keys(connection: Connection, task_ids: Iterable[str]) -> dict[str, int]:
+    """Return the integer keys of tasks by task id; unknown ones are left out."""
+    keys: dict[str, int] = {}
+    for chunk in chunks(task_ids):
+        query = select(task_table.c.task_id, task_table.c.pk).where(task_table.c.task_id.in_(chunk))
+        keys.update((row.task_id, row.pk) for row in connection.execute(query))
+    return keys
+
+
+def link_batch(connection: Connection, parent: str, children: Sequence[str]) -> None:
+    """Write which tasks are the members of a batch, in order; members without a row are left out."""
+    keys = task_keys(connection, [parent, *children])
+    parent_pk = keys[parent]
+    connection.execute(delete(batch_table).where(batch_table.c.parent_task_pk == parent_pk))
+    rows = [
+        {"parent_task_pk": parent_pk, "position": position, "child_task_pk": keys[child]}
+        for position, child in enumerate(children)
+        if child in keys
+    ]
+    if rows:
+        connection.execute(insert(batch_table), rows)
+
+
+def link_dependencies(connection: Connection, pairs: Iterable[tuple[str, str]]) -> None:
+    """Write lineage: pairs of (task id, task id that it requires); pairs without rows are left out."""
+    wanted = list(dict.fromkeys(pairs))
+    keys = task_keys(connection, {task_id for pair in wanted for task_id in pair})
+    rows = [
+        {"task_pk": keys[task], "required_task_pk": keys[required]}
+        for task, required in wanted
+        if task in keys and required in keys
+    ]
+    upsert(connection, dependency_table, rows, ["task_pk", "required_task_pk"])
+
+
+def start_tasks(
+    connection: Connection,
+    keys: Sequence[int],
+    run_pk: int,
+    *,
+    host: str,
+    pid: int,
+    now: dt.datetime,
+) -> None:
+    """Mark tasks as running, each with a new attempt."""
+    for chunk in chunks(keys):
+        connection.execute(
+            update(task_table)
+            .where(task_table.c.pk.in_(chunk))
+            .values(status_code=int(Status.RUNNING), started=now, modified=now, run_pk=run_pk)
+        )
+        attempts = [
+            {
+                "task_pk": key,
+                "run_pk": run_pk,
+                "status_code": int(Status.RUNNING),
+                "host": host,
+                "pid": pid,
+                "started": now,
+            }
+            for key in chunk
+        ]
+        connection.execute(insert(attempt_table), attempts)
+
+
+def end_tasks(
+    connection: Connection,
+    outcomes: Sequence[Outcome],
+    keys: Mapping[str, int],
+    run_pk: int,
+    *,
+    host: str,
+    pid: int,
+) -> None:
+    """Record how tasks ended: their rows, their attempts, products and figures.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    outcomes : sequence of Outcome
+        At most one per task.
+    keys : mapping
+        Task id to key, of all tasks named.
+    run_pk : int
+        The invocation.
+    host, pid
+        Where they ran.
+    """
+    if not outcomes:
+        return
+    connection.execute(
+        update(task_table).where(task_table.c.pk == bindparam("key")),
+        [_task_values(outcome, keys[outcome.task_id], run_pk) for outcome in outcomes],
+    )
+    for chunk in chunks(outcomes):
+        _end_attempts(connection, chunk, keys, {"run_pk": run_pk, "host": host, "pid": pid})
+    now = outcomes[-1].ended
+    products = [
+        {**product, "created": now, "task_pk": keys[outcome.task_id]}
+        for outcome in outcomes
+        for product in outcome.products
+    ]
+    upsert(connection, product_table, products, ["path"])
+    figures = [
+        {"task_pk": keys[outcome.task_id], "key": key, "value": value}
+        for outcome in outcomes
+        for key, value in outcome.figures.items()
+    ]
+    upsert(connection, metadata_table, figures, ["task_pk", "key"])
+
+
+def _task_values(outcome: Outcome, key: int, run_pk: int) -> dict[str, Any]:
+    done = outcome.status_code == Status.DONE
+    return {
+        "key": key,
+        "status_code": int(outcome.status_code),
+        "started": outcome.started,
+        "modified": outcome.ended,
+        "completed": outcome.ended if done else None,
+        "duration": outcome.duration,
+        "overhead": outcome.overhead,
+        "run_pk": run_pk,
+    }
+
+
+def _end_attempts(
+    connection: Connection, outcomes: Sequence[Outcome], keys: Mapping[str, int], place: Mapping[str, Any]
+) -> None:
+    """Replace the running attempts of this process, at ``place``, by finished ones."""
+    connection.execute(
+        delete(attempt_table).where(
+            attempt_table.c.task_pk.in_([keys[outcome.task_id] for outcome in outcomes]),
+            attempt_table.c.run_pk == place["run_pk"],
+            attempt_table.c.pid == place["pid"],
+            attempt_table.c.status_code == int(Status.RUNNING),
+        )
+    )
+    rows = [
+        {
+            **place,
+            "task_pk": keys[outcome.task_id],
+            "status_code": int(outcome.status_code),
+            "started": outcome.started,
+            "ended": outcome.ended,
+            "duration": outcome.duration,
+            "error_class": outcome.error_class,
+            "message": outcome.message,
+            "context": dict(outcome.context) if outcome.context else None,
+            "traceback": outcome.traceback,
+        }
+        for outcome in outcomes
+    ]
+    connection.execute(insert(attempt_table), rows)
