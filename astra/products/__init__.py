@@ -1,0 +1,1 @@
+"""Files: paths, readers and atomic writers of images, catalogues and spectra."""
