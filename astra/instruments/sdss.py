@@ -1,0 +1,201 @@
+"""The SDSS imaging camera: corrected frames (fpC) with the files that stand beside them.
+
+The camera scanned the sky from 1998 to 2009 while the telescope drifted: there is no shutter and no shot.
+What comes nearest is one field of one run seen by one row of CCDs, and this is the exposure here::
+
+    exposure = visit = (run * 10 + band) * 10000 + field        band: u g r i z = 0 .. 4
+    detector         = camera column, 1 .. 6
+
+so run 4192, r, field 300 is 419220300. Rubin packs the days since 2010-01-01 and a sequence number of the
+night; runs of 1998 to 2009 have neither, so here ``pack_visit_detector`` is ``visit * 10 + detector``, below 2**38
+for every run below 274877 (the survey ended with 8162).
+"""
+
+from __future__ import annotations
+
+import warnings
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from astropy.wcs import WCS
+from numpy.typing import NDArray
+
+from astra.errors import FormatError, MissingDataError
+from astra.images.exposure import SECONDS_PER_DAY, Exposure, VisitInfo
+from astra.images.tan_sip import approximate_tan_sip
+from astra.instruments import sdss_files
+from astra.instruments.base import Detector, Instrument, RawFrame
+
+MICROSECONDS = 1e-6
+NIGHT_OFFSET_DAY = 0.3  # SDSS nights: MJD TAI + 0.3, rounded down
+WCS_ORDER = 3
+FRAMES_PER_CAMERA_ROW = 2
+PACKED_LIMIT = 2**38
+
+
+class SdssCamera(Instrument):
+    """SDSS imaging camera, six columns of five CCDs in drift scan."""
+
+    name: ClassVar[str] = "sdss"
+    detectors: ClassVar[tuple[Detector, ...]] = tuple(
+        Detector(column, f"camcol{column}", sdss_files.N_ROWS, sdss_files.N_COLUMNS) for column in range(1, 7)
+    )
+    pixel_scale_arcsec: ClassVar[float] = 0.396
+
+    def find_raws(self, folder: Path) -> list[Path]:
+        """Return the fpC frames (plain or gzipped) below a folder, sorted."""
+        return sorted(path for path in folder.rglob("fpC-*.fit*") if path.name.endswith((".fit", ".fit.gz")))
+
+    def read_frame(self, path: Path) -> RawFrame:
+        """Read the header of an fpC file; see `Instrument.read_frame`."""
+        header = sdss_files.read_frame_header(path)
+        run, band, camcol, field = _identify(path, header)
+        with sdss_files.reading(path, "fpC"):
+            midpoint, exposure_time, _ = _timing(header)
+            half = exposure_time / 2 / SECONDS_PER_DAY
+            return RawFrame(
+                path=path,
+                instrument=self.name,
+                exposure=pack_exposure(run, band, field),
+                obs_id=f"{run:06d}-{band}-{field:04d}",
+                detector=camcol,
+                day_obs=_night(midpoint),
+                seq_num=field,
+                band=band,
+                physical_filter=band,
+                begin_mjd_tai=midpoint - half,
+                end_mjd_tai=midpoint + half,
+                exposure_time_s=exposure_time,
+                corners=_corners(header),
+                observation_type=str(header.get("FLAVOR", "science")).strip(),
+                target_name=str(header.get("OBJECT", "")).strip(),
+            )
+
+    def load(self, path: Path) -> Exposure:
+        """Read an fpC frame and its companions; see `Instrument.load`.
+
+        The sky is left in. The variance is that of photons, dark current and read noise; the WCS is the
+        survey's own astrometric solution as TAN-SIP; the PSF is the survey's Karhunen-Loeve expansion.
+        """
+        header = sdss_files.read_frame_header(path)
+        run, band, camcol, field = _identify(path, header)
+        companions = find_companions(path, run, band, camcol, field)
+        image = sdss_files.read_frame_image(path)
+        calibration = sdss_files.read_field_calibration(companions["tsField"], band)
+        solution = sdss_files.read_drift_scan_solution(companions["asTrans"], camcol, band, field)
+        with sdss_files.reading(path, "fpC"):
+            midpoint, exposure_time, row_time = _timing(header)
+            image -= np.float32(header["SOFTBIAS"])
+        variance = np.clip(image, 0.0, None) / calibration.gain + calibration.dark_variance
+        return Exposure(
+            image=image,
+            variance=variance.astype(np.float32),
+            mask=sdss_files.read_mask(companions["fpM"]),
+            info=VisitInfo(
+                instrument=self.name,
+                visit=pack_exposure(run, band, field),
+                detector=camcol,
+                band=band,
+                physical_filter=band,
+                midpoint_mjd_tai=midpoint,
+                exposure_time_s=exposure_time,
+                row_time_s=row_time,
+            ),
+            gain=calibration.gain,
+            wcs=approximate_tan_sip(solution.to_sky, order=WCS_ORDER, shape=image.shape),
+            psf=sdss_files.read_psf(companions["psField"], band),
+            metadata={"RUN": run, "CAMCOL": camcol, "FIELD": field, "AIRMASS": calibration.airmass},
+        )
+
+    def pack_visit_detector(self, visit: int, detector: int) -> int:
+        """Pack as ``visit * 10 + detector``; ValueError if a part is out of range."""
+        self.detector(detector)
+        packed = visit * 10 + detector
+        if visit < 0 or packed >= PACKED_LIMIT:
+            message = f"visit must be in 0..{(PACKED_LIMIT - 1) // 10 - 1}, found {visit}"
+            raise ValueError(message)
+        return packed
+
+
+def pack_exposure(run: int, band: str, field: int) -> int:
+    """Exposure identifier of one field of one run in one band."""
+    return (run * 10 + sdss_files.BANDS.index(band)) * 10000 + field
+
+
+def find_companions(path: Path, run: int, band: str, camcol: int, field: int) -> dict[str, Path]:
+    """Find the mask, calibration, PSF and astrometry of a frame in the survey's folder layout.
+
+    Returns
+    -------
+    companions : dict of str to Path
+        Keys ``fpM``, ``tsField``, ``psField``, ``asTrans``.
+
+    Raises
+    ------
+    MissingDataError
+        If one is not there.
+    """
+    root = path.parent.parent.parent
+    rerun = root.name
+    found = {
+        "fpM": root / "objcs" / str(camcol) / f"fpM-{run:06d}-{band}{camcol}-{field:04d}.fit",
+        "tsField": root / "calibChunks" / str(camcol) / f"tsField-{run:06d}-{camcol}-{rerun}-{field:04d}.fit",
+        "psField": root / "objcs" / str(camcol) / f"psField-{run:06d}-{camcol}-{field:04d}.fit",
+        "asTrans": root / "astrom" / f"asTrans-{run:06d}.fit",
+    }
+    for kind, companion in found.items():
+        if not companion.is_file():
+            message = f"frame {path} needs its {kind} file, which is not there: {companion}"
+            raise MissingDataError(message, path=str(companion), frame=str(path), kind=kind)
+    return found
+
+
+def _identify(path: Path, header: dict[str, Any]) -> tuple[int, str, int, int]:
+    """Run, band, camera column and field of a frame, checked."""
+    with sdss_files.reading(path, "fpC"):
+        run, camcol, frame = int(header["RUN"]), int(header["CAMCOL"]), int(header["FRAME"])
+        band = str(header["FILTER"]).strip()
+        # A field reaches the next row of CCDs two frames later; FRAME counts read-outs of each CCD.
+        field = frame - FRAMES_PER_CAMERA_ROW * sdss_files.ASTRANS_BANDS.index(band)
+    if not 1 <= camcol <= 6 or not 0 <= field < 10000 or run < 0:
+        message = (
+            f"{path}: CAMCOL must be in 1..6, the field in 0..9999 and RUN positive, "
+            f"found {camcol}, {field} and {run}"
+        )
+        raise FormatError(message, path=str(path))
+    return run, band, camcol, field
+
+
+def _timing(header: dict[str, Any]) -> tuple[float, float, float]:
+    """Middle of the exposure at the central row [d, MJD TAI], exposure time and time per row [s].
+
+    TAI is the read-out of the first row; a row was exposed for EXPTIME before its own read-out.
+    """
+    exposure_time, row_time = float(header["EXPTIME"]), float(header["C_OBS"]) * MICROSECONDS
+    central_row = (sdss_files.N_ROWS - 1) / 2
+    middle = float(header["TAI"]) + central_row * row_time - exposure_time / 2
+    return middle / SECONDS_PER_DAY, exposure_time, row_time
+
+
+def _night(mjd_tai: float) -> int:
+    """Night as YYYYMMDD, in the survey's way of counting nights."""
+    night = date(1858, 11, 17) + timedelta(days=int(mjd_tai + NIGHT_OFFSET_DAY))
+    return night.year * 10000 + night.month * 100 + night.day
+
+
+def _corners(header: dict[str, Any]) -> NDArray[np.float64]:
+    """ICRS corners [deg] by the header's linear solution, good to 0.05 arcsec, shape (4, 2)."""
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = [header["CTYPE1"], header["CTYPE2"]]
+    wcs.wcs.crval = [header["CRVAL1"], header["CRVAL2"]]
+    # The files count the centre of the first pixel as (0.5, 0.5), and their CRPIX is used with origin 0.
+    wcs.wcs.crpix = [header["CRPIX1"], header["CRPIX2"]]
+    wcs.wcs.cd = [[header["CD1_1"], header["CD1_2"]], [header["CD2_1"], header["CD2_2"]]]
+    right, top = sdss_files.N_COLUMNS - 0.5, sdss_files.N_ROWS - 0.5
+    pixels = np.array([(-0.5, -0.5), (right, -0.5), (right, top), (-0.5, top)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        corners: NDArray[np.float64] = wcs.all_pix2world(pixels, 0)
+    return corners
