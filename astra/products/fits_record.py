@@ -1,0 +1,167 @@
+"""What exposures and catalogues share as FITS files: opening, checksums, and the record.
+
+The record is a table extension whose one cell is JSON in ASCII. It keeps what header cards cannot: any
+text, every digit, names of any length. Cards repeat what fits them, for other programs; astra reads the
+record.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+from astra.errors import FormatError, MissingDataError
+from astra.products.atomic import atomic_path
+
+RECORD_EXTENSION = "ASTRA_RECORD"
+_LONGEST_CARD_TEXT = 60
+_LARGEST_CARD_INTEGER = 10**18
+# What astropy is known to raise on damaged files, besides its own warnings.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    fits.VerifyError,
+    AstropyWarning,
+)
+
+
+def software_version() -> str:
+    """Version of astra that writes, or ``unknown`` where it is not installed as a distribution."""
+    try:
+        return version("astra-pipeline")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a mapping with numpy scalars made plain.
+
+    Raises
+    ------
+    ValueError
+        If a value is not text, an integer, a float or a bool.
+    """
+    return {str(key): _plain_value(str(key), value) for key, value in values.items()}
+
+
+def _plain_value(key: str, value: Any) -> str | int | float | bool:
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(plain, str | int | float | bool):
+        message = (
+            f"metadata {key!r} must be text, an integer, a float or a bool, found {type(value).__name__}"
+        )
+        raise ValueError(message)  # noqa: TRY004  (a wrong value in a mapping)
+    return plain
+
+
+def add_cards(header: fits.Header, values: Mapping[str, Any]) -> None:
+    """Add those values to a header that a card can hold, except under names that the header has."""
+    for key, value in values.items():
+        if _fits_a_card(key, value) and key not in header:
+            header[key] = value
+
+
+def _fits_a_card(key: str, value: Any) -> bool:
+    if not (1 <= len(key) <= 8 and key.isascii() and key.replace("_", "").replace("-", "").isalnum()):
+        return False
+    if key != key.upper() or key in {"END", "COMMENT", "HISTORY", "CONTINUE", "XTENSION"}:
+        return False
+    if isinstance(value, str):
+        return value.isascii() and value.isprintable() and len(value) <= _LONGEST_CARD_TEXT
+    if isinstance(value, float):
+        return bool(np.isfinite(value))
+    return -_LARGEST_CARD_INTEGER <= int(value) <= _LARGEST_CARD_INTEGER
+
+
+def record_hdu(content: Mapping[str, Any]) -> fits.BinTableHDU:
+    """Make the record extension from what JSON can hold."""
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    cell = np.array([(text,)], dtype=[("JSON", f"S{len(text)}")])
+    return fits.BinTableHDU(cell, name=RECORD_EXTENSION)
+
+
+def read_record(hdus: fits.HDUList) -> dict[str, Any] | None:
+    """Read the record of an open file; None if it has none."""
+    if RECORD_EXTENSION not in hdus:
+        return None
+    content: dict[str, Any] = json.loads(str(hdus[RECORD_EXTENSION].data["JSON"][0]))
+    return content
+
+
+def write_hdus(path: Path | str, hdus: Sequence[Any]) -> None:
+    """Write HDUs, each with CHECKSUM and DATASUM, to a file that appears whole or not at all.
+
+    Equal content gives equal bytes: the checksum cards carry no time of writing.
+    """
+    hdu_list = fits.HDUList(list(hdus))
+    hdu_list.update_extend()
+    for hdu in hdu_list:
+        hdu.add_checksum(when="checksum of this HDU")
+    with atomic_path(path) as temporary:
+        hdu_list.writeto(temporary)
+
+
+@contextmanager
+def open_fits(path: Path | str, *, verify: bool = False) -> Iterator[fits.HDUList]:
+    """Open a FITS file; whatever is wrong with it becomes an error that names it.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    verify : bool, optional
+        Check the checksum of every HDU first.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file, or it may not be read.
+    FormatError
+        If it is damaged, truncated or not FITS, or if the block finds it unlike what it expects.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            warnings.filterwarnings("error", message=".*(truncated|corrupt)", category=AstropyWarning)
+            with Path(path).open("rb") as stream, fits.open(stream, memmap=False) as hdus:
+                if verify:
+                    _verify_checksums(Path(path), hdus)
+                yield hdus
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as exc:
+        message = f"{path} cannot be read: {exc.strerror or exc}"
+        raise MissingDataError(message, path=str(path)) from exc
+    except _DAMAGE as exc:
+        message = f"{path} is not a usable FITS file of the expected kind: {type(exc).__name__}: {exc}"
+        raise FormatError(message, path=str(path), reason=str(exc)) from exc
+
+
+def _verify_checksums(path: Path, hdus: fits.HDUList) -> None:
+    for hdu in hdus:
+        name = hdu.name or "PRIMARY"
+        if "CHECKSUM" not in hdu.header:
+            raise FormatError(f"{path} has no CHECKSUM in HDU {name}", path=str(path), hdu=name)
+        if not _is_intact(path, hdu.fileinfo()):
+            raise FormatError(f"{path} fails the checksum of HDU {name}", path=str(path), hdu=name)
+
+
+def _is_intact(path: Path, place: Mapping[str, int]) -> bool:
+    """Whether the ones' complement sum of an HDU's words is all ones (FITS standard 4.0, appendix J)."""
+    n_words = (place["datLoc"] - place["hdrLoc"] + place["datSpan"]) // 4
+    words = np.fromfile(path, dtype=">u4", count=n_words, offset=place["hdrLoc"])
+    total = int(np.sum(words, dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total == 0xFFFFFFFF

@@ -1,0 +1,66 @@
+"""Where products lie below the output root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def product_folder(root: Path | str, instrument: str, visit: int, detector: int, task_folder: str) -> Path:
+    """Folder of what one task made of one detector of one visit.
+
+    Parameters
+    ----------
+    root : Path or str
+        Output root.
+    instrument : str
+        Camera name.
+    visit, detector : int
+        Which data.
+    task_folder : str
+        Folder of the task, one for each of its configurations.
+
+    Returns
+    -------
+    folder : Path
+        ``<root>/products/<instrument>/<visit>/<detector>/<task_folder>``
+
+    Raises
+    ------
+    ValueError
+        If a part would leave its place: empty, hidden, or with a separator.
+    """
+    return _below(root, "products", instrument, str(int(visit)), str(int(detector)), task_folder)
+
+
+def product_path(
+    root: Path | str, instrument: str, visit: int, detector: int, task_folder: str, *, kind: str
+) -> Path:
+    """Path of one product, ``<product_folder>/<kind>.fits``; parameters and errors as in `product_folder`."""
+    return product_folder(root, instrument, visit, detector, task_folder) / f"{_part(kind)}.fits"
+
+
+def template_path(root: Path | str, instrument: str, task_folder: str) -> Path:
+    """Path of a template, ``<root>/products/<instrument>/templates/<task_folder>/template.fits``.
+
+    Raises
+    ------
+    ValueError
+        As in `product_folder`.
+    """
+    return _below(root, "products", instrument, "templates", task_folder) / "template.fits"
+
+
+def alert_path(root: Path | str, visit: int, detector: int) -> Path:
+    """Path of the alerts of one detector of one visit, ``<root>/alerts/<visit>_<detector>.avro``."""
+    return Path(root) / "alerts" / f"{int(visit)}_{int(detector)}.avro"
+
+
+def _below(root: Path | str, *parts: str) -> Path:
+    return Path(root).joinpath(*(_part(part) for part in parts))
+
+
+def _part(text: str) -> str:
+    if not text or text.startswith(".") or any(forbidden in text for forbidden in ("/", "\\", "\0")):
+        message = f"{text!r} cannot be one part of a path: it is empty, begins with a dot or has a separator"
+        raise ValueError(message)
+    return text
