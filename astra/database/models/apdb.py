@@ -1,0 +1,217 @@
+"""The Rubin Alert Production Database at schema 10.0.0, name for name and column for column.
+
+The tables are those that Rubin's SQL back end makes, with its spatial column ``pixelId`` (HTM level 20), so
+that Rubin's own client can read them; ``apdb_marker`` alone is ours. A specification is a list of lines
+``type: columns``; a ``!`` after the type means not null. Fluxes are in [nJy], times in [d, MJD TAI],
+positions in [deg, ICRS], and ``raErr`` includes cos(dec).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import (
+    CHAR,
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.types import TypeEngine
+
+from astra.database.models.base import metadata
+
+SCHEMA_VERSION = "10.0.0"
+HTM_LEVEL = 20
+BANDS = "ugrizy"
+
+# What Rubin's client looks for before it reads a database; it stops without these rows.
+METADATA_ROWS = {
+    "version:schema": SCHEMA_VERSION,
+    "version:ApdbSql": "1.2.1",
+    "config:apdb-sql.json": (
+        '{"enable_replica": false, "dia_object_index": "baseline", "htm_level": 20, '
+        '"htm_index_column": "pixelId", "ra_dec_columns": ["ra", "dec"]}'
+    ),
+}
+
+_TYPES: dict[str, TypeEngine[Any]] = {
+    "long": BigInteger(),
+    "int": Integer(),
+    "short": SmallInteger(),
+    "double": Double(),
+    "float": REAL(),
+    "boolean": Boolean(),
+    "band": CHAR(1),
+    "version": String(7),
+}
+
+_DIA_OBJECT = [
+    "long!: diaObjectId",
+    "double!: validityStartMjdTai",
+    "double: validityEndMjdTai",
+    "double!: ra",
+    "float: raErr",
+    "double!: dec",
+    "float: decErr ra_dec_Cov",
+    *(
+        line
+        for b in BANDS
+        for line in (
+            f"float: {b}_psfFluxMean {b}_psfFluxMeanErr {b}_psfFluxSigma",
+            f"int!: {b}_psfFluxNdata",
+            f"float: {b}_fpFluxMean {b}_fpFluxMeanErr",
+        )
+    ),
+    *(f"float: {b}_scienceFluxMean {b}_scienceFluxMeanErr" for b in BANDS),
+    *(f"float: {b}_psfFluxMin {b}_psfFluxMax {b}_psfFluxMaxSlope {b}_psfFluxErrMean" for b in BANDS),
+    "double: firstDiaSourceMjdTai lastDiaSourceMjdTai",
+    "int!: nDiaSources",
+    "long!: pixelId",
+]
+
+_DIA_SOURCE = [
+    "long!: diaSourceId visit",
+    "short!: detector",
+    "long: diaObjectId ssObjectId parentDiaSourceId",
+    "double: ssObjectReassocTimeMjdTai",
+    "double!: midpointMjdTai",
+    "float: exposureTime",
+    "double!: ra",
+    "float: raErr",
+    "double!: dec",
+    "float: decErr ra_dec_Cov",
+    "float!: x",
+    "float: xErr",
+    "float!: y",
+    "float: yErr",
+    "boolean: centroid_flag",
+    "float: apFlux apFluxErr",
+    "boolean: apFlux_flag apFlux_flag_apertureTruncated isNegative",
+    "float: snr psfFlux psfFluxErr psfLnL psfChi2",
+    "int!: psfNdata",
+    "boolean: psfFlux_flag psfFlux_flag_edge psfFlux_flag_noGoodPixels",
+    "float: trailFlux trailFluxErr",
+    "double: trailRa",
+    "float: trailRaErr",
+    "double: trailDec",
+    "float: trailDecErr trailLength trailLengthErr trailAngle trailAngleErr trailChi2",
+    "int!: trailNdata",
+    "int: trailAlgorithm",
+    "boolean: trail_flag_edge trail_flag",
+    "float: dipoleMeanFlux dipoleMeanFluxErr dipoleFluxDiff dipoleFluxDiffErr",
+    "float: dipoleLength dipoleAngle dipoleChi2",
+    "int!: dipoleNdata",
+    "float: scienceFlux scienceFluxErr",
+    "boolean: forced_PsfFlux_flag forced_PsfFlux_flag_edge forced_PsfFlux_flag_noGoodPixels",
+    "float: templateFlux templateFluxErr ixx iyy ixy ixxPSF iyyPSF ixyPSF",
+    "boolean: shape_flag shape_flag_no_pixels shape_flag_not_contained shape_flag_parent_source",
+    "float: extendedness reliability",
+    "version: reliabilityVersion",
+    "band: band",
+    "boolean: isDipole dipoleFitAttempted",
+    "double!: timeProcessedMjdTai",
+    "double: timeWithdrawnMjdTai",
+    "int!: bboxSize",
+    "boolean: pixelFlags pixelFlags_bad pixelFlags_cr pixelFlags_crCenter pixelFlags_edge",
+    "boolean: pixelFlags_nodata pixelFlags_nodataCenter",
+    "boolean: pixelFlags_interpolated pixelFlags_interpolatedCenter pixelFlags_offimage",
+    "boolean: pixelFlags_saturated pixelFlags_saturatedCenter pixelFlags_suspect pixelFlags_suspectCenter",
+    "boolean: pixelFlags_streak pixelFlags_streakCenter pixelFlags_injected pixelFlags_injectedCenter",
+    "boolean: pixelFlags_injected_template pixelFlags_injected_templateCenter glint_trail",
+    "long!: pixelId",
+]
+
+_DIA_FORCED_SOURCE = [
+    "long!: diaForcedSourceId diaObjectId",
+    "double!: ra dec",
+    "long!: visit",
+    "short!: detector",
+    "float: psfFlux psfFluxErr",
+    "double!: midpointMjdTai",
+    "float: scienceFlux scienceFluxErr",
+    "band: band",
+    "double!: timeProcessedMjdTai",
+    "double: timeWithdrawnMjdTai",
+]
+
+
+def _columns(specification: list[str], primary_key: str) -> Iterator[Column[Any]]:
+    """Make the columns of a specification, in order."""
+    keys = primary_key.split()
+    for line in specification:
+        kind, names = line.split(":")
+        for name in names.split():
+            yield Column(
+                name,
+                _TYPES[kind.rstrip("!")],
+                primary_key=name in keys,
+                nullable=not kind.endswith("!"),
+                autoincrement=False,  # PostgreSQL would make a sequence for a 64-bit key
+            )
+
+
+dia_object = Table(
+    "DiaObject",
+    metadata,
+    *_columns(_DIA_OBJECT, "diaObjectId validityStartMjdTai"),
+    Index("IDX_DiaObject_validityStart", "validityStartMjdTai"),
+    Index("IDX_DiaObject_pixelId", "pixelId"),
+)
+
+dia_source = Table(
+    "DiaSource",
+    metadata,
+    *_columns(_DIA_SOURCE, "diaSourceId"),
+    Index("IDX_DiaSource_visitDetector", "visit", "detector"),
+    Index("IDX_DiaSource_diaObjectId", "diaObjectId"),
+    Index("IDX_DiaSource_ssObjectId", "ssObjectId"),
+    Index("IDX_DiaSource_pixelId", "pixelId"),
+)
+
+dia_forced_source = Table(
+    "DiaForcedSource",
+    metadata,
+    *_columns(_DIA_FORCED_SOURCE, "diaObjectId visit detector"),
+    Index("IDX_DiaForcedSource_visitDetector", "visit", "detector"),
+)
+
+dia_object_match = Table(
+    "DiaObject_To_Object_Match",
+    metadata,
+    *_columns(["long!: diaObjectId objectId", "float: dist lnP"], ""),
+    Index("IDX_DiaObjectToObjectMatch_diaObjectId", "diaObjectId"),
+    Index("IDX_DiaObjectToObjectMatch_objectId", "objectId"),
+)
+
+apdb_metadata = Table(
+    "metadata",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+apdb_marker = Table(
+    "apdb_marker",
+    metadata,
+    Column("instrument", String(64), primary_key=True),
+    Column("visit", BigInteger, primary_key=True, autoincrement=False),
+    Column("detector", SmallInteger, primary_key=True, autoincrement=False),
+    Column("task_id", String(255), nullable=False),
+    Column("band", CHAR(1), nullable=False),
+    Column("midpointMjdTai", Double, nullable=False),
+    Column("timeProcessedMjdTai", Double, nullable=False),
+    Column("n_dia_sources", Integer, nullable=False),
+    Column("n_new_objects", Integer, nullable=False),
+    Column("n_updated_objects", Integer, nullable=False),
+    Column("n_forced_sources", Integer, nullable=False),
+    Index("ix_apdb_marker_visit_detector", "visit", "detector"),
+)
