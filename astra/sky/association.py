@@ -1,0 +1,181 @@
+"""Association of detections with the objects known so far: who is whose, and who is new.
+
+Pure functions on structured arrays with the columns of the Rubin data products; the tables live in
+`astra.database.apdb`, the order of the steps in `astra.tasks.association_steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astra.sky.matching import Pairs, find_pairs, match_one_to_one, positional_score
+from astra.sky.regions import positions, unit_vectors
+
+ARCSEC_PER_DEG = 3600.0
+ALONE_PER_RADIUS = 1.01  # a source without object counts as one just beyond the radius; Rubin's value
+
+# Detections that are no measurement of the sky are not associated, nor stored.
+REJECTED_FLAGS = ("sky_source", "centroid_flag", "pixelFlags_crCenter")
+# A detection on such pixels may belong to an object, but may not found one.
+UNTRUSTED_FLAGS = (
+    "centroid_flag",
+    "pixelFlags_crCenter",
+    "pixelFlags_nodataCenter",
+    "pixelFlags_interpolatedCenter",
+    "pixelFlags_saturatedCenter",
+    "pixelFlags_suspectCenter",
+    "pixelFlags_streakCenter",
+    "glint_trail",
+)
+MIN_SCIENCE_SNR = -2.0  # below, the science image has a hole where the difference has a source
+
+
+@dataclass(frozen=True)
+class Association:
+    """What belongs to what.
+
+    Parameters
+    ----------
+    object_index : int64 ndarray, shape (n_sources,)
+        Row of each source's object; -1 if it has none.
+    separation_arcsec : float64 ndarray, shape (n_sources,)
+        Distance to it [arcsec]; NaN if it has none.
+    """
+
+    object_index: NDArray[np.int64]
+    separation_arcsec: NDArray[np.float64]
+
+
+def any_flag(sources: NDArray[Any], flags: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether any of the named flags is set, for each row; flags that are not measured count as not set."""
+    result: NDArray[np.bool_] = np.zeros(len(sources), dtype=bool)
+    for name in set(flags).intersection(sources.dtype.names or ()):
+        result |= sources[name].astype(bool)
+    return result
+
+
+def is_measurement(
+    sources: NDArray[Any],
+    *,
+    rejected_flags: Sequence[str] = REJECTED_FLAGS,
+    min_science_snr: float = MIN_SCIENCE_SNR,
+) -> NDArray[np.bool_]:
+    """Whether a detection is a measurement of the sky, to be associated and stored.
+
+    Parameters
+    ----------
+    sources : structured ndarray, shape (n,)
+        With ``ra`` and ``dec`` [deg], and as many flags and fluxes as are measured.
+    rejected_flags : sequence of str, optional
+        Flags that none of the kept has.
+    min_science_snr : float, optional
+        Least ``scienceFlux / scienceFluxErr``.
+
+    Returns
+    -------
+    keep : bool ndarray, shape (n,)
+    """
+    keep: NDArray[np.bool_] = (
+        np.isfinite(sources["ra"]) & np.isfinite(sources["dec"]) & ~any_flag(sources, rejected_flags)
+    )
+    if {"scienceFlux", "scienceFluxErr"} <= set(sources.dtype.names or ()):
+        keep &= ~(sources["scienceFlux"] < min_science_snr * sources["scienceFluxErr"])
+    return keep
+
+
+def associate(sources: NDArray[Any], objects: NDArray[Any], *, radius_arcsec: float = 1.0) -> Association:
+    """Give each source at most one object within a radius, and each object at most one source.
+
+    Of all ways to pair, the one of the least total score is taken: squared distances in units of their
+    errors if both sides have errors, else distances. A source without object scores worse than any pair.
+
+    Parameters
+    ----------
+    sources, objects : structured ndarray, shape (n,) and (m,)
+        With ``ra``, ``dec`` [deg] and, if known, ``raErr`` (times cos(dec)) and ``decErr`` [deg].
+    radius_arcsec : float, optional
+        Largest separation [arcsec].
+    """
+    candidates = find_pairs(sources["ra"], sources["dec"], objects["ra"], objects["dec"], radius_arcsec)
+    score = _score(candidates, sources, objects)
+    alone = ALONE_PER_RADIUS * radius_arcsec if score is None else None
+    matches = match_one_to_one(candidates, score, score_alone=alone)
+    index = np.full(len(sources), -1, dtype=np.int64)
+    separation = np.full(len(sources), np.nan)
+    index[matches.first] = matches.second
+    separation[matches.first] = matches.separation_arcsec
+    return Association(index, separation)
+
+
+def _score(pairs: Pairs, sources: NDArray[Any], objects: NDArray[Any]) -> NDArray[np.float64] | None:
+    """Scores of candidate pairs; None if either side has no error columns."""
+    for table in (sources, objects):
+        if not {"raErr", "decErr"} <= set(table.dtype.names or ()):
+            return None
+    source, target = sources[pairs.first], objects[pairs.second]
+    delta_ra = (source["ra"] - target["ra"] + 180.0) % 360.0 - 180.0
+    cos_dec = np.cos(np.deg2rad(0.5 * (source["dec"] + target["dec"])))
+
+    def errors(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return tuple(table[name].astype(float) * ARCSEC_PER_DEG for table in (source, target))  # type: ignore[return-value]
+
+    return positional_score(
+        delta_ra * cos_dec * ARCSEC_PER_DEG,
+        (source["dec"] - target["dec"]) * ARCSEC_PER_DEG,
+        errors("raErr"),
+        errors("decErr"),
+    )
+
+
+def may_found_object(
+    sources: NDArray[Any], *, untrusted_flags: Sequence[str] = UNTRUSTED_FLAGS
+) -> NDArray[np.bool_]:
+    """Whether a source without an object may found one; the others are dropped."""
+    return ~any_flag(sources, untrusted_flags)
+
+
+def mean_positions(
+    sources: NDArray[Any], object_index: NDArray[np.int64], n_objects: int
+) -> dict[str, NDArray[np.float64]]:
+    """Mean position of each object: the mean of its sources' unit vectors.
+
+    Parameters
+    ----------
+    sources : structured ndarray, shape (n,)
+        With ``ra``, ``dec`` [deg] and, if known, ``raErr``, ``decErr`` [deg] and ``ra_dec_Cov`` [deg**2].
+    object_index : int64 ndarray, shape (n,)
+        Object of each source, from 0 to ``n_objects`` - 1.
+    n_objects : int
+        Number of objects.
+
+    Returns
+    -------
+    columns : dict of ndarray, shape (n_objects,)
+        ``ra``, ``dec``, ``raErr`` (times cos(dec)), ``decErr`` [deg] and ``ra_dec_Cov`` [deg**2]. Errors are
+        propagated from the sources'; NaN if one of them has none.
+    """
+    vectors = unit_vectors(sources["ra"], sources["dec"])
+    total: NDArray[np.float64] = np.column_stack(
+        [np.bincount(object_index, v, n_objects).astype(float) for v in vectors.T]
+    )
+    count = np.bincount(object_index, minlength=n_objects)
+    ra, dec = positions(total)
+
+    def mean_of_variances(name: str, power: int) -> NDArray[np.float64]:
+        if name not in (sources.dtype.names or ()):
+            return np.full(n_objects, np.nan)
+        values = sources[name].astype(float) ** power
+        return np.asarray(np.bincount(object_index, values, n_objects) / count**2)
+
+    return {
+        "ra": ra,
+        "dec": dec,
+        "raErr": np.sqrt(mean_of_variances("raErr", 2)),
+        "decErr": np.sqrt(mean_of_variances("decErr", 2)),
+        "ra_dec_Cov": mean_of_variances("ra_dec_Cov", 1),
+    }
