@@ -1,1 +1,52 @@
-"""Workflow engine for survey data processing, on Luigi."""
+"""Workflow engine for survey data processing: every step is a Luigi task with its state in a database.
+
+================  ==========================================================================
+`astra.tasks`     the Luigi tasks: parameters, requirements, outputs and a short run
+`astra.database`  state and survey tables; the only SQLAlchemy code
+`astra.images`    pure functions on images
+`astra.spectra`   pure functions on spectra
+`astra.sky`       pure functions on the sphere
+`astra.products`  files: paths, readers, atomic writers
+`astra.instruments`  one file per camera
+`astra.alerts`    alert packets: schema, cutouts, wire format
+`astra.simulation`   a seeded sky and camera
+`astra.config`    the options of ``[astra]`` in luigi.cfg
+`astra.errors`    the errors that astra raises on purpose
+================  ==========================================================================
+
+Importing astra registers every task and sets Luigi's exit codes; it imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def _set_numba_cache() -> None:
+    """Give numba a cache that can be written: without one its decorators raise at import."""
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    for folder in (Path(base).expanduser(), Path(tempfile.gettempdir()) / f"astra-{os.getuid()}"):
+        cache = folder / "astra" / "numba"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(cache, os.W_OK):
+            os.environ["NUMBA_CACHE_DIR"] = str(cache)
+            return
+
+
+_set_numba_cache()
+
+from astra.tasks.runner import astra_version, set_up_luigi  # noqa: E402  # the cache comes before any import
+
+set_up_luigi()
+
+import astra.tasks.register  # noqa: E402, F401  # Luigi's options come before the tasks
+
+__version__ = astra_version()
+__all__ = ["__version__"]

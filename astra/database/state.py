@@ -156,35 +156,32 @@ def create_tasks(
     connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime
 ) -> None:
     """Write tasks that are about to run, as created; what they were before is overwritten."""
-    for chunk in chunks(records):
-        rows = [
-            {
-                "task_id": record.task_id,
-                "family": record.family,
-                "module": record.module,
-                "parameters": dict(record.parameters),
-                "status_code": int(Status.CREATED),
-                "batch_size": record.batch_size,
-                "created": now,
-                "modified": now,
-                "completed": None,
-                "run_pk": run_pk,
-                "version": record.version,
-            }
-            for record in chunk
-        ]
-        # The first creation stands: only what this run changes is overwritten.
-        _upsert_keeping_created(connection, rows)
-
-
-def _upsert_keeping_created(connection: Connection, rows: list[dict[str, Any]]) -> None:
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table)
+    # The first creation stands: only what this run changes is overwritten.
     names = ("parameters", "status_code", "batch_size", "modified", "completed", "run_pk", "version")
     statement = statement.on_conflict_do_update(
         index_elements=["task_id"], set_={name: statement.excluded[name] for name in names}
     )
-    connection.execute(statement, rows)
+    for chunk in chunks(records):
+        connection.execute(statement, [task_row(record, run_pk, now) for record in chunk])
+
+
+def task_row(record: TaskRecord, run_pk: int, now: dt.datetime) -> dict[str, Any]:
+    """Return the row of a task that is about to run."""
+    return {
+        "task_id": record.task_id,
+        "family": record.family,
+        "module": record.module,
+        "parameters": dict(record.parameters),
+        "status_code": int(Status.CREATED),
+        "batch_size": record.batch_size,
+        "created": now,
+        "modified": now,
+        "completed": None,
+        "run_pk": run_pk,
+        "version": record.version,
+    }
 
 
 def task_keys(connection: Connection, task_ids: Iterable[str]) -> dict[str, int]:

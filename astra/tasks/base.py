@@ -1,0 +1,396 @@
+"""The base class of every task: identity, batch mode, completeness from the database, recorded runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import luigi
+from luigi.parameter import ParameterVisibility
+
+from astra import config
+from astra.tasks.batch import accept_batches, hash_parameters, is_batchable, member_kwargs, normalize_batch
+from astra.tasks.runner import astra_version, current_invocation
+
+if TYPE_CHECKING:
+    from astra.database.queries import TaskState
+    from astra.database.state import TaskRecord
+    from astra.tasks.recording import Recorder
+    from astra.tasks.runner import Invocation
+
+STATUS_DONE = 1
+FAILING_STATUS = 30  # all codes from here on say that a task failed
+
+_version = (astra_version().split("+")[0] + ".0.0").split(".")
+
+
+def flat_requirements(task: luigi.Task) -> list[luigi.Task]:
+    """Return the tasks that a task requires, as a flat list."""
+    return list(luigi.task.flatten(task.requires()))
+
+
+class AstraTask(luigi.Task):
+    """A step of a survey's data processing, on one object or on many in one batch.
+
+    Subclasses declare parameters, `requires`, `output` and `run`, as any Luigi task does. A parameter with
+    ``batch_method=tuple`` may hold a tuple; the task is then a batch, and its members are its single tasks.
+    `run` goes through ``for task in self.pending_tasks(): with task.recording(): ...``, which skips the
+    members that are done and lets one fail alone. State is written round `run` by the engine.
+    """
+
+    astra_version_major = luigi.IntParameter(
+        default=int(_version[0]),
+        visibility=ParameterVisibility.HIDDEN,
+        description="Major version of astra: another one runs everything again.",
+    )
+    astra_version_minor = luigi.IntParameter(
+        default=int(_version[1]),
+        visibility=ParameterVisibility.HIDDEN,
+        description="Minor version of astra: another one runs everything again.",
+    )
+    astra_version_micro = luigi.IntParameter(
+        default=int("".join(filter(str.isdigit, _version[2])) or 0),
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Micro version of astra.",
+    )
+    astra_version_dev = luigi.BoolParameter(
+        default="dev" in astra_version(),
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Whether this is a development version of astra.",
+    )
+    strict_output_checking = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Whether the outputs must exist too before a task counts as done.",
+    )
+    rerun = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Run again, even if done.",
+    )
+
+    recorder: Recorder | None = None
+    required_in: Invocation | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Not `get_params`: the class is not finished yet, and its `dir` holds names that cannot be read.
+        for value in [value for klass in cls.__mro__ for value in vars(klass).values()]:
+            if isinstance(value, luigi.Parameter) and is_batchable(value):
+                accept_batches(value)
+        run = cls.__dict__.get("run")
+        if inspect.isfunction(run):
+            setattr(cls, "run", _recorded(run))  # noqa: B010  # mypy refuses the assignment
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.figures: dict[str, Any] = {}
+        self.task_id = self._identity({})
+        self._Task__hash = hash(self.task_id)
+
+    @classmethod
+    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+        """Return the parameter values; those of a batch as tuples of one length."""
+        values = super().get_param_values(params, args, kwargs)
+        names = frozenset(name for name, parameter in params if is_batchable(parameter))
+        return normalize_batch(cls.get_task_family(), values, names)
+
+    def _warn_on_wrong_param_types(self) -> None:
+        """Check types as Luigi does, but never print the tuple of a batch."""
+        batch_names = set(self.batch_param_names())
+        for name, parameter in self.get_params():
+            value = self.param_kwargs[name]
+            if name not in batch_names or not isinstance(value, tuple):
+                parameter._warn_on_wrong_param_type(name, value)  # noqa: SLF001  # overridden here
+
+    def __repr__(self) -> str:
+        """Family, hash and the significant parameters; for a batch their number instead."""
+        family, _, digits = self.task_id.rpartition("_")
+        if self.is_batch_mode:
+            return f"{family}({digits}: batch_size={self.get_batch_size()})"
+        hidden = ParameterVisibility.PUBLIC
+        shown = ", ".join(
+            f"{name}={self.param_kwargs[name]!r}"
+            for name, parameter in self.get_params()
+            if parameter.significant and parameter.visibility == hidden
+        )
+        return f"{family}({digits}: {shown})"
+
+    # -- identity and batch ---------------------------------------------------------------------------------
+
+    def _identity(self, member: dict[str, Any]) -> str:
+        """Task id of this task, or of one member of its batch."""
+        values = {**self.param_kwargs, **member}
+        significant = {
+            name: parameter.serialize(values[name])
+            for name, parameter in self._params_by_name().items()
+            if parameter.significant
+        }
+        return f"{self.get_task_family()}_{hash_parameters(significant)}"
+
+    @classmethod
+    @functools.cache
+    def _params_by_name(cls) -> dict[str, luigi.Parameter]:
+        return dict(cls.get_params())
+
+    @property
+    def is_batch_mode(self) -> bool:
+        """Whether the batchable parameters hold tuples."""
+        names = self.batch_param_names()
+        return bool(names) and all(isinstance(self.param_kwargs[name], tuple) for name in names)
+
+    def get_batch_size(self) -> int:
+        """Return the number of members; 1 for a single task."""
+        return len(self.param_kwargs[self.batch_param_names()[0]]) if self.is_batch_mode else 1
+
+    def get_batch_task_kwds(self, include_non_batch_keywords: bool = True) -> Iterator[dict[str, Any]]:
+        """Yield the keyword arguments of each member, in order."""
+        names = frozenset(self.batch_param_names())
+        if self.is_batch_mode:
+            yield from member_kwargs(self.param_kwargs, names, include_non_batch_keywords)
+        else:
+            kwargs = self.param_kwargs
+            yield {name: kwargs[name] for name in kwargs if include_non_batch_keywords or name in names}
+
+    def get_batch_tasks(self) -> Iterator[AstraTask]:
+        """Yield the members as single tasks, or this task alone."""
+        if not self.is_batch_mode:
+            yield self
+            return
+        for kwargs in self.get_batch_task_kwds():
+            yield type(self)(**kwargs)
+
+    def member_ids(self) -> list[str]:
+        """Return the task ids of the members, in order, without making the members."""
+        if not self.is_batch_mode:
+            return [self.task_id]
+        return [self._identity(kwargs) for kwargs in self.get_batch_task_kwds(False)]
+
+    def members(self, wanted: set[str]) -> Iterator[AstraTask]:
+        """Yield the members with the wanted ids, each once."""
+        seen: set[str] = set()
+        for task_id, kwargs in zip(self.member_ids(), self.get_batch_task_kwds(), strict=True):
+            if task_id in wanted and task_id not in seen:
+                seen.add(task_id)
+                yield type(self)(**kwargs) if self.is_batch_mode else self
+
+    def get_common_param_names(self, klass: type[luigi.Task], include_significant: bool = True) -> set[str]:
+        """Return the names of the parameters that this task shares with a class.
+
+        With ``include_significant=False`` only the significant ones, as in `luigi.Task.get_param_names`.
+        """
+        own = self.get_param_names(include_significant=include_significant)
+        other = klass.get_param_names(include_significant=include_significant)
+        return set(own) & set(other)
+
+    def get_common_param_kwargs(
+        self, klass: type[luigi.Task], include_significant: bool = True
+    ) -> dict[str, Any]:
+        """Return this task's values of the parameters that it shares with a class."""
+        names = self.get_common_param_names(klass, include_significant)
+        return {name: value for name, value in self.param_kwargs.items() if name in names}
+
+    # -- files ----------------------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Path:
+        """Folder of products."""
+        return config.root()
+
+    @property
+    def database_url(self) -> str:
+        """URL of the database that holds this task's state."""
+        return config.database_url()
+
+    def get_input(self, key: Any) -> Any:
+        """Return the output of one requirement, without looking at the others."""
+        return self.requires()[key].output()
+
+    def product_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each file of `output` that is there: path, kind, size and checksum."""
+        from astra.products.atomic import checksum
+
+        outputs = self.output()
+        named = outputs.items() if isinstance(outputs, dict) else enumerate(luigi.task.flatten(outputs))
+        rows = []
+        for kind, target in named:
+            path = Path(getattr(target, "path", ""))
+            if isinstance(target, luigi.LocalTarget) and path.is_file():
+                size = path.stat().st_size
+                rows.append({"path": str(path), "kind": str(kind), "size": size, "checksum": checksum(path)})
+        return rows
+
+    # -- completeness ---------------------------------------------------------------------------------------
+
+    @property
+    def is_external(self) -> bool:
+        """Whether this task stands for something that others make."""
+        return self.run is None or isinstance(self, luigi.ExternalTask)
+
+    @property
+    def is_required(self) -> bool:
+        """Whether another task of this invocation waits for this one."""
+        return self.required_in is current_invocation()
+
+    @property
+    def must_rerun(self) -> bool:
+        """Whether only a result of this invocation counts as done."""
+        return bool(self.rerun)
+
+    def deps(self) -> list[luigi.Task]:
+        """Return the requirements, and note that somebody waits for them."""
+        requirements = list(super().deps())
+        for requirement in requirements:
+            if isinstance(requirement, AstraTask):
+                requirement.required_in = current_invocation()
+        return requirements
+
+    def complete(self) -> bool:
+        """Say whether the database calls this task done; with strict checking, whether its outputs exist too.
+
+        A batch is done if all its members are. While others wait for it, it is enough that each member has
+        been tried in this invocation and one of them is done: those that wait leave the failed ones out.
+        """
+        if self.is_external:
+            return self._external_complete()
+        ids = set(self.member_ids())
+        states = self._states(ids)
+        done = {task_id for task_id in ids if task_id in states and self._is_done(states[task_id])}
+        if self.is_batch_mode and self.is_required and done:
+            done |= {task_id for task_id in ids if task_id in states and self._has_failed(states[task_id])}
+        if done != ids:
+            return False
+        return not self.strict_output_checking or self._outputs_exist()
+
+    def _external_complete(self) -> bool:
+        exist = [target.exists() for target in luigi.task.flatten(self.output())]
+        return any(exist) if self.is_batch_mode and self.is_required else bool(exist) and all(exist)
+
+    def _outputs_exist(self) -> bool:
+        return all(target.exists() for target in luigi.task.flatten(self.output()))
+
+    def _is_done(self, state: TaskState) -> bool:
+        if state.status_code != STATUS_DONE or state.completed is None:
+            return False
+        return not self.must_rerun or state.completed >= current_invocation().started
+
+    def _has_failed(self, state: TaskState) -> bool:
+        return state.status_code >= FAILING_STATUS and state.modified >= current_invocation().started
+
+    def _states(self, task_ids: set[str]) -> dict[str, TaskState]:
+        from astra.database.engine import reading
+        from astra.database.queries import task_states
+
+        with reading(self.database_url) as connection:
+            return task_states(connection, task_ids)
+
+    # -- state ----------------------------------------------------------------------------------------------
+
+    def state_record(self) -> TaskRecord:
+        """Return what the database keeps of this task."""
+        return self._record(self.task_id, {}, self.get_batch_size() if self.is_batch_mode else None)
+
+    def state_records(self) -> list[TaskRecord]:
+        """Return the records of this task and of the members of its batch."""
+        if not self.is_batch_mode:
+            return [self.state_record()]
+        members = zip(self.member_ids(), self.get_batch_task_kwds(False), strict=True)
+        unique = {task_id: self._record(task_id, kwargs, None) for task_id, kwargs in members}
+        return [self.state_record(), *unique.values()]
+
+    def unfinished_records(self) -> list[TaskRecord]:
+        """Return the records of what is still to do: this task, or the members that are not done."""
+        if not self.is_batch_mode:
+            return [self.state_record()]
+        members = self.state_records()[1:]
+        states = self._states({record.task_id for record in members})
+        return [
+            record
+            for record in members
+            if record.task_id not in states or not self._is_done(states[record.task_id])
+        ]
+
+    def _record(self, task_id: str, member: dict[str, Any], batch_size: int | None) -> TaskRecord:
+        from astra.database.state import TaskRecord
+
+        values = {**self.param_kwargs, **member}
+        parameters = {
+            name: parameter.serialize(values[name])
+            for name, parameter in self._params_by_name().items()
+            if parameter.visibility == ParameterVisibility.PUBLIC
+        }
+        module = type(self).__module__
+        return TaskRecord(task_id, self.get_task_family(), module, parameters, astra_version(), batch_size)
+
+    def pending_tasks(self) -> Iterator[AstraTask]:
+        """Yield the members that are still to do, as single tasks, from within `run`.
+
+        A member that is done is left out; so is one whose own requirements are not met, with that recorded.
+        """
+        if self.recorder is None or not self.is_batch_mode:
+            yield self
+            return
+        yield from self.recorder.pending()
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Record what happens inside as this task's: in a batch, one member fails alone."""
+        if self.recorder is None or self.recorder.task is self:
+            yield
+            return
+        with self.recorder.member(self):
+            yield
+
+    def add_figures(self, step: str, figures: dict[str, Any]) -> None:
+        """Keep named figures of this task (timings, quality), as ``family:step.item`` in the database."""
+        family = self.get_task_family()
+        for item, value in figures.items():
+            self.figures[f"{family}:{step}.{item}"] = value
+
+
+def _recorded(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `run` so that its state is written; a call of the parent's `run` from within is passed on."""
+
+    @functools.wraps(run)
+    def wrapper(self: AstraTask) -> Any:
+        if self.recorder is not None:
+            return run(self)
+        if inspect.isgeneratorfunction(run):
+            return _run_generator(self, run)
+        with _recording_run(self):
+            return run(self)
+
+    return wrapper
+
+
+def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
+    """Record a `run` that yields dynamic requirements."""
+    with _recording_run(task):
+        return (yield from run(task))
+
+
+@contextmanager
+def _recording_run(task: AstraTask) -> Iterator[None]:
+    from astra.tasks.recording import Recorder
+
+    recorder = Recorder(task)
+    recorder.begin()
+    task.figures = {}
+    task.recorder = recorder
+    try:
+        yield
+    except Exception as exc:
+        recorder.fail(exc)
+        raise
+    else:
+        recorder.succeed()
+    finally:
+        task.recorder = None

@@ -1,0 +1,246 @@
+"""Recording the state of a running task and of the members of its batch, in bulk.
+
+This is the only place that catches every exception of a task: it writes what happened and, unless the
+failure is that of one member among others, raises again.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import socket
+import time
+import traceback as traceback_module
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from astra.errors import AstraError, BatchError
+from astra.tasks.runner import current_invocation, utc_now
+
+if TYPE_CHECKING:
+    from astra.database.state import Outcome
+    from astra.tasks.base import AstraTask
+
+FLUSH_INTERVAL_S = 1.0
+FLUSH_ROWS = 500
+
+logger = logging.getLogger("luigi-interface")
+
+
+class Recorder:
+    """State of one attempt at a task: itself, and the members of its batch that are to do.
+
+    Parameters
+    ----------
+    task : AstraTask
+        The task that Luigi runs.
+    """
+
+    def __init__(self, task: AstraTask) -> None:
+        self.task = task
+        self.url = task.database_url
+        self.started = utc_now()
+        self.failures: dict[str, str] = {}
+        self._place: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._keys: dict[str, int] = {}
+        self._todo: list[str] = []
+        self._ended: set[str] = set()
+        self._outcomes: list[Outcome] = []
+        self._idle_since = self.started
+        self._flushed = time.monotonic()
+
+    def begin(self) -> None:
+        """Write the task as created, with its members that are to do, then as running."""
+        from astra.database import state
+        from astra.database.engine import transaction
+
+        todo = self.task.unfinished_records()
+        self._todo = [record.task_id for record in todo]
+        parents = [self.task.state_record()] if self.task.is_batch_mode else []
+        run_pk = current_invocation().run_pk(self.url)
+        with transaction(self.url) as connection:
+            state.create_tasks(connection, [*parents, *todo], run_pk, self.started)
+            self._keys = state.task_keys(connection, [self.task.task_id, *self._todo])
+            if parents:
+                state.link_batch(connection, self.task.task_id, self.task.member_ids())
+            state.start_tasks(
+                connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
+            )
+
+    def pending(self) -> Iterator[AstraTask]:
+        """Yield the members to run; one whose requirements are not met is recorded, and left out."""
+        members = list(self.task.members(set(self._todo)))
+        unmet = self._link_requirements(members)
+        for member in members:
+            if member.task_id in unmet:
+                self._block(member, unmet[member.task_id])
+                continue
+            member.recorder = self
+            try:
+                yield member
+            finally:
+                member.recorder = None  # Luigi keeps instances: this one may run alone next time
+
+    @contextmanager
+    def member(self, member: AstraTask) -> Iterator[None]:
+        """Record one member; its failure is kept, and does not reach the others."""
+        began = utc_now()
+        overhead = (began - self._idle_since).total_seconds()
+        self._flush_if_due(running=member.task_id)
+        try:
+            yield
+            products = member.product_rows()
+        except Exception as exc:  # noqa: BLE001  # one member fails alone; the batch raises at its end
+            self._failed(member.task_id, exc, began, overhead)
+            logger.error("%r failed: %s: %s", member, type(exc).__name__, exc)  # noqa: TRY400
+        else:
+            self._done(member, products, began, overhead)
+        self._idle_since = utc_now()
+        self._flush_if_due()
+
+    def succeed(self) -> None:
+        """Record the end of ``run``; raise if members failed and nothing can go on without them.
+
+        Raises
+        ------
+        BatchError
+            If every member that was to do failed, or some did and no other task waits for the rest.
+        """
+        if not self.task.is_batch_mode:
+            self._done(self.task, self.task.product_rows(), self.started, 0.0)
+            self.flush()
+            return
+        for member in self.task.members(set(self._todo) - self._ended):
+            self._done(member, member.product_rows(), self.started, 0.0)
+        error = self._batch_error()
+        if error is None:
+            self._done(self.task, [], self.started, 0.0)
+            self.flush()
+            return
+        self._failed(self.task.task_id, error, self.started, 0.0)
+        self.flush()
+        if not self.task.is_required or len(self.failures) > len(self._todo):
+            raise error
+        logger.error("%r: %s", self.task, error)
+
+    def fail(self, exc: BaseException) -> None:
+        """Record that ``run`` itself failed: the task, and the members that had not ended."""
+        for task_id in [*self._todo, self.task.task_id]:
+            if task_id not in self._ended:
+                self._failed(task_id, exc, self.started, 0.0)
+        self.flush()
+
+    def flush(self, running: str | None = None) -> None:
+        """Write all that ended since the last flush in one transaction, and what runs now."""
+        from astra.database import state
+        from astra.database.engine import transaction
+
+        run_pk = current_invocation().run_pk(self.url)
+        with transaction(self.url) as connection:
+            state.end_tasks(connection, self._outcomes, self._keys, run_pk, **self._place)
+            if running is not None:
+                state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
+        self._outcomes = []
+        self._flushed = time.monotonic()
+
+    def _flush_if_due(self, running: str | None = None) -> None:
+        due = time.monotonic() - self._flushed >= FLUSH_INTERVAL_S
+        if due or len(self._outcomes) >= FLUSH_ROWS:
+            self.flush(running)
+
+    def _link_requirements(self, members: list[AstraTask]) -> dict[str, str]:
+        """Write the lineage of members; return what is missing, by task id."""
+        from astra.database.engine import transaction
+        from astra.database.queries import task_states
+        from astra.database.state import link_dependencies
+        from astra.tasks.base import AstraTask, flat_requirements
+
+        required = {member.task_id: flat_requirements(member) for member in members}
+        stateful = {
+            task.task_id
+            for tasks in required.values()
+            for task in tasks
+            if isinstance(task, AstraTask) and not task.is_external
+        }
+        with transaction(self.url) as connection:
+            link_dependencies(
+                connection,
+                ((task_id, needed.task_id) for task_id, tasks in required.items() for needed in tasks),
+            )
+            states = task_states(connection, stateful)
+        done = {task_id for task_id, task_state in states.items() if task_state.status_code == 1}
+        return {
+            task_id: f"not started: {needed!r} is not there"
+            for task_id, tasks in required.items()
+            for needed in tasks
+            if not (needed.task_id in done if needed.task_id in stateful else needed.complete())
+        }
+
+    def _block(self, member: AstraTask, message: str) -> None:
+        from astra.database.models.state import Status
+        from astra.database.state import Outcome
+
+        now = utc_now()
+        self._end(Outcome(member.task_id, Status.DEPENDENCY_MISSING, now, now, message=message))
+        self.failures[member.task_id] = message
+
+    def _done(
+        self, task: AstraTask, products: list[dict[str, Any]], began: dt.datetime, overhead: float
+    ) -> None:
+        from astra.database.models.state import Status
+        from astra.database.state import Outcome
+
+        self._end(
+            Outcome(
+                task.task_id,
+                Status.DONE,
+                began,
+                utc_now(),
+                overhead,
+                products=products,
+                figures=task.figures,
+            )
+        )
+
+    def _failed(self, task_id: str, exc: BaseException, began: dt.datetime, overhead: float) -> None:
+        from astra.database.models.state import Status
+        from astra.database.state import Outcome
+
+        context = exc.context if isinstance(exc, AstraError) else None
+        self._end(
+            Outcome(
+                task_id,
+                Status.FAILED,
+                began,
+                utc_now(),
+                overhead,
+                error_class=type(exc).__name__,
+                message=str(exc),
+                traceback="".join(traceback_module.format_exception(exc)),
+                context={key: _plain(value) for key, value in context.items()} if context else None,
+            )
+        )
+        self.failures[task_id] = f"{type(exc).__name__}: {exc}"
+
+    def _end(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        self._ended.add(outcome.task_id)
+
+    def _batch_error(self) -> BatchError | None:
+        if not self.failures:
+            return None
+        first = next(iter(self.failures.values()))
+        message = (
+            f"{len(self.failures)} of {len(self._todo)} members of {self.task.task_id} failed, "
+            f"the others are done; the first: {first}"
+        )
+        return BatchError(message, n_failed=len(self.failures), n_members=len(self._todo))
+
+
+def _plain(value: Any) -> Any:
+    """Make a number or name of an error fit for JSON."""
+    if hasattr(value, "item"):
+        value = value.item()
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,160 @@
+"""What astra sets up around Luigi: exit codes, one record per invocation, readable errors.
+
+Luigi answers 0 when a task has failed, forgets an invocation when it ends and prints a traceback for every
+mistake in a configuration. All of this is set here, at ``import astra``, and only where the user's luigi.cfg
+is silent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import os
+import socket
+import sys
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import luigi
+import luigi.interface
+import luigi.worker
+
+from astra.errors import AstraError
+
+DISTRIBUTION = "astra-pipeline"
+
+LUIGI_DEFAULTS = {
+    ("core", "log_level"): "INFO",
+    ("core", "autoload_range"): "false",
+    ("retcode", "already_running"): "10",
+    ("retcode", "missing_data"): "20",
+    ("retcode", "not_run"): "25",
+    ("retcode", "task_failed"): "30",
+    ("retcode", "scheduling_error"): "35",
+    ("retcode", "unhandled_exception"): "40",
+    ("worker", "check_complete_on_run"): "true",
+}
+
+
+def astra_version() -> str:
+    """Return the version of astra; "0+unknown" where it is not installed."""
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+def utc_now() -> dt.datetime:
+    """Return the wall clock, timezone-aware UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass
+class Invocation:
+    """One run of the program: when it began, and its rows in the databases that it writes.
+
+    Forked workers inherit it, so that their rows belong to the same run.
+    """
+
+    started: dt.datetime = field(default_factory=utc_now)
+    run_keys: dict[str, int] = field(default_factory=dict)
+
+    def run_pk(self, url: str) -> int:
+        """Return the key of this invocation's row in a database; the row is written at first use."""
+        if url not in self.run_keys:
+            from astra.database.engine import transaction
+            from astra.database.state import insert_run
+
+            with transaction(url) as connection:
+                self.run_keys[url] = insert_run(connection, self._values())
+        return self.run_keys[url]
+
+    def end(self, exit_status: int | None) -> None:
+        """Record the end of this invocation wherever it has a row."""
+        from astra.database.engine import transaction
+        from astra.database.state import end_run
+
+        for url, run_pk in self.run_keys.items():
+            with transaction(url) as connection:
+                end_run(connection, run_pk, exit_status, utc_now())
+
+    def _values(self) -> dict[str, Any]:
+        names = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", "fastavro")
+        return {
+            "command": " ".join(sys.argv),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "version": astra_version(),
+            "packages": {name: metadata.version(name) for name in names},
+            "configuration": {"python": sys.version.split()[0]},
+            "started": self.started,
+        }
+
+
+_current = Invocation()
+
+
+def current_invocation() -> Invocation:
+    """Return the invocation that this process, or the parent that forked it, is in."""
+    return _current
+
+
+def begin_invocation() -> Invocation:
+    """Begin a new invocation: what failed before counts as not yet tried."""
+    global _current  # noqa: PLW0603  # one per process, as sys.argv is
+    _current = Invocation()
+    return _current
+
+
+class AstraWorker(luigi.worker.Worker):
+    """Luigi's worker, which records the invocation, its plan and what was left undone."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.invocation = begin_invocation()
+        super().__init__(*args, **kwargs)
+
+    def run(self) -> bool:
+        """Run the scheduled tasks."""
+        from astra.tasks.plan import close_plan, write_plan
+
+        tasks = list(self._scheduled_tasks.values())
+        write_plan(tasks)
+        succeeded = bool(super().run())
+        close_plan(tasks)
+        self.invocation.end(None)
+        return succeeded
+
+
+def _create_worker(
+    _factory: Any, scheduler: Any, worker_processes: int, assistant: bool = False
+) -> luigi.worker.Worker:
+    return AstraWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+
+
+class ReadableErrors(logging.Filter):
+    """Reduce the traceback of an error that astra raised on purpose to its sentence.
+
+    The whole traceback is kept in the state of the task.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Rewrite the record in place; never drop it."""
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        if isinstance(error, AstraError):
+            record.msg = f"{record.getMessage()}: {type(error).__name__}: {error}"
+            record.args, record.exc_info, record.exc_text = (), None, None
+        return True
+
+
+def set_up_luigi() -> None:
+    """Set Luigi's options where the user's configuration is silent, and install astra's worker."""
+    config = luigi.configuration.get_config()
+    for (section, option), value in LUIGI_DEFAULTS.items():
+        if not config.has_option(section, option):
+            config.set(section, option, value)
+    # Luigi takes a factory of workers from `luigi.build` alone, not from its command line.
+    setattr(luigi.interface._WorkerSchedulerFactory, "create_worker", _create_worker)  # noqa: B010, SLF001
+    logger = logging.getLogger("luigi-interface")
+    if not any(isinstance(item, ReadableErrors) for item in logger.filters):
+        logger.addFilter(ReadableErrors())

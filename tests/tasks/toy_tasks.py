@@ -1,0 +1,66 @@
+"""Small tasks that the engine's tests run, in this process and in others."""
+
+import luigi
+
+import astra  # noqa: F401
+from astra.errors import DataError
+from astra.tasks.base import AstraTask
+from astra.tasks.batch import per_member
+
+
+class Toy(AstraTask):
+    """Write a number to a file; refuse some numbers."""
+
+    label = luigi.Parameter(default="plain", description="A string.")
+    number = luigi.IntParameter(batch_method=tuple, description="The number.")
+    name = luigi.Parameter(batch_method=tuple, default="n", description="A string beside it.")
+    refuse = luigi.IntParameter(default=-1, significant=False, description="Number to refuse.")
+
+    def output(self):
+        if self.is_batch_mode:
+            return [task.output() for task in self.get_batch_tasks()]
+        return luigi.LocalTarget(str(self.root / f"toy-{self.label}-{self.number}-{self.name}.txt"))
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording():
+                if task.number == task.refuse:
+                    raise DataError(f"number {task.number} is refused", number=task.number)
+                task.add_figures("run", {"square": task.number**2})
+                with task.output().open("w") as stream:
+                    stream.write(str(task.number))
+
+
+class Double(AstraTask):
+    """Double the number that Toy wrote."""
+
+    number = luigi.IntParameter(batch_method=tuple, description="The number.")
+    refuse = luigi.IntParameter(default=-1, significant=False, description="Number that Toy refuses.")
+
+    @per_member
+    def requires(self):
+        return {"toy": Toy(number=self.number, refuse=self.refuse)}
+
+    def output(self):
+        if self.is_batch_mode:
+            return [task.output() for task in self.get_batch_tasks()]
+        return luigi.LocalTarget(str(self.root / f"double-{self.number}.txt"))
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording():
+                with task.requires()["toy"].output().open() as stream:
+                    number = int(stream.read())
+                with task.output().open("w") as stream:
+                    stream.write(str(2 * number))
+
+
+class Careless(AstraTask):
+    """A batch-unaware task, with an underscore in its family."""
+
+    task_namespace = "toy_space"
+    number = luigi.IntParameter(description="The number.")
+
+    def run(self):
+        if self.number < 0:
+            raise DataError(f"number {self.number} is negative")
