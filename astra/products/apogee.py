@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from astra.errors import FormatError
 from astra.products.spectrum import CHIPS, Spectrum, ivar_of_error
-from astra.products.survey_fits import number_of, open_survey_file, read_cards, read_image
+from astra.products.survey_fits import SurveyFile, number_of, open_survey_file, read_cards, read_image
 
 # APOGEE_PIXMASK: BADPIX, CRPIX, SATPIX, UNFIXABLE, BADDARK, BADFLAT, BADERR, NOSKY (bits 0 to 7), and
 # NOT_ENOUGH_PSF (14).
@@ -50,10 +50,10 @@ def read_ap_visit(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectr
         If it is truncated or not an apVisit file.
     """
     path = Path(path)
-    with open_survey_file(path) as hdus:
-        cards = read_cards(hdus[0].header)
-        flux, error, flags = _read_planes(hdus, path)
-        wavelength = read_image(hdus, 4, path, "wavelengths").astype(np.float64)
+    with open_survey_file(path) as file:
+        cards = read_cards(file.hdus[0].header)
+        flux, error, flags = _read_planes(file)
+        wavelength = read_image(file, 4, "wavelengths").astype(np.float64)
     if flux.shape[0] != len(CHIPS) or wavelength.shape != flux.shape:
         message = (
             f"{path} must have flux and wavelengths of 3 chips to be an apVisit file,"
@@ -110,10 +110,10 @@ def read_ap_star(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectru
         If it is truncated or not an apStar file.
     """
     path = Path(path)
-    with open_survey_file(path) as hdus:
-        cards = read_cards(hdus[0].header)
-        planes = _read_planes(hdus, path)
-        wavelength = _log_wavelength(cards, hdus[1].header, planes[0].shape[1], path)
+    with open_survey_file(path) as file:
+        cards = read_cards(file.hdus[0].header)
+        planes = _read_planes(file)
+        wavelength = _log_wavelength(cards, file.hdus[1].header, planes[0].shape[1], path)
     kind = _star_rows(cards, planes[0].shape[0], path)
     return Spectrum(
         product="apStar",
@@ -129,17 +129,17 @@ def read_ap_star(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectru
     )
 
 
-def _read_planes(hdus: fits.HDUList, path: Path) -> Planes:
+def _read_planes(file: SurveyFile) -> Planes:
     """Read flux, error and flags, and check that they belong together."""
-    flux = read_image(hdus, 1, path, "flux").astype(np.float64)
-    error = read_image(hdus, 2, path, "error").astype(np.float64)
-    flags = read_image(hdus, 3, path, "pixel flags")
+    flux = read_image(file, 1, "flux").astype(np.float64)
+    error = read_image(file, 2, "error").astype(np.float64)
+    flags = read_image(file, 3, "pixel flags")
     if not flux.shape == error.shape == flags.shape or not np.issubdtype(flags.dtype, np.integer):
         message = (
-            f"{path} must have flux, error and integer flags of one shape in HDU 1 to 3, but has"
+            f"{file.path} must have flux, error and integer flags of one shape in HDU 1 to 3, but has"
             f" {flux.shape}, {error.shape} and {flags.dtype} {flags.shape}"
         )
-        raise FormatError(message, path=str(path), shapes=[flux.shape, error.shape, flags.shape])
+        raise FormatError(message, path=str(file.path), shapes=[flux.shape, error.shape, flags.shape])
     return flux, error, flags.astype(np.int64)
 
 

@@ -13,8 +13,9 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from astra.errors import FormatError
+from astra.products.fits_units import read_row
 from astra.products.spectrum import NO_CHIP, Spectrum
-from astra.products.survey_fits import number_of, open_survey_file, read_cards
+from astra.products.survey_fits import SurveyFile, number_of, open_survey_file, read_cards
 
 # SPPIXMASK: NOPLUG, BADTRACE, BADFLAT, BADARC (bits 0 to 3) of the fibre, BRIGHTSKY (23) of the pixel.
 BAD_PIXEL_BITS = 0b1111 | 1 << 23
@@ -66,10 +67,11 @@ def read_spec(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectrum:
         If it is truncated or not a BOSS spectrum.
     """
     path = Path(path)
-    with open_survey_file(path) as hdus:
-        cards = read_cards(hdus[0].header)
-        columns = _read_columns(hdus, path)
-        catalogue = _read_catalogue(hdus)
+    with open_survey_file(path) as file:
+        cards = read_cards(file.hdus[0].header)
+        columns = _read_columns(file)
+        # The second table has up to 236 columns, of which a few are wanted.
+        catalogue = read_row(file.content, file.units[2], _CATALOGUE) if len(file.units) > 2 else {}
     unknown = np.array([np.nan])
     return Spectrum(
         product="spec",
@@ -91,9 +93,10 @@ def read_spec(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectrum:
     )
 
 
-def _read_columns(hdus: fits.HDUList, path: Path) -> dict[str, NDArray[Any]]:
+def _read_columns(file: SurveyFile) -> dict[str, NDArray[Any]]:
     """Return the columns of the sum."""
-    table = hdus[1].data if len(hdus) > 1 and isinstance(hdus[1], fits.BinTableHDU) else None
+    path = file.path
+    table = file.hdus[1].data if len(file.units) > 1 and isinstance(file.hdus[1], fits.BinTableHDU) else None
     names = {name.lower(): name for name in table.names} if table is not None else {}
     missing = [name for name in _COLUMNS if name not in names]
     if missing or table is None or len(table) < 2:
@@ -101,22 +104,6 @@ def _read_columns(hdus: fits.HDUList, path: Path) -> dict[str, NDArray[Any]]:
         message += f", but lacks {', '.join(missing)}" if missing else ", but has no rows"
         raise FormatError(message, path=str(path), product="spec", missing=missing)
     return {name: np.asarray(table[names[name]]) for name in _COLUMNS}
-
-
-def _read_catalogue(hdus: fits.HDUList) -> dict[str, Any]:
-    """Return what the file says of the target in the one row of its second table."""
-    if len(hdus) < 3 or not isinstance(hdus[2], fits.BinTableHDU) or hdus[2].header["NAXIS2"] != 1:
-        return {}
-    table = hdus[2].data
-    names = {name.upper(): name for name in table.names}
-    values = {name: table[names[name]][0] for name in _CATALOGUE if name in names}
-    return {name: _plain(value) for name, value in values.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a scalar of a table as a Python value."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return value.strip() if isinstance(value, str) else value
 
 
 def _wavelength(loglam: NDArray[np.float64], path: Path) -> NDArray[np.float64]:

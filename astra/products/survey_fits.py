@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import math
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning, AstropyWarning
+from astropy.utils.exceptions import AstropyWarning
 from numpy.typing import NDArray
 
 from astra.errors import FormatError, MissingDataError
+from astra.products.fits_units import FitsUnit, find_units
 
 _UNREADABLE = (
     OSError,
@@ -23,14 +29,36 @@ _UNREADABLE = (
     KeyError,
     IndexError,
     EOFError,
-    AstropyUserWarning,
+    zlib.error,
     fits.VerifyError,
 )
 
 
+@dataclass(frozen=True)
+class SurveyFile:
+    """An open FITS file of a survey.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    hdus : fits.HDUList
+        Its units, read when they are asked for.
+    content : bytes
+        The whole file, uncompressed.
+    units : list of FitsUnit
+        Where its units stand.
+    """
+
+    path: Path
+    hdus: fits.HDUList
+    content: bytes
+    units: list[FitsUnit]
+
+
 @contextmanager
-def open_survey_file(path: Path) -> Iterator[fits.HDUList]:
-    """Open a FITS file, plain or compressed, whole.
+def open_survey_file(path: Path) -> Iterator[SurveyFile]:
+    """Open a FITS file, plain or compressed by gzip or bzip2, whole.
 
     Parameters
     ----------
@@ -39,8 +67,8 @@ def open_survey_file(path: Path) -> Iterator[fits.HDUList]:
 
     Yields
     ------
-    hdus : fits.HDUList
-        Its units; astropy's warnings on what these surveys' headers are known for are silenced.
+    file : SurveyFile
+        astropy's warnings on what these surveys' headers are known for are silenced.
 
     Raises
     ------
@@ -54,28 +82,32 @@ def open_survey_file(path: Path) -> Iterator[fits.HDUList]:
         raise MissingDataError(message, path=str(path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyWarning)
-        warnings.filterwarnings("error", message=".*truncated", category=AstropyUserWarning)
         try:
-            with fits.open(path, memmap=False) as hdus:
-                len(hdus)  # walks all headers, and so finds a file that ends too early
-                yield hdus
+            content = _uncompressed(path.read_bytes())
+            units = find_units(content)
+            with fits.open(io.BytesIO(content), memmap=False) as hdus:
+                yield SurveyFile(path, hdus, content, units)
         except _UNREADABLE as exc:
             reason = " ".join(str(exc).split()) or type(exc).__name__
             message = f"{path} cannot be read as a FITS file: {reason}"
             raise FormatError(message, path=str(path), reason=reason) from exc
 
 
-def read_image(hdus: fits.HDUList, number: int, path: Path, content: str) -> NDArray[Any]:
+def _uncompressed(content: bytes) -> bytes:
+    if content.startswith(b"\x1f\x8b"):
+        return gzip.decompress(content)
+    return bz2.decompress(content) if content.startswith(b"BZh") else content
+
+
+def read_image(file: SurveyFile, number: int, content: str) -> NDArray[Any]:
     """Return an image in native byte order, by the number of its unit: names differ between releases.
 
     Parameters
     ----------
-    hdus : fits.HDUList
+    file : SurveyFile
         The file.
     number : int
         Of the unit, 0 the primary.
-    path : Path
-        For the message.
     content : str
         What the image should be, for the message.
 
@@ -89,12 +121,12 @@ def read_image(hdus: fits.HDUList, number: int, path: Path, content: str) -> NDA
     FormatError
         If there is no such unit, or no image of one or two dimensions in it.
     """
-    is_image = number < len(hdus) and hdus[number].is_image
-    data = hdus[number].data if is_image else None
+    is_image = number < len(file.units) and file.hdus[number].is_image
+    data = file.hdus[number].data if is_image else None
     if data is None or data.ndim not in (1, 2):
         found = f"shape {data.shape}" if data is not None else "no image"
-        message = f"{path} must have the {content} as an image in HDU {number}, but has {found}"
-        raise FormatError(message, path=str(path), hdu=number, expected=content)
+        message = f"{file.path} must have the {content} as an image in HDU {number}, but has {found}"
+        raise FormatError(message, path=str(file.path), hdu=number, expected=content)
     return np.atleast_2d(data.astype(data.dtype.newbyteorder("=")))
 
 

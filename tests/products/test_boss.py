@@ -53,7 +53,7 @@ def test_wavelengths_off_the_grid_are_kept(tmp_path):
 def test_file_cut_short_anywhere_is_refused_with_its_path(tmp_path):
     path = write_spec(tmp_path / "b.fits")
     whole = path.read_bytes()
-    for size in (0, 2880, len(whole) // 2, len(whole) - 2880, len(whole) - 1):
+    for size in (0, 2880, len(whole) // 2 + 1, len(whole) - 2880, len(whole) - 1):
         path.write_bytes(whole[:size])
         with pytest.raises(FormatError, match=re.escape(str(path))) as caught:
             read_spec(path)
