@@ -65,7 +65,16 @@ def current_revision(engine: Engine) -> str | None:
 
 
 def upgrade(engine: Engine) -> None:
-    """Move a database to the revision of the code, in one transaction."""
+    """Move a database to the revision of the code, in one transaction.
+
+    Raises
+    ------
+    SchemaVersionError
+        If it is at a revision that this code does not know.
+    """
+    revision = current_revision(engine)
+    if revision is not None and not _is_known(revision):
+        raise _wrong_revision(engine, revision)
     with _exclusive(engine), engine.begin() as connection:
         command.upgrade(_config(connection), "head")
 
@@ -85,10 +94,27 @@ def require_head(engine: Engine) -> None:
     revision = current_revision(engine)
     if revision == head_revision():
         return
+    raise _wrong_revision(engine, revision)
+
+
+def _is_known(revision: str) -> bool:
+    """Say whether the code has a revision."""
+    return any(
+        script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    )
+
+
+def _wrong_revision(engine: Engine, revision: str | None) -> SchemaVersionError:
+    """Say what the database is, what the code needs, and what to do."""
     found = "has no astra tables" if revision is None else f"is at revision {revision}"
+    remedy = f"this code needs {head_revision()}; run: astra db upgrade"
+    if revision is not None and not _is_known(revision):
+        remedy = (
+            f"this code needs {head_revision()} and does not know the other; install the astra that made it"
+        )
     url = mask_url(engine.url.render_as_string(hide_password=False))
-    message = f"database {url} {found}, this code needs {head_revision()}; run: astra db upgrade"
-    raise SchemaVersionError(message, url=url, found=revision, expected=head_revision())
+    message = f"database {url} {found}, {remedy}"
+    return SchemaVersionError(message, url=url, found=revision, expected=head_revision())
 
 
 def _migrate_if_new(engine: Engine) -> None:

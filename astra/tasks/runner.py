@@ -114,6 +114,16 @@ class AstraWorker(luigi.worker.Worker):
         self.invocation = begin_invocation()
         super().__init__(*args, **kwargs)
 
+    def add(self, task: luigi.Task, *args: Any, **kwargs: Any) -> Any:
+        """Schedule a task and what it requires; its database must be there and at the right revision."""
+        from astra.tasks.base import AstraTask
+
+        if isinstance(task, AstraTask) and not task.is_external:
+            from astra.database.engine import get_engine
+
+            get_engine(task.database_url)
+        return super().add(task, *args, **kwargs)
+
     def run(self) -> bool:
         """Run the scheduled tasks."""
         from astra.tasks.plan import close_plan, write_plan
@@ -142,8 +152,15 @@ class ReadableErrors(logging.Filter):
         """Rewrite the record in place; never drop it."""
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if isinstance(error, AstraError):
-            record.msg = f"{record.getMessage()}: {type(error).__name__}: {error}"
+            head = record.getMessage().removeprefix("Uncaught exception in luigi")
+            record.msg = f"{head}: {type(error).__name__}: {error}".removeprefix(": ")
             record.args, record.exc_info, record.exc_text = (), None, None
+            return True
+        # Luigi formats what `complete` and `requires` raise into the text of a warning.
+        head, found, trace = record.getMessage().partition("\nTraceback (most recent call last):")
+        _, raised, sentence = trace.rpartition("\nastra.errors.")
+        if found and raised:
+            record.msg, record.args = f"{head} {sentence.strip()}", ()
         return True
 
 
