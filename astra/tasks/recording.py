@@ -172,7 +172,7 @@ class Recorder:
             states = task_states(connection, stateful)
         done = {task_id for task_id, task_state in states.items() if task_state.status_code == 1}
         return {
-            task_id: f"not started: {needed!r} is not there"
+            task_id: f"not started: {_why_incomplete(needed)}"
             for task_id, tasks in required.items()
             for needed in tasks
             if not (needed.task_id in done if needed.task_id in stateful else needed.complete())
@@ -237,6 +237,12 @@ class Recorder:
             f"the others are done; the first: {first}"
         )
         return BatchError(message, n_failed=len(self.failures), n_members=len(self._todo))
+
+
+def _why_incomplete(needed: Any) -> str:
+    """Say what is missing: a requirement that knows better than its name says so."""
+    explain = getattr(needed, "why_incomplete", None)
+    return str(explain()) if explain is not None else f"{needed!r} is not there"
 
 
 def _plain(value: Any) -> Any:
