@@ -119,6 +119,7 @@ def remove_signature(
     *,
     statistic: OverscanStatistic = "mean",
     per_row: bool = True,
+    reference_gain: float | None = None,
     bad_pixels: NDArray[np.bool_] | None = None,
     saturation_grow_pixel: int = 1,
 ) -> CorrectedFrame:
@@ -138,6 +139,9 @@ def remove_signature(
         Of the overscan; both are clipped at 3 sigma.
     per_row : bool, optional
         Subtract a level for each row, else one for the amplifier.
+    reference_gain : float, optional
+        Gain of the result [e-/adu]: each amplifier is scaled by its own gain over this one, so that equal
+        light gives equal counts. By default each keeps its own.
     bad_pixels : bool ndarray, shape (ny, nx), optional
         True for pixels known to be bad, in the assembled image.
     saturation_grow_pixel : int, optional
@@ -168,6 +172,9 @@ def remove_signature(
             np.array(amplifier.linearity, dtype=np.float64),
             *(_in_readout_order(plane, amplifier) for plane in (image, variance, mask)),
         )
+        if reference_gain is not None:
+            image[amplifier.assembled] *= amplifier.gain / reference_gain
+            variance[amplifier.assembled] *= (amplifier.gain / reference_gain) ** 2
         overscans.append(overscan)
     mask = _grow(mask, MASK_SAT, saturation_grow_pixel) if saturation_grow_pixel > 0 else mask
     if bad_pixels is not None:

@@ -96,6 +96,16 @@ def test_variance_is_photons_and_read_noise_in_adu():
     assert np.mean(variance[:, 30:]) == pytest.approx(20000 / 1.5 + (3.0 / 1.5) ** 2, rel=1e-3)
 
 
+def test_a_reference_gain_gives_equal_counts_and_errors_for_equal_light():
+    own = remove_signature(make_raw(signal=10000.0), two_amplifiers())
+    frame = remove_signature(make_raw(signal=10000.0), two_amplifiers(), reference_gain=1.0)
+    np.testing.assert_allclose(frame.image[:, :30], own.image[:, :30] * 2.0, rtol=1e-6)
+    np.testing.assert_allclose(frame.image[:, 30:], own.image[:, 30:] * 1.5, rtol=1e-6)
+    np.testing.assert_allclose(
+        frame.variance, np.maximum(frame.image, 0) + np.repeat([36.0, 9.0], 30), rtol=1e-6
+    )
+
+
 def test_a_negative_signal_has_the_variance_of_the_read_noise():
     variance = remove_signature(make_raw(signal=-500.0), two_amplifiers()).variance
     np.testing.assert_allclose(variance[:, :30], (6.0 / 2.0) ** 2)
