@@ -1,0 +1,221 @@
+"""A simulated night: raw files, a reference catalogue and the truth, for the demo and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.time import Time
+from numpy.typing import NDArray
+
+from astra.instruments import simcam
+from astra.products.catalogs import write_catalog
+from astra.products.fits_record import write_hdus
+from astra.simulation.raw import Shot, make_header, paint_scene, read_out, transient_fluxes
+from astra.simulation.sky import Sky, SkySettings, make_reference_catalog, make_sky
+
+TEMPLATE_NIGHTS = (20261018, 20261019, 20261020)
+SCIENCE_NIGHT = 20261120
+N_SCIENCE_SHOTS = 2
+EXPOSURE_TIME_S = 30.0
+_NIGHT_START_D = 0.15  # first shot after midnight TAI [d]
+_SHOT_SPACING_D = 0.02  # between the shots of a night [d]
+_TRUTH_DTYPE = np.dtype(
+    [
+        ("transient", np.int64),
+        ("visit", np.int64),
+        ("detector", np.int32),
+        ("ra", np.float64),
+        ("dec", np.float64),
+        ("x", np.float64),
+        ("y", np.float64),
+        ("flux", np.float64),
+        ("on_host", np.bool_),
+    ]
+)
+_TRUTH_UNITS = {"ra": "deg", "dec": "deg", "x": "pixel", "y": "pixel", "flux": "nJy"}
+
+
+@dataclass(frozen=True)
+class SimulatedNight:
+    """What a simulation has written.
+
+    Parameters
+    ----------
+    raw_paths : tuple of Path
+        Raw files, one for each visit and detector.
+    template_visits, science_visits : tuple of int
+        Visits without and with the transients.
+    reference_catalog_path : Path
+        Stars: ``ra``, ``dec`` [deg], ``<band>_flux``, ``<band>_fluxErr`` [nJy].
+    truth_path : Path
+        Transients on each detector of each science visit: ``transient``, ``visit``, ``detector``, ``ra``,
+        ``dec`` [deg], ``x``, ``y`` [pixel], ``flux`` [nJy] above the template, ``on_host``.
+    """
+
+    raw_paths: tuple[Path, ...]
+    template_visits: tuple[int, ...]
+    science_visits: tuple[int, ...]
+    reference_catalog_path: Path
+    truth_path: Path
+
+
+def simulate_night(
+    folder: Path | str, seed: int, *, band: str = "r", settings: SkySettings | None = None
+) -> SimulatedNight:
+    """Simulate three template visits and a night with two science visits, and write the files.
+
+    Equal seeds give equal bytes. Files appear whole or not at all; those of an earlier run are replaced.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Where to; gets ``raw/``, ``reference.fits`` and ``truth.fits``.
+    seed : int
+        Seed of all randomness.
+    band : str, optional
+        Band of all visits.
+    settings : SkySettings, optional
+        What the sky holds; its ``bands`` must include ``band``.
+
+    Returns
+    -------
+    night : SimulatedNight
+
+    Raises
+    ------
+    ValueError
+        If the sky has no fluxes in the band.
+    """
+    settings = settings or SkySettings(bands=(band,))
+    if band not in settings.bands:
+        raise ValueError(f"the sky has fluxes in {', '.join(settings.bands)}, not in {band}")
+    folder = Path(folder)
+    rng = np.random.default_rng(seed)
+    sky = make_sky(rng, settings)
+    templates, sciences = _plan_shots(rng, settings, band)
+    reference_path, truth_path = folder / "reference.fits", folder / "truth.fits"
+    _write_reference(reference_path, make_reference_catalog(rng, sky, settings.bands), settings.bands)
+    write_catalog(truth_path, make_truth(sky, templates[0], sciences), units=_TRUTH_UNITS)
+    return SimulatedNight(
+        raw_paths=tuple(_write_raws(folder / "raw", seed, sky, templates + sciences)),
+        template_visits=tuple(shot.visit for shot in templates),
+        science_visits=tuple(shot.visit for shot in sciences),
+        reference_catalog_path=reference_path,
+        truth_path=truth_path,
+    )
+
+
+def make_truth(sky: Sky, template: Shot, sciences: Sequence[Shot]) -> NDArray[Any]:
+    """List the transients on each detector of each science shot.
+
+    Parameters
+    ----------
+    sky : Sky
+        What there is.
+    template : Shot
+        A template shot; the fluxes are those above it.
+    sciences : sequence of Shot
+        The science shots.
+
+    Returns
+    -------
+    truth : structured ndarray, shape (n,)
+        Columns as in `SimulatedNight`.
+    """
+    below = transient_fluxes(sky, template)
+    parts = [
+        _truth_of(sky, shot, detector.detector, transient_fluxes(sky, shot) - below)
+        for shot in sciences
+        for detector in simcam.DETECTORS
+    ]
+    return np.concatenate([np.empty(0, dtype=_TRUTH_DTYPE), *parts])
+
+
+def _truth_of(sky: Sky, shot: Shot, detector: int, flux: NDArray[np.float64]) -> NDArray[Any]:
+    transients = sky.transients
+    x, y = shot.true_wcs(detector).wcs_world2pix(transients["ra"], transients["dec"], 0)
+    on_detector = (np.abs(2 * x + 1 - simcam.N_COLUMNS) < simcam.N_COLUMNS) & (
+        np.abs(2 * y + 1 - simcam.N_ROWS) < simcam.N_ROWS
+    )
+    truth = np.zeros(int(on_detector.sum()), dtype=_TRUTH_DTYPE)
+    for name in ("transient", "ra", "dec", "on_host"):
+        truth[name] = transients[name][on_detector]
+    truth["visit"], truth["detector"] = shot.visit, detector
+    truth["x"], truth["y"], truth["flux"] = x[on_detector], y[on_detector], flux[on_detector]
+    return truth
+
+
+def _plan_shots(rng: np.random.Generator, settings: SkySettings, band: str) -> tuple[list[Shot], list[Shot]]:
+    """Plan when, where and under which sky each shot is taken: templates in better seeing."""
+    templates = [
+        _plan_shot(rng, settings, band, night, 1, fwhm_range=(2.6, 2.9), transient_scale=0.0)
+        for night in TEMPLATE_NIGHTS
+    ]
+    sciences = [
+        _plan_shot(
+            rng,
+            settings,
+            band,
+            SCIENCE_NIGHT,
+            1 + index,
+            fwhm_range=(3.0, 3.4),
+            transient_scale=1.0 + 0.15 * index,
+        )
+        for index in range(N_SCIENCE_SHOTS)
+    ]
+    return templates, sciences
+
+
+def _plan_shot(
+    rng: np.random.Generator,
+    settings: SkySettings,
+    band: str,
+    night: int,
+    seq_num: int,
+    *,
+    fwhm_range: tuple[float, float],
+    transient_scale: float,
+) -> Shot:
+    dither_ra, dither_dec = rng.uniform(-6.0, 6.0, 2) / 3600.0
+    errors = rng.uniform(0.4, 1.2, 2) * rng.choice([-1.0, 1.0], 2)  # one to three pixels
+    midnight = Time(f"{night // 10000}-{night // 100 % 100:02d}-{night % 100:02d}", scale="tai").mjd
+    return Shot(
+        day_obs=night,
+        seq_num=seq_num,
+        band=band,
+        begin_mjd_tai=float(midnight) + _NIGHT_START_D + seq_num * _SHOT_SPACING_D,
+        exposure_time_s=EXPOSURE_TIME_S,
+        ra=float((settings.ra + dither_ra / np.cos(np.radians(settings.dec))) % 360.0),
+        dec=float(settings.dec + dither_dec),
+        rotation_deg=float(rng.uniform(-0.4, 0.4)),
+        ra_error_arcsec=float(errors[0]),
+        dec_error_arcsec=float(errors[1]),
+        rotation_error_deg=float(rng.uniform(-0.02, 0.02)),
+        fwhm_pixel=float(rng.uniform(*fwhm_range)),
+        sky_electrons=float(rng.uniform(500.0, 700.0)),
+        electrons_per_njy=float(rng.uniform(0.9, 1.05)),
+        transient_scale=transient_scale,
+    )
+
+
+def _write_reference(path: Path, catalog: NDArray[Any], bands: Sequence[str]) -> None:
+    fluxes = {f"{band}_{part}": "nJy" for band in bands for part in ("flux", "fluxErr")}
+    write_catalog(path, catalog, units={"ra": "deg", "dec": "deg", **fluxes})
+
+
+def _write_raws(folder: Path, seed: int, sky: Sky, shots: Sequence[Shot]) -> list[Path]:
+    paths = []
+    for shot in shots:
+        for detector in simcam.DETECTORS:
+            # A stream of its own for each frame: no frame depends on how many came before it.
+            rng = np.random.default_rng([seed, shot.visit, detector.detector])
+            raw = read_out(rng, paint_scene(sky, shot, detector.detector), detector.detector)
+            path = folder / simcam.raw_name(shot.day_obs, shot.seq_num, detector.detector)
+            write_hdus(path, [fits.PrimaryHDU(raw, make_header(shot, detector.detector))])
+            paths.append(path)
+    return paths
