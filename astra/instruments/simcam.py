@@ -161,7 +161,8 @@ class SimCam(Instrument):
             If it is not a raw of this camera, or a key is missing or out of range.
         """
         with open_fits(path) as hdus:
-            return _frame(path, hdus[0].header)
+            header = _Header(path, hdus[0].header)
+        return _frame(header)
 
     def load(self, path: Path) -> Exposure:
         """Read a raw file and remove the instrument's signature.
@@ -180,13 +181,13 @@ class SimCam(Instrument):
             If it cannot be read as a raw of this camera.
         """
         with open_fits(path) as hdus:
-            header, raw = hdus[0].header, hdus[0].data
-            frame = _frame(path, header)
-            shape = None if raw is None else raw.shape
-            if raw is None or shape != RAW_SHAPE:
-                message = f"{path}: a raw frame of {NAME} has shape {RAW_SHAPE}, found {shape}"
-                raise FormatError(message, path=str(path))
-            return _exposure(frame, _Header(path, header), raw)
+            header, raw = _Header(path, hdus[0].header), hdus[0].data
+        frame = _frame(header)
+        shape = None if raw is None else raw.shape
+        if raw is None or shape != RAW_SHAPE:
+            message = f"{path}: a raw frame of {NAME} has shape {RAW_SHAPE}, found {shape}"
+            raise FormatError(message, path=str(path))
+        return _exposure(frame, header, raw)
 
     def pack_visit_detector(self, visit: int, detector: int) -> int:
         """Pack visit and detector: 16 bits of days since 2000, 17 of sequence number, 5 of detector.
@@ -213,7 +214,7 @@ class _Header:
     """A header whose values are checked as they are taken."""
 
     def __init__(self, path: Path, header: fits.Header) -> None:
-        self.path, self.header = path, header
+        self.path, self.header = Path(path), header
 
     def fail(self, key: str, expected: str) -> FormatError:
         value = self.header.get(key, "nothing")
@@ -247,8 +248,7 @@ class _Header:
         return value
 
 
-def _frame(path: Path, cards: fits.Header) -> RawFrame:
-    header = _Header(path, cards)
+def _frame(header: _Header) -> RawFrame:
     if header.text("INSTRUME", f"{NAME!r}") != NAME:
         raise header.fail("INSTRUME", f"{NAME!r}")
     if header.text("TIMESYS", "'TAI'") != "TAI":
@@ -260,7 +260,7 @@ def _frame(path: Path, cards: fits.Header) -> RawFrame:
     begin = header.number("MJD-BEG", 51544.0, 120000.0, "d")
     detector = header.integer("DETECTOR", 0, len(DETECTORS) - 1)
     return RawFrame(
-        path=Path(path),
+        path=header.path,
         instrument=NAME,
         exposure=make_visit(day_obs, seq_num),
         obs_id=header.text("OBSID"),

@@ -1,7 +1,6 @@
 import dataclasses
 import itertools
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,10 +211,8 @@ def test_flats_without_light_or_of_other_shape_have_no_gain():
 
 
 @pytest.fixture(scope="module")
-def kast_flats():
-    folder = Path(__file__).parents[2].parent / "shared" / "data" / "raw_ccd" / "kast_blue"
-    if not folder.is_dir():
-        pytest.skip(f"real raw frames are not there: {folder}")
+def kast_flats(shared_data):
+    folder = shared_data / "raw_ccd" / "kast_blue"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [fits.getdata(folder / f"b{number}.fits.gz") for number in range(1020, 1025)]

@@ -1,4 +1,5 @@
 import dataclasses
+import gzip
 
 import numpy as np
 import pytest
@@ -164,6 +165,17 @@ def test_info_and_metadata_can_be_read_alone(tmp_path):
     write_exposure(tmp_path / "a.fits", exposure)
     assert read_exposure_info(tmp_path / "a.fits") == exposure.info
     assert read_exposure_metadata(tmp_path / "a.fits") == exposure.metadata
+
+
+def test_a_compressed_copy_is_read_and_verified(tmp_path):
+    exposure = make_exposure()
+    write_exposure(tmp_path / "a.fits", exposure)
+    content = (tmp_path / "a.fits").read_bytes()
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(content))
+    assert_equal_exposures(read_exposure(tmp_path / "a.fits.gz", verify=True), exposure)
+    (tmp_path / "b.fits.gz").write_bytes(gzip.compress(content[:9000] + b"!" + content[9001:]))
+    with pytest.raises(FormatError, match="fails the checksum of HDU IMAGE"):
+        read_exposure(tmp_path / "b.fits.gz", verify=True)
 
 
 def test_arrays_that_are_not_contiguous_are_written_as_they_look(tmp_path):
