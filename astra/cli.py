@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if options.root:
         os.environ["ASTRA_ROOT"] = options.root
+        if config.own_database(config.root()).exists():
+            os.environ["ASTRA_DATABASE_URL"] = config.own_database_url(config.root())
     try:
         options.function(options)
     except AstraError as exc:

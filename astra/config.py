@@ -37,6 +37,16 @@ def root() -> Path:
     return Path(os.environ.get("ASTRA_ROOT") or astra().root or ".").expanduser().absolute()
 
 
+def own_database(folder: Path) -> Path:
+    """Return the file of the SQLite database that a root of its own has."""
+    return folder / "astra.db"
+
+
+def own_database_url(folder: Path) -> str:
+    """Return the URL of `own_database`."""
+    return _SQLITE_PREFIX + str(own_database(folder))
+
+
 def database_url() -> str:
     """Return the URL of the database: environment ``ASTRA_DATABASE_URL``, else ``[astra] database_url``.
 

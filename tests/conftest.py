@@ -23,6 +23,15 @@ def shared_data():
     return folder
 
 
+@pytest.fixture(autouse=True)
+def closed_engines():
+    """Close the database connections that a test opened in this process."""
+    yield
+    engines = sys.modules.get("astra.database.engine")
+    if engines is not None:
+        engines.dispose_engines()
+
+
 @pytest.fixture
 def astra_root(tmp_path, monkeypatch):
     """A root of products and a database of one's own, for this process and those that it starts."""

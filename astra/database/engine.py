@@ -150,6 +150,13 @@ def _unavailable(url: str, exc: OperationalError) -> UnavailableError:
     return UnavailableError(f"database {mask_url(url)} cannot be used: {reason}", url=mask_url(url))
 
 
+def dispose_engines() -> None:
+    """Close the connections of this process; the next use opens new ones."""
+    for engine in _engines.values():
+        engine.dispose()
+    _engines.clear()
+
+
 def _forget_in_child() -> None:
     """Drop the parent's engines in a forked child without closing the parent's connections."""
     for engine in _engines.values():

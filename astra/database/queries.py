@@ -76,7 +76,7 @@ def task_states(connection: Connection, task_ids: Iterable[str]) -> dict[str, Ta
 
 
 def family_counts(connection: Connection) -> list[FamilyCounts]:
-    """Count the tasks of each family by state, in order of their first creation.
+    """Count the tasks of each family by state, in the order in which they began.
 
     Rows of batches are left out: their members have rows of their own.
     """
@@ -96,7 +96,7 @@ def family_counts(connection: Connection) -> list[FamilyCounts]:
         )
         .where(task_table.c.batch_size.is_(None))
         .group_by(task_table.c.family)
-        .order_by(func.min(task_table.c.pk))
+        .order_by(func.min(func.coalesce(task_table.c.started, task_table.c.modified)))
     )
     return [FamilyCounts(*row) for row in connection.execute(query)]
 

@@ -6,6 +6,7 @@ own encoding. Positions are ICRS [deg].
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -150,3 +151,16 @@ def htm_ranges(region: Region, level: int = HTM_LEVEL, max_ranges: int = 64) -> 
     """
     ranges = _mesh(level).envelope(region, max_ranges)
     return [(int(begin), int(end) - 1) for begin, end in ranges]
+
+
+def hull_of_regions(regions: Sequence[Region]) -> ConvexPolygon:
+    """Smallest convex polygon around polygons that lie within one hemisphere.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or no region.
+    """
+    polygons = [region for region in regions if isinstance(region, ConvexPolygon)]
+    vertices = [[v.x(), v.y(), v.z()] for polygon in polygons for v in polygon.getVertices()]
+    return _hull(np.array(vertices).reshape(-1, 3))

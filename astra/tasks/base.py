@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import luigi
 from luigi.parameter import ParameterVisibility
 
 from astra import config
 from astra.tasks.batch import accept_batches, hash_parameters, is_batchable, member_kwargs, normalize_batch
+from astra.tasks.recording import recorded
 from astra.tasks.runner import astra_version, current_invocation
 
 if TYPE_CHECKING:
@@ -77,6 +78,13 @@ class AstraTask(luigi.Task):
         description="Run again, even if done.",
     )
 
+    output_root = luigi.Parameter(
+        default="",
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Root of products with a SQLite database of its own, in place of the configured ones.",
+    )
+
     recorder: Recorder | None = None
     required_in: Invocation | None = None
 
@@ -88,7 +96,7 @@ class AstraTask(luigi.Task):
                 accept_batches(value)
         run = cls.__dict__.get("run")
         if inspect.isfunction(run):
-            setattr(cls, "run", _recorded(run))  # noqa: B010  # mypy refuses the assignment
+            setattr(cls, "run", recorded(run))  # noqa: B010  # mypy refuses the assignment
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -160,7 +168,7 @@ class AstraTask(luigi.Task):
             kwargs = self.param_kwargs
             yield {name: kwargs[name] for name in kwargs if include_non_batch_keywords or name in names}
 
-    def get_batch_tasks(self) -> Iterator[AstraTask]:
+    def get_batch_tasks(self) -> Iterator[Self]:
         """Yield the members as single tasks, or this task alone."""
         if not self.is_batch_mode:
             yield self
@@ -174,7 +182,7 @@ class AstraTask(luigi.Task):
             return [self.task_id]
         return [self._identity(kwargs) for kwargs in self.get_batch_task_kwds(False)]
 
-    def members(self, wanted: set[str]) -> Iterator[AstraTask]:
+    def members(self, wanted: set[str]) -> Iterator[Self]:
         """Yield the members with the wanted ids, each once."""
         seen: set[str] = set()
         for task_id, kwargs in zip(self.member_ids(), self.get_batch_task_kwds(), strict=True):
@@ -203,12 +211,12 @@ class AstraTask(luigi.Task):
     @property
     def root(self) -> Path:
         """Folder of products."""
-        return config.root()
+        return Path(self.output_root).absolute() if self.output_root else config.root()
 
     @property
     def database_url(self) -> str:
         """URL of the database that holds this task's state."""
-        return config.database_url()
+        return config.own_database_url(self.root) if self.output_root else config.database_url()
 
     def get_input(self, key: Any) -> Any:
         """Return the output of one requirement, without looking at the others."""
@@ -264,11 +272,16 @@ class AstraTask(luigi.Task):
         ids = set(self.member_ids())
         states = self._states(ids)
         done = {task_id for task_id in ids if task_id in states and self._is_done(states[task_id])}
+        done -= self.stale_ids()
         if self.is_batch_mode and self.is_required and done:
             done |= {task_id for task_id in ids if task_id in states and self._has_failed(states[task_id])}
         if done != ids:
             return False
         return not self.strict_output_checking or self._outputs_exist()
+
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members whose inputs have changed since they were done."""
+        return set()
 
     def _external_complete(self) -> bool:
         exist = [target.exists() for target in luigi.task.flatten(self.output())]
@@ -312,11 +325,8 @@ class AstraTask(luigi.Task):
             return [self.state_record()]
         members = self.state_records()[1:]
         states = self._states({record.task_id for record in members})
-        return [
-            record
-            for record in members
-            if record.task_id not in states or not self._is_done(states[record.task_id])
-        ]
+        done = {task_id for task_id, state in states.items() if self._is_done(state)} - self.stale_ids()
+        return [record for record in members if record.task_id not in done]
 
     def _record(self, task_id: str, member: dict[str, Any], batch_size: int | None) -> TaskRecord:
         from astra.database.state import TaskRecord
@@ -330,7 +340,7 @@ class AstraTask(luigi.Task):
         module = type(self).__module__
         return TaskRecord(task_id, self.get_task_family(), module, parameters, astra_version(), batch_size)
 
-    def pending_tasks(self) -> Iterator[AstraTask]:
+    def pending_tasks(self) -> Iterator[Self]:
         """Yield the members that are still to do, as single tasks, from within `run`.
 
         A member that is done is left out; so is one whose own requirements are not met, with that recorded.
@@ -354,43 +364,3 @@ class AstraTask(luigi.Task):
         family = self.get_task_family()
         for item, value in figures.items():
             self.figures[f"{family}:{step}.{item}"] = value
-
-
-def _recorded(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `run` so that its state is written; a call of the parent's `run` from within is passed on."""
-
-    @functools.wraps(run)
-    def wrapper(self: AstraTask) -> Any:
-        if self.recorder is not None:
-            return run(self)
-        if inspect.isgeneratorfunction(run):
-            return _run_generator(self, run)
-        with _recording_run(self):
-            return run(self)
-
-    return wrapper
-
-
-def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
-    """Record a `run` that yields dynamic requirements."""
-    with _recording_run(task):
-        return (yield from run(task))
-
-
-@contextmanager
-def _recording_run(task: AstraTask) -> Iterator[None]:
-    from astra.tasks.recording import Recorder
-
-    recorder = Recorder(task)
-    recorder.begin()
-    task.figures = {}
-    task.recorder = recorder
-    try:
-        yield
-    except Exception as exc:
-        recorder.fail(exc)
-        raise
-    else:
-        recorder.succeed()
-    finally:
-        task.recorder = None

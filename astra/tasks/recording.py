@@ -7,12 +7,14 @@ failure is that of one member among others, raises again.
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import inspect
 import logging
 import os
 import socket
 import time
 import traceback as traceback_module
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +71,7 @@ class Recorder:
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
 
-    def pending(self) -> Iterator[AstraTask]:
+    def pending(self) -> Iterator[Any]:
         """Yield the members to run; one whose requirements are not met is recorded, and left out."""
         members = list(self.task.members(set(self._todo)))
         unmet = self._link_requirements(members)
@@ -250,3 +252,41 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `run` so that its state is written; a call of the parent's `run` from within is passed on."""
+
+    @functools.wraps(run)
+    def wrapper(self: AstraTask) -> Any:
+        if self.recorder is not None:
+            return run(self)
+        if inspect.isgeneratorfunction(run):
+            return _run_generator(self, run)
+        with _recording_run(self):
+            return run(self)
+
+    return wrapper
+
+
+def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
+    """Record a `run` that yields dynamic requirements."""
+    with _recording_run(task):
+        return (yield from run(task))
+
+
+@contextmanager
+def _recording_run(task: AstraTask) -> Iterator[None]:
+    recorder = Recorder(task)
+    recorder.begin()
+    task.figures = {}
+    task.recorder = recorder
+    try:
+        yield
+    except Exception as exc:
+        recorder.fail(exc)
+        raise
+    else:
+        recorder.succeed()
+    finally:
+        task.recorder = None

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import importlib
 
-MODULES = ("base",)
+MODULES = (
+    "base",
+    "io.local",
+    "io.sdss4",
+    "io.sdss5",
+    "spectra.signal_to_noise",
+    "exposures",
+    "visits",
+    "process_ccd",
+    "template",
+    "diffim",
+)
 
 for _name in MODULES:
     importlib.import_module(f"astra.tasks.{_name}")

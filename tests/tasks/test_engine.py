@@ -191,9 +191,11 @@ def test_state_rows_are_the_same_on_postgresql(astra_root, run_luigi, postgresql
         env={"ASTRA_DATABASE_URL": postgresql_url},
     )
     assert result.returncode == 30
-    with create_engine(postgresql_url).connect() as connection:
+    engine = create_engine(postgresql_url)
+    with engine.connect() as connection:
         query = "SELECT family, parameters->>'number', state FROM task_state WHERE batch_size IS NULL"
         found = set(map(tuple, connection.execute(text(query))))
+    engine.dispose()
     assert found == {
         ("Toy", "1", "done"),
         ("Toy", "2", "failed"),

@@ -1,0 +1,50 @@
+"""Subtract templates from calibrated exposures, and detect what has changed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import luigi
+
+from astra.tasks.batch import per_member
+from astra.tasks.imaging import DifferenceTask
+from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.template import BuildTemplate
+
+
+class DiffIm(DifferenceTask):
+    """Subtract the PSF-matched template from one calibrated detector, and measure what is left.
+
+    Products: ``template`` (warped and matched), ``diffexp`` (the difference) [nJy], ``diaSrc`` (detections).
+    """
+
+    threshold_snr = luigi.FloatParameter(default=5.0, description="Detection limit: S/N of a point source.")
+
+    step = "differencer"
+    kinds: ClassVar[tuple[str, ...]] = ("template", "diffexp", "diaSrc")
+
+    @per_member
+    def requires(self) -> dict[str, luigi.Task]:
+        """Calibrate the detector, and build the template."""
+        return {"calexp": self.require(ProcessCcd), "template": self.require(BuildTemplate)}
+
+    def run(self) -> None:
+        """Read, subtract, detect and write each detector."""
+        from astra.images.difference import DifferenceConfig, difference_images
+        from astra.products.catalogs import write_catalog
+        from astra.products.column_units import column_units
+        from astra.products.exposures import read_exposure, write_exposure
+
+        for task in self.pending_tasks():
+            with task.recording():
+                task.sweep()
+                required = task.requires()
+                science = read_exposure(required["calexp"].path("calexp"))
+                template = read_exposure(required["template"].path("template"))
+                config = DifferenceConfig(threshold_snr=task.threshold_snr)
+                result = difference_images(science, template, config)
+                write_exposure(task.path("template"), result.matched_template)
+                write_exposure(task.path("diffexp"), result.difference)
+                units = column_units(result.dia_sources.dtype.names or ())
+                write_catalog(task.path("diaSrc"), result.dia_sources, units=units)
+                task.add_figures("subtract", result.metrics)

@@ -1,0 +1,98 @@
+"""What the tasks of the imaging chain share: the camera, where raws come from, which steps run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import luigi
+from luigi.parameter import ParameterVisibility
+
+from astra.tasks.base import AstraTask
+from astra.tasks.parameters import IdsParameter, PathParameter, PathsParameter
+
+STEPS = ("ccdProcessor", "differencer", "diaPipe")
+
+
+class ImagingTask(AstraTask):
+    """A task on the frames of a camera."""
+
+    instrument = luigi.Parameter(description="Camera name, e.g. sdss.")
+    raw = PathsParameter(
+        default="",
+        significant=False,
+        description="Raw files or folders to ingest first, separated by colons.",
+    )
+    rerun_steps = luigi.Parameter(
+        default="",
+        significant=False,
+        visibility=ParameterVisibility.HIDDEN,
+        description="Steps to run again, separated by commas.",
+    )
+
+    step: ClassVar[str] = ""
+
+    @property
+    def must_rerun(self) -> bool:
+        """Whether only a result of this invocation counts as done."""
+        return bool(self.rerun) or (bool(self.step) and self.step in self.rerun_steps.split(","))
+
+    def require(self, klass: type[AstraTask], **own: Any) -> Any:
+        """Return a task of a class with this task's values of the parameters that they share.
+
+        Whether to run again is not handed on: each step says that for itself.
+        """
+        kwargs = self.get_common_param_kwargs(klass)
+        kwargs.pop("rerun", None)
+        return klass(**{**kwargs, **own})
+
+
+class ProductTask(ImagingTask):
+    """A task that makes files for one detector, or for many."""
+
+    detector = luigi.IntParameter(batch_method=tuple, description="Detector id.")
+    reference_catalog = PathParameter(
+        default="",
+        config_path={"section": "astra", "name": "reference_catalog"},
+        description="Reference catalogue: FITS, ECSV or CSV.",
+    )
+
+    kinds: ClassVar[tuple[str, ...]] = ()
+
+    def path(self, kind: str) -> Path:
+        """Path of one product of a single task."""
+        raise NotImplementedError
+
+    def output(self) -> Any:
+        """Return the products by kind; for a batch, those of each member."""
+        if self.is_batch_mode:
+            return [member.output() for member in self.get_batch_tasks()]
+        return {kind: luigi.LocalTarget(str(self.path(kind))) for kind in self.kinds}
+
+    def sweep(self) -> None:
+        """Remove what a killed run of this task left behind."""
+        from astra.products.atomic import sweep_leftovers
+
+        for folder in {Path(target.path).parent for target in luigi.task.flatten(self.output())}:
+            if folder.is_dir():
+                sweep_leftovers(folder)
+
+
+class DetectorTask(ProductTask):
+    """A task on one detector of one visit, or on many."""
+
+    visit = luigi.IntParameter(batch_method=tuple, description="Visit id.")
+
+    def path(self, kind: str) -> Path:
+        """Path of one product of a single task."""
+        from astra.products.layout import product_path
+
+        return product_path(self.root, self.instrument, self.visit, self.detector, self.task_id, kind=kind)
+
+
+class DifferenceTask(DetectorTask):
+    """A task on one detector of one visit and a template made of named visits."""
+
+    template_visits = IdsParameter(
+        batch_method=tuple, description="Visits that make the template, e.g. 12 or 12^15^20..22."
+    )

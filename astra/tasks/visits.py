@@ -1,0 +1,65 @@
+"""Define visits: one for each exposure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import luigi
+
+from astra.errors import MissingDataError
+from astra.tasks.exposures import IngestRaws
+from astra.tasks.imaging import ImagingTask
+
+
+class DefineVisits(ImagingTask):
+    """Define the visit of an exposure, one to one: both have the same id."""
+
+    exposure = luigi.IntParameter(batch_method=tuple, description="Exposure id.")
+
+    def requires(self) -> list[luigi.Task]:
+        """Ingest the raws that were named; without any, the exposure must have been ingested before."""
+        paths = tuple(path for path in self.raw.split(os.pathsep) if path)
+        if not paths:
+            return []
+        path = paths if len(paths) > 1 else paths[0]
+        return [self.require(IngestRaws, path=path)]
+
+    def run(self) -> None:
+        """Write each visit with its definition and regions in one transaction."""
+        from astra.database.engine import transaction
+        from astra.database.survey import define_visit, get_exposure, raws_of_exposure
+
+        for task in self.pending_tasks():
+            with task.recording(), transaction(task.database_url) as connection:
+                exposure = get_exposure(connection, task.instrument, task.exposure)
+                if exposure is None:
+                    message = (
+                        f"exposure {task.exposure} of instrument {task.instrument} is not ingested; "
+                        f"run IngestRaws on it, or name its files with --raw"
+                    )
+                    raise MissingDataError(message, exposure=task.exposure, instrument=task.instrument)
+                raws = raws_of_exposure(connection, task.instrument, task.exposure)
+                regions = {raw.detector: raw.region for raw in raws}
+                define_visit(
+                    connection, _visit_row(exposure, list(regions.values())), [task.exposure], regions
+                )
+
+
+def _visit_row(exposure: Any, regions: Sequence[bytes]) -> dict[str, Any]:
+    """Row of the visit of one exposure, with the hull of its detectors as region."""
+    from astra.database.survey import ONE_TO_ONE
+    from astra.sky.regions import decode, encode, hull_of_regions
+
+    names = (
+        "instrument day_obs seq_num band physical_filter begin_mjd_tai end_mjd_tai exposure_time_s "
+        "target_name science_program"
+    )
+    return {
+        **{name: getattr(exposure, name) for name in names.split()},
+        "visit_system": ONE_TO_ONE,
+        "visit": exposure.exposure,
+        "name": exposure.obs_id,
+        "region": encode(hull_of_regions([decode(region) for region in regions])),
+    }
