@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -84,12 +82,6 @@ def test_the_reference_catalogue_is_in_njy(night):
         "r_flux": "nJy",
         "r_fluxErr": "nJy",
     }
-
-
-def test_a_night_takes_few_seconds(tmp_path):
-    start = time.process_time()
-    simulate_night(tmp_path, 1)
-    assert time.process_time() - start < 6.0
 
 
 def test_a_band_that_the_sky_lacks_is_refused(tmp_path):
