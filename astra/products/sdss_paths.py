@@ -38,6 +38,23 @@ def available_releases() -> tuple[str, ...]:
     return RELEASES
 
 
+def release_of(location: str) -> str | None:
+    """Return the release that a path below the SAS belongs to.
+
+    Parameters
+    ----------
+    location : str
+        Relative path, as `SdssPath.location` makes it.
+
+    Returns
+    -------
+    release : str or None
+        None if its first folder is none of a known release.
+    """
+    name = normpath(location).split("/")[0].replace("ipl-", "ipl")
+    return name if name in RELEASES else None
+
+
 class SdssPath:
     """Paths of the spectral products of one SDSS release.
 
@@ -211,7 +228,7 @@ class SdssPath:
 
     def _complete(self, name: str, keys: dict[str, Any]) -> dict[str, str]:
         """Return the keys of a product as text, with defaults; say all that are missing at once."""
-        given = {key: value for key, value in keys.items() if value is not None}
+        given = {key: value for key, value in keys.items() if value is not None and value != ""}
         if "fieldid" not in given and "plate" in given:
             given["fieldid"] = given["plate"]  # the task API of 2021 calls the field of BOSS its plate
         wanted = self.lookup_keys(name)

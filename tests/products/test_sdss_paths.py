@@ -5,7 +5,7 @@ import pytest
 from astra.errors import ConfigError
 from astra.products.sdss_path_functions import PATH_FUNCTIONS
 from astra.products.sdss_path_tables import OPTIONAL_KEYS
-from astra.products.sdss_paths import SdssPath, available_releases
+from astra.products.sdss_paths import SdssPath, available_releases, release_of
 
 GOLDEN = [
     (
@@ -221,6 +221,7 @@ def test_every_product_of_every_release_goes_there_and_back(release):
             found = paths.extract(name, path)
             assert paths.full(name, **found) == path
             assert found.items() <= keys.items()
+            assert release_of(paths.location(name, **keys)) == release
 
 
 def test_survey_names_of_data_release_13_are_made():
@@ -290,6 +291,12 @@ def test_all_missing_keys_are_named_at_once():
         ConfigError, match="keys are missing for a apVisit path of sdsswork: field, plate, fiber"
     ):
         SdssPath("sdss5").full("apVisit", apred="1.3", telescope="apo25m", mjd=59146)
+
+
+def test_empty_key_is_a_missing_one():
+    with pytest.raises(ConfigError, match="key is missing for a apVisit path of dr17: field"):
+        SdssPath("dr17").full("apVisit", **KEYS | {"field": ""})
+    assert release_of("somewhere/else.fits") is None
 
 
 def test_wrong_keys_products_releases_and_paths_are_refused():
