@@ -6,23 +6,28 @@ on a Gaussian of FWHM 2.4 pixels is below 1e-3 of the peak.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
+from astra.images.psf import Psf, polynomial_powers
+
 SPLINE_ORDER = 5
-_TAPS = np.arange(-3, 4)  # offsets that a quintic spline touches for a shift of at most half a pixel
+MARGIN = 3  # neighbours on each side that a quintic spline touches for a shift of at most half a pixel
+_TAPS = np.arange(-MARGIN, MARGIN + 1)[None, :]
 
 
 def cut_stamps(
-    image: NDArray[np.float32], columns: NDArray[np.int64], rows: NDArray[np.int64], size: int
+    image: NDArray[Any], columns: NDArray[np.int64], rows: NDArray[np.int64], size: int
 ) -> NDArray[np.float64]:
     """Cut square stamps out of an image; what lies outside the image is NaN.
 
     Parameters
     ----------
     image : ndarray, shape (ny, nx)
-        Any unit.
+        Numbers in any unit.
     columns, rows : int ndarray, shape (n,)
         Central pixels of the stamps [pixel].
     size : int
@@ -38,14 +43,15 @@ def cut_stamps(
     y = np.asarray(rows)[:, None, None] + offset[None, :, None]
     x = np.asarray(columns)[:, None, None] + offset[None, None, :]
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    stamps: NDArray[np.float64] = image[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)].astype(np.float64)
-    stamps[~inside] = np.nan
+    stamps = np.full(inside.shape, np.nan)
+    stamps[inside] = image[np.broadcast_to(y, inside.shape)[inside], np.broadcast_to(x, inside.shape)[inside]]
     return stamps
 
 
 def shift_stamp(stamp: NDArray[np.float64], dx: float, dy: float) -> NDArray[np.float64]:
     """Shift one stamp by (dx, dy) [pixel]; see `shift_stamps`."""
-    return shift_stamps(stamp[None], np.array([dx]), np.array([dy]))[0]
+    shifted: NDArray[np.float64] = shift_stamps(stamp[None], np.array([dx]), np.array([dy]))[0]
+    return shifted
 
 
 def shift_stamps(
@@ -82,29 +88,31 @@ def _shift_axis(stamps: NDArray[np.float64], shift: NDArray[np.float64], axis: i
     """Shift along one axis: interpolation coefficients, then seven weighted neighbours."""
     shift = np.asarray(shift, dtype=np.float64)
     whole = np.rint(shift).astype(np.int64)
-    weights = quintic_spline(_TAPS[None, :] + (shift - whole)[:, None])
-    margin = 3 + int(np.abs(whole).max(initial=0))
+    weights = quintic_spline(_TAPS + (shift - whole)[:, None])
+    largest = int(np.abs(whole).max(initial=0))
     coefficients: NDArray[np.float64] = spline_filter1d(stamps, SPLINE_ORDER, axis=axis, mode="mirror")
     pad = [(0, 0), (0, 0), (0, 0)]
-    pad[axis] = (margin, margin)
+    pad[axis] = (MARGIN + largest, MARGIN + largest)
     padded = np.pad(coefficients, pad, mode="reflect")
-    shifted = np.zeros_like(coefficients)
+    shifted = np.empty_like(coefficients)
     for step in np.unique(whole):
         chosen = whole == step
-        shifted[chosen] = _weighted_neighbours(padded[chosen], weights[chosen], margin - step, axis)
+        window = slice(largest - step, largest - step + stamps.shape[axis] + 2 * MARGIN)
+        block = padded[chosen][:, window] if axis == 1 else padded[chosen][:, :, window]
+        shifted[chosen] = _weighted_neighbours(block, weights[chosen], axis)
     return shifted
 
 
 def _weighted_neighbours(
-    padded: NDArray[np.float64], weights: NDArray[np.float64], start: int, axis: int
+    padded: NDArray[np.float64], weights: NDArray[np.float64], axis: int
 ) -> NDArray[np.float64]:
-    """Sum of the seven neighbours of each pixel along an axis."""
-    size = padded.shape[3 - axis]
-    total: NDArray[np.float64] = np.zeros((len(padded), size, size))
-    for k, tap in enumerate(_TAPS):
-        first = start + tap
-        block = padded[:, first : first + size, :] if axis == 1 else padded[:, :, first : first + size]
-        total += weights[:, k, None, None] * block
+    """Sum of the seven neighbours of each pixel along an axis, which loses the margins."""
+    size = padded.shape[axis] - 2 * MARGIN
+    views = [padded[:, k : k + size] if axis == 1 else padded[:, :, k : k + size] for k in range(_TAPS.size)]
+    total = weights[:, 0, None, None] * views[0]
+    product = np.empty_like(total)
+    for k, view in enumerate(views[1:], start=1):
+        total += np.multiply(weights[:, k, None, None], view, out=product)
     return total
 
 
@@ -115,3 +123,37 @@ def quintic_spline(t: NDArray[np.float64]) -> NDArray[np.float64]:
     for k, factor in ((3.0, 1.0), (2.0, -6.0), (1.0, 15.0)):
         value += factor * np.clip(k - a, 0.0, None) ** 5
     return value / 120.0
+
+
+def psf_stamps(
+    psf: Psf, x: NDArray[np.float64], y: NDArray[np.float64], size: int | None = None
+) -> NDArray[np.float64]:
+    """Images of point sources as they fall on the pixels.
+
+    Parameters
+    ----------
+    psf : Psf
+        Point-spread function.
+    x, y : float64 ndarray, shape (n,)
+        Positions [pixel].
+    size : int, optional
+        Side of the returned stamps, odd; that of the PSF by default, and at most that [pixel].
+
+    Returns
+    -------
+    stamps : float64 ndarray, shape (n, size, size)
+        Parts of a PSF of unit sum; the middle pixel is the one at rint(x), rint(y) of the image.
+    """
+    size = psf.size if size is None else min(size, psf.size)
+    u, v = (x - psf.x_centre) / psf.scale, (y - psf.y_centre) / psf.scale
+    design = np.stack([u**i * v**j for i, j in polynomial_powers(psf.order)], axis=-1)
+    # The spline's coefficients are linear in the pixels: they are found once per term, not once per source.
+    splines = spline_filter1d(spline_filter1d(psf.coefficients, SPLINE_ORDER, axis=1), SPLINE_ORDER, axis=2)
+    cut = (psf.size - size) // 2
+    window = slice(cut, cut + size + 2 * MARGIN)
+    splines = np.pad(splines, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), mode="reflect")[:, window, window]
+    stamps: NDArray[np.float64] = np.tensordot(design, splines, axes=1)
+    stamps /= (design @ psf.coefficients.sum(axis=(1, 2)))[:, None, None]
+    for axis, shift in ((1, y - np.rint(y)), (2, x - np.rint(x))):
+        stamps = _weighted_neighbours(stamps, quintic_spline(_TAPS + shift[:, None]), axis)
+    return stamps

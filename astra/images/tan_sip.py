@@ -42,7 +42,7 @@ def project_gnomonic(
 
 
 def deproject_gnomonic(
-    xi: FloatArray, eta: FloatArray, ra0: float, dec0: float
+    xi: NDArray[np.floating[Any]], eta: NDArray[np.floating[Any]], ra0: float, dec0: float
 ) -> tuple[FloatArray, FloatArray]:
     """Inverse of `project_gnomonic`: ra in 0..360, dec [deg]."""
     x, y = np.radians(xi), np.radians(eta)

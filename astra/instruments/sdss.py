@@ -7,8 +7,8 @@ What comes nearest is one field of one run seen by one row of CCDs, and this is 
     detector         = camera column, 1 .. 6
 
 so run 4192, r, field 300 is 419220300. Rubin packs the days since 2010-01-01 and a sequence number of the
-night; runs of 1998 to 2009 have neither, so here ``pack_visit_detector`` is ``visit * 10 + detector``, below 2**38
-for every run below 274877 (the survey ended with 8162).
+night; runs of 1998 to 2009 have neither, so here ``pack_visit_detector`` is ``visit * 10 + detector``, below
+2**38 for every run below 274877 (the survey ended with 8162).
 """
 
 from __future__ import annotations

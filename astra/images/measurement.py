@@ -1,0 +1,242 @@
+"""Measure detected sources: centroids, shapes, fluxes, flags; one structured array, a row per source.
+
+Columns are spelled as in the Rubin data products. Instrumental fluxes (``...InstFlux``) are in the unit of
+the image [adu]; the calibrated ones [nJy] and the sky positions are NaN until `astra.images.process_ccd`
+fills them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astra.images.background import is_unusable
+from astra.images.detection import Detections
+from astra.images.exposure import MASK_BAD, MASK_CR, MASK_EDGE, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
+from astra.images.fluxes import aperture_sums, fit_psf_fluxes
+from astra.images.moments import Pixels, adaptive_moments, windowed_centroids
+from astra.images.psf import Psf, sigma_from_fwhm
+from astra.images.tan_sip import grid_positions, polynomial_design
+
+FloatArray = NDArray[np.float64]
+
+FOOTPRINT_FLAGS = {
+    "flag_interpolated": MASK_INTRP,
+    "flag_saturated": MASK_SAT,
+    "flag_cr": MASK_CR,
+    "flag_bad": MASK_BAD | MASK_NO_DATA,
+}
+CENTRE_FLAGS = {
+    "flag_interpolatedCenter": MASK_INTRP,
+    "flag_saturatedCenter": MASK_SAT,
+    "flag_crCenter": MASK_CR,
+    "flag_edge": MASK_EDGE | MASK_NO_DATA,
+}
+OTHER_FLAGS = ("flag_blended", "flag_centroid", "flag_shape", "flag_psfFlux", "flag_apFlux")
+CALIB_FLAGS = ("calib_psf_used", "calib_astrometry_used", "calib_photometry_used")
+MIN_APERTURE_FRACTION = 0.95  # of its area that must be usable
+MAX_CENTROID_SHIFT = 2.0  # [PSF sigma] from the peak
+MAX_SHAPE_SIGMA = 10.0  # [PSF sigma]
+EXTENDED_RATIO = 1.15  # trace of the moments over that of the PSF: above it, a source is extended
+
+
+@dataclass(frozen=True)
+class MeasurementConfig:
+    """What to measure.
+
+    Parameters
+    ----------
+    aperture_radii_pixel : tuple of float
+        Radii of the circular apertures [pixel].
+    aperture_radius_pixel : float
+        The one that fills ``apFlux`` [pixel].
+    edge_pixel : float
+        Sources nearer than this to the border are flagged [pixel].
+    """
+
+    aperture_radii_pixel: tuple[float, ...] = (3.0, 4.5, 6.0, 9.0, 12.0, 17.0)
+    aperture_radius_pixel: float = 6.0
+    edge_pixel: float = 8.0
+
+
+def aperture_suffix(radius_pixel: float) -> str:
+    """Suffix of the columns of an aperture: ``12`` or ``4_5``."""
+    return f"{radius_pixel:g}".replace(".", "_")
+
+
+def source_dtype(config: MeasurementConfig) -> np.dtype[np.void]:
+    """Columns of a source catalogue."""
+    doubles = ["x", "y", "xErr", "yErr", "ra", "dec", "raErr", "decErr", "ra_dec_Cov"]
+    kinds = ["psf", "ap"]
+    fluxes = [f"{kind}{unit}Flux{err}" for kind in kinds for unit in ("", "Inst") for err in ("", "Err")]
+    suffixes = [aperture_suffix(radius) for radius in config.aperture_radii_pixel]
+    apertures = [f"ap{unit}Flux_{s}{err}" for s in suffixes for unit in ("", "Inst") for err in ("", "Err")]
+    singles = ["snr", "psfChi2", "gaussianInstFlux", "ixx", "iyy", "ixy", "ixxPSF", "iyyPSF", "ixyPSF"]
+    flags = [*FOOTPRINT_FLAGS, *CENTRE_FLAGS, *OTHER_FLAGS, *CALIB_FLAGS]
+    return np.dtype(
+        [
+            ("id", "i8"),
+            *((name, "f8") for name in doubles + fluxes + apertures),
+            *((name, "f4") for name in [*singles, "extendedness"]),
+            ("psfNdata", "i4"),
+            ("footprintArea", "i4"),
+            *((name, "?") for name in flags),
+        ]
+    )
+
+
+def make_pixels(exposure: Exposure, segments: NDArray[np.int32]) -> Pixels:
+    """Bundle image, variance and owners: label of a source, 0 nobody's, -1 unusable."""
+    owner = np.where(is_unusable(exposure), np.int32(-1), segments)
+    return Pixels(exposure.image, exposure.variance, owner)
+
+
+def measure_sources(
+    exposure: Exposure, psf: Psf, detections: Detections, config: MeasurementConfig
+) -> NDArray[np.void]:
+    """Measure all detections.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        Sky subtracted.
+    psf : Psf
+        Point-spread function.
+    detections : Detections
+        Peaks and footprints.
+    config : MeasurementConfig
+        Apertures and edge.
+
+    Returns
+    -------
+    sources : structured ndarray, shape (n,)
+        Columns of `source_dtype`; ``id`` counts from 1 and is the label of the footprint.
+    """
+    sources = _blank(len(detections), config)
+    if len(detections) == 0:
+        return sources
+    pixels = make_pixels(exposure, detections.segments)
+    sources["footprintArea"] = detections.n_pixels
+    sources["flag_blended"] = detections.blended
+    sigma = central_sigma(psf, exposure.shape)
+    _set_centroids(sources, pixels, detections, sigma)
+    _set_shapes(sources, pixels, psf, sigma)
+    _set_apertures(sources, pixels, config)
+    fluxes = fit_psf_fluxes(pixels, sources["id"], positions_of(sources), psf)
+    sources["psfInstFlux"], sources["psfInstFluxErr"] = fluxes.flux, fluxes.flux_err
+    sources["psfChi2"], sources["psfNdata"] = fluxes.chi2, fluxes.n_data
+    sources["flag_psfFlux"] = fluxes.failed
+    sources["snr"] = fluxes.flux / fluxes.flux_err
+    _set_mask_flags(sources, exposure, detections.segments, config.edge_pixel)
+    return sources
+
+
+def central_sigma(psf: Psf, shape: tuple[int, int]) -> float:
+    """Width [pixel] of the Gaussian that matches the core of the PSF in the middle of the image.
+
+    By the effective area it would be wider, for that counts the wings.
+    """
+    start = sigma_from_fwhm(psf.fwhm_pixel((shape[1] - 1) / 2, (shape[0] - 1) / 2))
+    stamp = psf.stamp((shape[1] - 1) / 2, (shape[0] - 1) / 2)
+    moments = _stamp_moments(stamp, start)
+    return float(np.sqrt((moments[0] + moments[2]) / 2)) if np.isfinite(moments).all() else start
+
+
+def _stamp_moments(stamp: FloatArray, sigma: float) -> FloatArray:
+    """Adaptive moments ixx, ixy, iyy [pixel**2] of one noiseless stamp about its middle; NaN if they fail."""
+    middle = np.full((1, 2), stamp.shape[0] // 2, dtype=np.float64)
+    pixels = Pixels(stamp, np.ones(stamp.shape), np.zeros(stamp.shape, dtype=np.int32))
+    measured = adaptive_moments(pixels, np.ones(1, dtype=np.int64), middle, sigma, MAX_SHAPE_SIGMA * sigma)
+    moments: FloatArray = measured[0, :3]
+    return moments
+
+
+def _blank(n: int, config: MeasurementConfig) -> NDArray[np.void]:
+    """Catalogue of n rows with ids from 1 and NaN in all floating-point columns."""
+    dtype = source_dtype(config)
+    sources = np.zeros(n, dtype=dtype)
+    for name in dtype.names or ():
+        if dtype[name].kind == "f":
+            sources[name] = np.nan
+    sources["id"] = np.arange(1, n + 1)
+    return sources
+
+
+def positions_of(sources: NDArray[np.void]) -> FloatArray:
+    """Positions x, y [pixel], shape (n, 2)."""
+    return np.stack([sources["x"], sources["y"]], axis=-1)
+
+
+def _set_centroids(sources: NDArray[np.void], pixels: Pixels, detections: Detections, sigma: float) -> None:
+    """Fill positions; a failed centroid is the peak."""
+    peaks = np.stack([detections.x, detections.y], axis=-1)
+    found = windowed_centroids(pixels, sources["id"], peaks, sigma, MAX_CENTROID_SHIFT * sigma)
+    for k, name in enumerate(("x", "y", "xErr", "yErr")):
+        sources[name] = found[:, k]
+    sources["flag_centroid"] = found[:, 4] > 0
+
+
+def _set_shapes(sources: NDArray[np.void], pixels: Pixels, psf: Psf, sigma: float) -> None:
+    """Fill the moments of sources and PSF [pixel**2] and the classification."""
+    arguments = pixels, sources["id"], positions_of(sources)
+    found = adaptive_moments(*arguments, sigma, MAX_SHAPE_SIGMA * sigma)
+    of_psf = psf_moments(psf, sources["x"], sources["y"], pixels.image.shape)
+    for k, name in enumerate(("ixx", "ixy", "iyy")):
+        sources[name] = found[:, k]
+        sources[f"{name}PSF"] = of_psf[:, k]
+    sources["gaussianInstFlux"] = found[:, 3]
+    sources["flag_shape"] = found[:, 5] > 0
+    ratio = (found[:, 0] + found[:, 2]) / (of_psf[:, 0] + of_psf[:, 2])
+    sources["extendedness"] = np.where(np.isnan(ratio), np.nan, ratio > EXTENDED_RATIO)
+
+
+def psf_moments(psf: Psf, x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """Adaptive moments ixx, ixy, iyy [pixel**2] of the PSF at positions [pixel], shape (n, 3).
+
+    They are measured on a grid over the image and interpolated by a polynomial of the PSF's order, at most 4.
+    """
+    grid_x, grid_y = grid_positions(shape, 6)
+    sigma = central_sigma(psf, shape)
+    stamps = (psf.stamp(px, py) for px, py in zip(grid_x, grid_y, strict=True))
+    measured = np.array([_stamp_moments(stamp, sigma) for stamp in stamps])
+    order, scale = min(psf.order, 4), max(shape)
+    good = np.isfinite(measured).all(axis=1)
+    design = polynomial_design(grid_x[good] / scale, grid_y[good] / scale, order)
+    fitted = np.linalg.lstsq(design, measured[good], rcond=None)[0]
+    moments: FloatArray = polynomial_design(x / scale, y / scale, order) @ fitted
+    return moments
+
+
+def _set_apertures(sources: NDArray[np.void], pixels: Pixels, config: MeasurementConfig) -> None:
+    """Fill the instrumental aperture fluxes."""
+    radii = np.array(sorted({*config.aperture_radii_pixel, config.aperture_radius_pixel}))
+    flux, error, usable = aperture_sums(pixels, sources["id"], positions_of(sources), radii)
+    for k, radius in enumerate(radii):
+        if radius in config.aperture_radii_pixel:
+            sources[f"apInstFlux_{aperture_suffix(radius)}"] = flux[:, k]
+            sources[f"apInstFlux_{aperture_suffix(radius)}Err"] = error[:, k]
+        if radius == config.aperture_radius_pixel:
+            sources["apInstFlux"], sources["apInstFluxErr"] = flux[:, k], error[:, k]
+            sources["flag_apFlux"] = usable[:, k] < MIN_APERTURE_FRACTION
+
+
+def _set_mask_flags(
+    sources: NDArray[np.void], exposure: Exposure, segments: NDArray[np.int32], edge_pixel: float
+) -> None:
+    """Fill the flags that come from the mask plane: anywhere in the footprint, or in the central 3 x 3."""
+    n, (ny, nx) = len(sources), exposure.shape
+    owned = segments > 0
+    label, bits = segments[owned], exposure.mask[owned]
+    for name, bit in FOOTPRINT_FLAGS.items():
+        sources[name] = np.bincount(label[(bits & bit) != 0], minlength=n + 1)[1:] > 0
+    x, y = np.rint(sources["x"]).astype(np.int64), np.rint(sources["y"]).astype(np.int64)
+    centre = np.zeros(n, dtype=np.uint32)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            centre |= exposure.mask[np.clip(y + dy, 0, ny - 1), np.clip(x + dx, 0, nx - 1)]
+    for name, bit in CENTRE_FLAGS.items():
+        sources[name] = (centre & bit) != 0
+    distance = np.minimum.reduce([sources["x"], sources["y"], nx - 1 - sources["x"], ny - 1 - sources["y"]])
+    sources["flag_edge"] |= distance < edge_pixel
