@@ -8,16 +8,19 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+BIG_INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 RATIOS = ("snr", "snr_drp", "snr_blue", "snr_green", "snr_red", "header_snr")
 
 
 def upgrade():
     op.create_table(
         "signal_to_noise",
-        sa.Column("task_pk", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("task_pk", BIG_INT, nullable=False),
         sa.Column("row_index", sa.Integer(), nullable=False),
         sa.Column("product", sa.String(32), nullable=False),
         sa.Column("path", sa.String(1024), nullable=False),
+        sa.Column("file_size", BIG_INT, nullable=False),
+        sa.Column("file_modified_ns", BIG_INT, nullable=False),
         sa.Column("kind", sa.String(32), nullable=False),
         *(sa.Column(name, sa.Double(), nullable=True) for name in RATIOS),
         sa.Column("n_pixels", sa.Integer(), nullable=False),

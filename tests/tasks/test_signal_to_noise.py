@@ -162,3 +162,18 @@ def test_rerun_replaces_the_rows(sas, run_luigi, astra_root):
         connection.execute("UPDATE signal_to_noise SET snr = 0")
     assert run_luigi(*arguments, "--rerun").returncode == 0
     assert rows(astra_root, "SELECT * FROM signal_to_noise") == before
+
+
+def test_changed_file_is_measured_again_and_a_removed_one_is_not(sas, run_luigi, astra_root):
+    paths = [path for _, path in sas[:3]]
+    arguments = ("SignalToNoise", "--product", "apVisit", "--path", str(paths).replace("'", '"'))
+    assert run_luigi(*arguments).returncode == 0
+    changed, removed = (astra_root / "sas" / path for path in paths[:2])
+    shutil.copyfile(astra_root / "sas" / paths[2], changed)
+    removed.unlink()
+    assert run_luigi(*arguments).returncode == 0
+    query = "SELECT position, count(*) n FROM batch_interface JOIN task_attempt ON task_pk = child_task_pk"
+    attempts = {row["position"]: row["n"] for row in rows(astra_root, f"{query} GROUP BY position")}
+    assert attempts == {0: 2, 1: 1, 2: 1}
+    found = {row["path"]: row["snr"] for row in rows(astra_root, "SELECT path, snr FROM signal_to_noise")}
+    assert found[str(changed)] == found[str(astra_root / "sas" / paths[2])]

@@ -20,6 +20,8 @@ class SignalToNoise(Base):
     row_index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     product: Mapped[str] = mapped_column(String(32))
     path: Mapped[str] = mapped_column(String(1024))
+    file_size: Mapped[int] = mapped_column(BigInt)
+    file_modified_ns: Mapped[int] = mapped_column(BigInt)
     kind: Mapped[str] = mapped_column(String(32))
     snr: Mapped[float | None] = mapped_column(Double)
     snr_drp: Mapped[float | None] = mapped_column(Double)

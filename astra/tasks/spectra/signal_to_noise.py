@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import luigi
@@ -59,6 +60,23 @@ class SignalToNoise(AstraTask):
         """Return the file; for a batch nothing, so that a file that is missing stops its own member alone."""
         return [] if self.is_batch_mode else file_task(self.product, self.path)
 
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members whose file has changed since it was measured.
+
+        A file that is no longer there is no reason to measure it again.
+        """
+        from astra.database.engine import reading
+        from astra.database.spectra import measured_files
+
+        with reading(self.database_url) as connection:
+            measured = measured_files(connection, self.member_ids())
+        return {
+            task_id
+            for task_id, file in measured.items()
+            if _file_state(file.path)
+            not in (None, {"file_size": file.size, "file_modified_ns": file.modified_ns})
+        }
+
     def run(self) -> None:
         """Measure the files, and write the rows of each before its state says that it is done."""
         from astra.database.engine import transaction
@@ -68,9 +86,19 @@ class SignalToNoise(AstraTask):
         for task in self.pending_tasks():
             with task.recording():
                 path = getattr(task.requires().output(), "path", absolute_path(task.path))
-                rows = measure(read_spectrum(task.product, path))
+                state = _file_state(path)  # before it is read: a change while reading counts as a change
+                rows = [{**row, **(state or {})} for row in measure(read_spectrum(task.product, path))]
                 with transaction(self.database_url) as connection:
                     write_signal_to_noise(connection, {task.task_id: rows})
+
+
+def _file_state(path: str) -> dict[str, int] | None:
+    """Return size [byte] and time of change [ns] of a file; None if it is not there."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return {"file_size": found.st_size, "file_modified_ns": found.st_mtime_ns}
 
 
 def measure(spectrum: Spectrum) -> list[dict[str, Any]]:
@@ -84,8 +112,8 @@ def measure(spectrum: Spectrum) -> list[dict[str, Any]]:
     Returns
     -------
     rows : list of dict
-        One per spectrum: the columns of table ``signal_to_noise`` but ``task_pk``; None for what is unknown.
-        The reduction's own definition is that of APOGEE, and None for other products.
+        One per spectrum: the columns of table ``signal_to_noise`` but those of task and file; None for what
+        is unknown. The reduction's own definition is that of APOGEE, and None for other products.
     """
     import numpy as np
 
