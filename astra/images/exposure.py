@@ -160,7 +160,10 @@ class Exposure:
     def midpoint_mjd_tai_at(self, y: float | NDArray[np.float64]) -> float | NDArray[np.float64]:
         """Middle of the exposure at row ``y`` [d, MJD TAI]; the same for all rows of a shuttered camera."""
         central = (self.image.shape[0] - 1) / 2
-        return self.info.midpoint_mjd_tai + (y - central) * self.info.row_time_s / SECONDS_PER_DAY
+        midpoint: float | NDArray[np.float64] = (
+            self.info.midpoint_mjd_tai + (y - central) * self.info.row_time_s / SECONDS_PER_DAY
+        )
+        return midpoint
 
 
 def magnitude_ab(flux_njy: NDArray[np.float64] | float) -> Any:

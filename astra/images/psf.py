@@ -74,7 +74,8 @@ class Psf:
         u, v = (x - self.x_centre) / self.scale, (y - self.y_centre) / self.scale
         weights = np.array([u**i * v**j for i, j in polynomial_powers(self.order)])
         stamp: NDArray[np.float64] = np.tensordot(weights, self.coefficients, axes=1)
-        return stamp / stamp.sum()
+        stamp /= stamp.sum()
+        return stamp
 
     def fwhm_pixel(self, x: float, y: float) -> float:
         """FWHM at (x, y) of the Gaussian with the same effective area [pixel].
