@@ -29,6 +29,7 @@ from astra.products.sdss_path_tables import (
 
 PUBLIC_DOMAIN = "data.sdss.org"
 COLLABORATION_DOMAIN = "data.sdss5.org"
+MIRROR_DOMAIN = "data.mirror.sdss.org"
 _OPTIONAL_FOLDERS = {"sptypefolder()", "fieldgrp()"}
 COMPRESSIONS = (".gz", ".bz2", ".zip", ".fz")
 
@@ -67,6 +68,8 @@ class SdssPath:
         ``SAS_BASE_DIR``, and ``~/sas`` where it is not set. It need not exist.
     public : bool, optional
         Whether the address is that of the public server. Data releases always are.
+    mirror : bool, optional
+        Whether the address is that of the public server's mirror.
 
     Raises
     ------
@@ -74,7 +77,13 @@ class SdssPath:
         If there is no such release.
     """
 
-    def __init__(self, release: str, sas_base_dir: str | Path | None = None, public: bool = False) -> None:
+    def __init__(
+        self,
+        release: str,
+        sas_base_dir: str | Path | None = None,
+        public: bool = False,
+        mirror: bool = False,
+    ) -> None:
         name = str(release).lower()
         self.release = ALIASES.get(name, name)
         if self.release not in RELEASES:
@@ -82,6 +91,9 @@ class SdssPath:
             message = f"SDSS release {release!r} is not known; it must be one of {known}"
             raise ConfigError(message, release=release)
         self.public = bool(public) or self.release.startswith("dr")
+        self.domain = PUBLIC_DOMAIN if self.public else COLLABORATION_DOMAIN
+        if mirror and self.public:
+            self.domain = MIRROR_DOMAIN
         self.sas_base_dir = str(sas_base_dir or os.environ.get("SAS_BASE_DIR") or Path.home() / "sas")
         self._templates = templates(self.release)
         self._roots = roots(self.release)
@@ -181,8 +193,7 @@ class SdssPath:
         ConfigError
             As for `location`.
         """
-        domain = PUBLIC_DOMAIN if self.public else COLLABORATION_DOMAIN
-        return f"https://{domain}/sas/{self.location(name, **keys)}"
+        return f"https://{self.domain}/sas/{self.location(name, **keys)}"
 
     def extract(self, name: str, path: str | Path) -> dict[str, int | str]:
         """Return the keys of a product from its path.

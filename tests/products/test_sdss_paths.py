@@ -265,6 +265,17 @@ def test_paths_of_two_releases_do_not_disturb_each_other():
     assert dict(os.environ) == environment
 
 
+def test_mirror_has_what_is_public():
+    keys = {"apred": "1.3", "telescope": "apo25m"}
+    address = "https://data.mirror.sdss.org/sas/dr19/spectro/apogee/redux/1.3/summary/allStar-1.3-apo25m.fits"
+    assert SdssPath("dr19", "/sas", mirror=True).url("allStar", **keys) == address
+    assert (
+        SdssPath("sdss5", mirror=True)
+        .url("allStar", **keys)
+        .startswith("https://data.sdss5.org/sas/sdsswork")
+    )
+
+
 def test_root_comes_from_the_environment_and_is_never_made(monkeypatch, tmp_path):
     monkeypatch.setenv("SAS_BASE_DIR", str(tmp_path / "archive"))
     assert SdssPath("dr17").full("allStar", **KEYS).startswith(str(tmp_path / "archive/dr17"))

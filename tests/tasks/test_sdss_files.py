@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import luigi
 import pytest
 
-from astra.errors import ConfigError
+from astra.errors import ConfigError, MissingDataError
 from astra.products.sdss_paths import SdssPath
 from astra.tasks.batch import is_batchable
 from astra.tasks.io import sdss4, sdss5
@@ -140,3 +142,52 @@ def test_command_line_answers_a_missing_file_with_its_sentence(sas, run_luigi, a
     assert result.returncode == 20
     task = sdss5.ApVisitFile(**VISIT)
     assert f"{task.local_path} does not exist; the survey has it at {task.remote_path}" in result.stderr
+
+
+@pytest.fixture
+def served(sas, tmp_path, monkeypatch):
+    """A server that has the file of fibre 7 alone; the value is the list of what it was asked for."""
+    asked = []
+
+    def fetch(url, path):
+        asked.append(url)
+        if not url.endswith("-007.fits"):
+            raise MissingDataError(f"{url} does not exist (HTTP 404)", url=url)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_bytes(b"content")
+
+    monkeypatch.setattr("astra.products.download.download", fetch)
+    return asked
+
+
+def build(*tasks):
+    return luigi.build(list(tasks), local_scheduler=True, log_level="WARNING", no_lock=True)
+
+
+def test_file_is_fetched_where_it_may_be_and_again_when_it_is_gone(served, astra_root):
+    build(sdss5.ApVisitFile(**VISIT))
+    assert served == []
+    task = sdss5.ApVisitFile(**VISIT, use_remote=True)
+    assert build(task)
+    assert served == [task.remote_path]
+    assert Path(task.local_path).read_bytes() == b"content"
+    assert build(task)
+    assert len(served) == 1
+    Path(task.local_path).unlink()
+    assert not task.complete()
+    assert build(task)
+    assert len(served) == 2
+    assert sdss5.ApVisitFile(**VISIT).complete()
+
+
+def test_file_that_the_server_lacks_fails_alone(served, astra_root):
+    batch = sdss5.ApVisitFile(**VISIT | {"fiber": (7, 8)}, use_remote=True)
+    assert not build(batch)
+    assert [target.exists() for target in batch.output()] == [True, False]
+    assert not build(batch)
+    assert [url[-8:-5] for url in served] == ["007", "008", "008"]
+
+
+def test_unknown_way_of_fetching_is_refused(served, astra_root):
+    assert not build(sdss5.ApVisitFile(**VISIT, use_remote=True, remote_access_method="rsync"))
+    assert served == []

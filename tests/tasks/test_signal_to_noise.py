@@ -1,9 +1,12 @@
 import csv
 import shutil
 import sqlite3
+from pathlib import Path
 
+import luigi
 import pytest
 
+from astra.errors import MissingDataError
 from astra.products.sdss_paths import SdssPath
 from astra.tasks.io import sdss4, sdss5
 from astra.tasks.io.local import LocalTargetTask
@@ -177,3 +180,23 @@ def test_changed_file_is_measured_again_and_a_removed_one_is_not(sas, run_luigi,
     assert attempts == {0: 2, 1: 1, 2: 1}
     found = {row["path"]: row["snr"] for row in rows(astra_root, "SELECT path, snr FROM signal_to_noise")}
     assert found[str(changed)] == found[str(astra_root / "sas" / paths[2])]
+
+
+def test_missing_files_are_fetched_where_they_may_be(sas, astra_root, monkeypatch):
+    real, missing = (astra_root / "sas" / path for _, path in sas[:2])
+    content = real.read_bytes()
+    real.unlink()
+
+    def fetch(url, path):
+        if not url.endswith(real.name):
+            raise MissingDataError(f"{url} does not exist (HTTP 404)", url=url)
+        Path(path).write_bytes(content)
+
+    monkeypatch.setattr("astra.products.download.download", fetch)
+    missing.unlink()
+    paths = tuple(path for _, path in sas[:3])
+    task = SignalToNoise(product="apVisit", path=paths, use_remote=True)
+    assert not luigi.build([task], local_scheduler=True, log_level="WARNING", no_lock=True)
+    states = "SELECT status_code FROM task WHERE batch_size IS NULL AND family = 'SignalToNoise' ORDER BY pk"
+    assert sorted(row["status_code"] for row in rows(astra_root, states)) == [1, 1, 60]
+    assert real.read_bytes() == content

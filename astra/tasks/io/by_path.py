@@ -23,7 +23,7 @@ def absolute_path(path: str) -> str:
     return os.path.join(sdss_tree("sdss5").sas_base_dir, path)
 
 
-def file_task(product: str, path: str) -> AstraTask:
+def file_task(product: str, path: str, use_remote: bool = False) -> AstraTask:
     """Return the task of a file: by its keys if it lies in the SDSS tree, else by its path.
 
     Parameters
@@ -32,6 +32,8 @@ def file_task(product: str, path: str) -> AstraTask:
         Name of the product, as in the survey's paths.
     path : str
         The file, absolute or below the SDSS tree.
+    use_remote : bool, optional
+        Whether it may be fetched.
 
     Returns
     -------
@@ -50,4 +52,4 @@ def file_task(product: str, path: str) -> AstraTask:
         return LocalTargetTask(path=full)
     if "fieldid" in keys:
         keys["plate"] = keys.pop("fieldid")
-    return task_class(release=release, **keys)
+    return task_class(release=release, use_remote=use_remote, **keys)

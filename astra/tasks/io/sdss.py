@@ -12,21 +12,22 @@ from typing import Any, ClassVar
 import luigi
 
 from astra import config
+from astra.errors import ConfigError
 from astra.products.sdss_paths import SdssPath
 from astra.tasks.base import AstraTask
 
 logger = logging.getLogger("luigi-interface")
 
 
-def sdss_tree(release: str, public: bool = True) -> SdssPath:
+def sdss_tree(release: str, public: bool = True, mirror: bool = False) -> SdssPath:
     """Return the paths of a release below ``[astra] sas_base_dir``, else ``SAS_BASE_DIR``, else ``~/sas``."""
     root = config.astra().sas_base_dir or os.environ.get("SAS_BASE_DIR") or str(Path.home() / "sas")
-    return _cached_tree(release, root, public)
+    return _cached_tree(release, root, public, mirror)
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_tree(release: str, root: str, public: bool) -> SdssPath:
-    return SdssPath(release, sas_base_dir=root, public=public)
+def _cached_tree(release: str, root: str, public: bool, mirror: bool) -> SdssPath:
+    return SdssPath(release, sas_base_dir=root, public=public, mirror=mirror)
 
 
 class SDSSDataProduct(luigi.LocalTarget):
@@ -48,8 +49,8 @@ class SDSSDataProduct(luigi.LocalTarget):
 class SDSSDataModelTask(AstraTask):
     """A file of the survey, named by the keys of its path.
 
-    Others make it: the task is done if the file is there, and nothing is fetched. Subclasses name the
-    product and declare its keys as parameters.
+    The task is done if the file is there. Others make it, unless ``use_remote`` says that it may be fetched.
+    Subclasses name the product and declare its keys as parameters.
     """
 
     sdss_data_model_name: ClassVar[str]
@@ -83,12 +84,15 @@ class SDSSDataModelTask(AstraTask):
         description="Log what is fetched.",
     )
 
-    run: Any = None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.use_remote:
+            setattr(self, "run", None)  # noqa: B010  # so Luigi knows that others make it
 
     @property
     def tree(self) -> SdssPath:
         """Paths of this release."""
-        return sdss_tree(self.release, self.public)
+        return sdss_tree(self.release, self.public, self.mirror)
 
     @property
     def local_path(self) -> str:
@@ -132,6 +136,32 @@ class SDSSDataModelTask(AstraTask):
             If a key is missing.
         """
         return sdss_tree(release, public).full(cls.sdss_data_model_name, **keys)
+
+    def complete(self) -> bool:
+        """Say whether the files are there, whatever the database says."""
+        if self.is_external:
+            return self._external_complete()
+        return self._outputs_exist() or (self.is_required and super().complete())
+
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members whose file is not there any more."""
+        products = zip(self.member_ids(), self._products(), strict=True)
+        return {task_id for task_id, product in products if not product.exists()}
+
+    def run(self) -> None:
+        """Fetch the files that are not there."""
+        from astra.products.download import download
+
+        if self.remote_access_method != "http":
+            message = f"remote_access_method must be http, not {self.remote_access_method!r}"
+            raise ConfigError(message, remote_access_method=self.remote_access_method)
+        for task in self.pending_tasks():
+            with task.recording():
+                target = task.output()
+                if not target.exists():
+                    if self.verbose:
+                        logger.info("fetching %s", target.url)
+                    download(target.url, target.path)
 
     def output(self) -> Any:
         """Return the file, or those of a batch in order."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import luigi
 
 from astra.tasks.base import AstraTask
+from astra.tasks.batch import per_member
 from astra.tasks.io.by_path import absolute_path, file_task
 from astra.tasks.io.sdss import SDSSDataModelTask
 
@@ -29,6 +30,10 @@ class SignalToNoise(AstraTask):
     path = luigi.Parameter(
         batch_method=tuple,
         description="The file, below the SDSS tree (machines may differ in it) or absolute.",
+    )
+
+    use_remote = luigi.BoolParameter(
+        default=False, significant=False, description="Fetch files of the SDSS tree that are not there."
     )
 
     @classmethod
@@ -57,8 +62,15 @@ class SignalToNoise(AstraTask):
         return cls(product=tuple(name for name, _ in named), path=tuple(path for _, path in named), **kwargs)
 
     def requires(self) -> Any:
-        """Return the file; for a batch nothing, so that a file that is missing stops its own member alone."""
-        return [] if self.is_batch_mode else file_task(self.product, self.path)
+        """Return the file.
+
+        For a batch nothing if nothing may be fetched, so that a missing file stops its own member alone.
+        """
+        return [] if self.is_batch_mode and not self.use_remote else self._files()
+
+    @per_member
+    def _files(self) -> Any:
+        return file_task(self.product, self.path, self.use_remote)
 
     def stale_ids(self) -> set[str]:
         """Return the ids of members whose file has changed since it was measured.
