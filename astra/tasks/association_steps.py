@@ -102,8 +102,9 @@ def associate_visit(
     forced_photometry : callable
         Takes ra and dec [deg], shape (m,), and returns a structured array, shape (m,), with ``psfFlux``,
         ``psfFluxErr`` and, if measured, ``scienceFlux``, ``scienceFluxErr`` [nJy] and ``midpointMjdTai``;
-        NaN where nothing can be measured. It is called once, for every object in the region that had been
-        detected by the time of this exposure, at its position as known then; Rubin asks for two detections.
+        NaN where nothing can be measured. It is called once, for every object that is detected now, and
+        for every other in the region that had been detected before, at its position as known then (Rubin
+        asks for two detections).
     time_processed_mjd_tai : float
         Now [d, MJD TAI]; moved later if the objects are of a later version already.
     task_id : str
@@ -138,10 +139,11 @@ def associate_visit(
 
     history = apdb.load_sources(connection, np.intersect1d(sources["diaObjectId"], objects["diaObjectId"]))
     everything = _stack(history, sources)
-    until = float(max(midpoint_mjd_tai, sources["midpointMjdTai"].max(initial=-np.inf)))
-    known = _as_of(connection, objects, until)
+    begin = sources["midpointMjdTai"].min(initial=midpoint_mjd_tai)
+    end = sources["midpointMjdTai"].max(initial=midpoint_mjd_tai)
+    known = _known_before(connection, objects, float(begin))
     known = known[contains(region, known["ra"], known["dec"])]
-    detected = make_dia_objects(everything[everything["midpointMjdTai"] <= until])
+    detected = make_dia_objects(everything[everything["midpointMjdTai"] <= end])
     targets = _forced_targets(detected, known)
     packed = packed_visit_detector, release
     forced = _forced_rows(targets, forced_photometry, common, defaults, packed)
@@ -203,14 +205,14 @@ def _stack(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([first, rows])
 
 
-def _as_of(connection: sa.Connection, objects: NDArray[Any], until: float) -> NDArray[Any]:
-    """Take objects as they were known at a time [d, MJD TAI]: if detected by then, and where.
+def _known_before(connection: sa.Connection, objects: NDArray[Any], time: float) -> NDArray[Any]:
+    """Take the objects that had been detected before a time [d, MJD TAI], at their mean position until then.
 
-    Forced photometry is then the same in whatever order visits are processed.
+    Forced photometry is then the same in whatever order visits, and detectors of a visit, are processed.
     """
-    known = objects[objects["firstDiaSourceMjdTai"] <= until]
-    is_later = known["lastDiaSourceMjdTai"] > until
-    in_time = dia_source.c.midpointMjdTai <= until
+    known = objects[objects["firstDiaSourceMjdTai"] < time]
+    is_later = known["lastDiaSourceMjdTai"] >= time
+    in_time = dia_source.c.midpointMjdTai < time
     earlier = make_dia_objects(apdb.load_sources(connection, known["diaObjectId"][is_later], in_time))
     rows = np.flatnonzero(is_later)[np.isin(known["diaObjectId"][is_later], earlier["diaObjectId"])]
     for name in ("ra", "dec"):

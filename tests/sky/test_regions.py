@@ -73,3 +73,11 @@ def test_positions_invert_unit_vectors():
     ra, dec = np.array([0.0, 359.9999, 180.0]), np.array([-89.0, 0.0, 45.0])
     back = regions.positions(3.0 * regions.unit_vectors(ra, dec))
     np.testing.assert_allclose(back, (ra, dec), atol=1e-12)
+
+
+def test_hull_of_regions_holds_them_all(over_ra_zero):
+    other = regions.convex_hull([1.0, 1.1, 1.1], [0.0, 0.0, 0.1])
+    hull = regions.hull_of_regions([over_ra_zero, other])
+    assert regions.contains(hull, [359.95, 1.09, 0.5], [0.0, 0.05, 0.0]).all()
+    with pytest.raises(ValueError, match="at least 3"):
+        regions.hull_of_regions([])

@@ -1,6 +1,7 @@
 """Association of visits on a real database: what the tables hold, and that a rerun changes nothing."""
 
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -127,6 +128,11 @@ def test_second_visit_updates_the_object_and_closes_its_old_version(connection):
     assert (new["firstDiaSourceMjdTai"], new["lastDiaSourceMjdTai"]) == (60000.0, 60000.003)
     assert new["ra"] == pytest.approx(10.05 + 0.15 * ARCSEC, abs=1e-9)
     assert new["raErr"] * 3600 == pytest.approx(0.1 / np.sqrt(2), rel=1e-5)
+
+
+def test_detectors_of_a_visit_do_not_measure_each_others_new_objects(connection):
+    run(connection, 1, detector=2)
+    assert len(run(connection, 1, detector=3, sources=catalog((500, 0))).forced) == 1
 
 
 def test_forced_photometry_is_done_at_every_object_known_by_then(connection):
@@ -320,3 +326,32 @@ def test_both_databases_hold_the_same_rows(connection, postgresql_url):
                 for row in (one, two)
             ]
             assert rounded[0] == rounded[1]
+
+
+@pytest.mark.parametrize("pair", [((1, 2), (1, 2)), ((1, 2), (1, 3))])
+def test_two_at_a_time_leave_the_tables_of_one_after_the_other(any_database_url, connection, pair):
+    from astra.database.engine import open_engine
+
+    catalogs = {2: FIRST, 3: catalog((500, 0), (530, 0))}
+    engine = open_engine(any_database_url)
+
+    def work(member):
+        visit, detector = member
+        with engine.begin() as own:
+            run(own, visit, detector=detector, sources=catalogs[detector])
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, pair))
+    for visit, detector in pair:
+        run(connection, visit, detector=detector, sources=catalogs[detector])
+    with engine.connect() as other:
+        found, expected = dump(other), dump(connection)
+    engine.dispose()
+    assert {name: len(rows) for name, rows in found.items()} == {k: len(v) for k, v in expected.items()}
+    for name, keys in {
+        "DiaObject": ("diaObjectId", "nDiaSources"),
+        "DiaSource": ("diaSourceId", "diaObjectId"),
+        "DiaForcedSource": ("diaForcedSourceId", "diaObjectId"),
+    }.items():
+        ours, theirs = ([[row[key] for key in keys] for row in rows[name]] for rows in (found, expected))
+        assert ours == theirs
