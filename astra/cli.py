@@ -97,6 +97,7 @@ def upgrade_database(_options: argparse.Namespace) -> None:
     engine = open_engine(url)
     before = current_revision(engine)
     upgrade(engine)
+    engine.dispose()
     print(f"database {mask_url(url)}: revision {before or 'none'} -> {head_revision()}")
 
 
@@ -106,7 +107,9 @@ def print_revision(_options: argparse.Namespace) -> None:
     from astra.database.revision import current_revision, head_revision
 
     url = _existing_database()
-    found = current_revision(open_engine(url)) or "none"
+    engine = open_engine(url)
+    found = current_revision(engine) or "none"
+    engine.dispose()
     print(f"database {mask_url(url)}: revision {found}, this code needs {head_revision()}")
 
 

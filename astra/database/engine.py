@@ -45,10 +45,20 @@ def get_engine(url: str) -> Engine:
     if key not in _engines:
         from astra.database.revision import require_head
 
-        engine = open_engine(url)
-        require_head(engine)
+        with closing_on_error(open_engine(url)) as engine:
+            require_head(engine)
         _engines[key] = engine
     return _engines[key]
+
+
+@contextmanager
+def closing_on_error(engine: Engine) -> Iterator[Engine]:
+    """Close the connections of an engine if anything goes wrong with it."""
+    try:
+        yield engine
+    except BaseException:
+        engine.dispose()
+        raise
 
 
 def open_engine(url: str) -> Engine:

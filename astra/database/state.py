@@ -249,6 +249,18 @@ def start_tasks(
         connection.execute(insert(attempt_table), attempts)
 
 
+def suspend_tasks(connection: Connection, keys: Sequence[int], pid: int) -> None:
+    """Take the running attempts of a process at tasks back: the tasks count as created again."""
+    for chunk in chunks(keys):
+        running = (attempt_table.c.status_code == int(Status.RUNNING)) & (attempt_table.c.pid == pid)
+        connection.execute(delete(attempt_table).where(attempt_table.c.task_pk.in_(chunk), running))
+        connection.execute(
+            update(task_table)
+            .where(task_table.c.pk.in_(chunk), task_table.c.status_code == int(Status.RUNNING))
+            .values(status_code=int(Status.CREATED))
+        )
+
+
 def end_tasks(
     connection: Connection,
     outcomes: Sequence[Outcome],

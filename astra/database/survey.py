@@ -126,6 +126,20 @@ def get_visit(
     return connection.execute(query).one_or_none()
 
 
+def visit_times(connection: Connection, instrument: str, visits: Iterable[int]) -> dict[int, float]:
+    """Return when visits began, by id [d, MJD TAI]; those that are not defined are left out."""
+    times: dict[int, float] = {}
+    columns = (visit_table.c.visit, visit_table.c.begin_mjd_tai)
+    for chunk in chunks(visits):
+        query = select(*columns).where(
+            visit_table.c.instrument == instrument,
+            visit_table.c.visit_system == ONE_TO_ONE,
+            visit_table.c.visit.in_(chunk),
+        )
+        times.update((row.visit, row.begin_mjd_tai) for row in connection.execute(query))
+    return times
+
+
 def define_visit(
     connection: Connection,
     visit: Mapping[str, Any],

@@ -134,6 +134,14 @@ class Recorder:
                 self._failed(task_id, exc, self.started, 0.0)
         self.flush()
 
+    def suspend(self) -> None:
+        """Take the attempt back: `run` has asked for other tasks first, and begins anew after them."""
+        from astra.database import state
+        from astra.database.engine import transaction
+
+        with transaction(self.url) as connection:
+            state.suspend_tasks(connection, list(self._keys.values()), self._place["pid"])
+
     def flush(self, running: str | None = None) -> None:
         """Write all that ended since the last flush in one transaction, and what runs now."""
         from astra.database import state
@@ -283,6 +291,9 @@ def _recording_run(task: AstraTask) -> Iterator[None]:
     task.recorder = recorder
     try:
         yield
+    except GeneratorExit:
+        recorder.suspend()
+        raise
     except Exception as exc:
         recorder.fail(exc)
         raise

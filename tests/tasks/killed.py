@@ -1,0 +1,60 @@
+"""astra, armed to be killed at a place that the environment names, as ``kill -9`` would."""
+
+import os
+import signal
+from contextlib import contextmanager
+
+import astra.database.apdb
+import astra.products.fits_record
+from astra.tasks.association import Associate
+
+_calls = {"count": 0}
+
+
+def die_at_call(number):
+    """Kill this process at the given call of this function."""
+    _calls["count"] += 1
+    if _calls["count"] == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm_half_written_difference():
+    """Die with the second difference image half written."""
+    original = astra.products.fits_record.atomic_path
+
+    @contextmanager
+    def atomic_path(path):
+        with original(path) as temporary:
+            yield temporary
+            if path.name == "diffexp.fits":
+                os.truncate(temporary, temporary.stat().st_size // 2)
+                die_at_call(2)
+
+    astra.products.fits_record.atomic_path = atomic_path
+
+
+def arm_uncommitted_association():
+    """Die with all rows of the second association sent, and the transaction open."""
+    original = astra.database.apdb.store_visit
+
+    def store_visit(*arguments, **keywords):
+        result = original(*arguments, **keywords)
+        die_at_call(2)
+        return result
+
+    astra.database.apdb.store_visit = store_visit
+
+
+def arm_unrecorded_association():
+    """Die with the second association committed, and its state not yet written."""
+    original = Associate.add_figures
+
+    def add_figures(self, *arguments):
+        die_at_call(2)
+        return original(self, *arguments)
+
+    Associate.add_figures = add_figures
+
+
+if "KILL_AT" in os.environ:
+    globals()[f"arm_{os.environ['KILL_AT']}"]()
