@@ -5,10 +5,10 @@ import re
 import numpy as np
 import pytest
 from astropy.io import fits
-from synthetic_spectra import write_ap_star, write_ap_visit
 
 from astra.errors import ConfigError, FormatError, MissingDataError
 from astra.products.spectra import READERS, read_ap_star, read_ap_visit, read_spectrum
+from tests.products.synthetic_spectra import write_ap_star, write_ap_visit
 
 
 def check_contract(spectrum):

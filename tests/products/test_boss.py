@@ -3,10 +3,10 @@ import re
 import numpy as np
 import pytest
 from astropy.io import fits
-from synthetic_spectra import write_ap_visit, write_spec
 
 from astra.errors import FormatError
 from astra.products.spectra import read_spec
+from tests.products.synthetic_spectra import write_ap_visit, write_spec
 
 
 @pytest.mark.parametrize(

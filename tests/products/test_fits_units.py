@@ -3,9 +3,9 @@ import io
 import numpy as np
 import pytest
 from astropy.io import fits
-from synthetic_spectra import write_spec
 
 from astra.products.fits_units import find_units, read_row
+from tests.products.synthetic_spectra import write_spec
 
 
 def as_bytes(*hdus):
