@@ -74,14 +74,6 @@ def _summary(name: str) -> dict[tuple[str, ...], str]:
     }
 
 
-def _sp_all(name: str) -> dict[tuple[str, ...], str]:
-    return {
-        SDSS_IV: f"{{spectrodir()}}/{{run2d}}/{name}-{{run2d}}.fits",
-        ("dr18", "dr19", "ipl1", "ipl2", "ipl3"): f"{_BOSS}/{name}-{{run2d}}.fits",
-        _GROUPED: f"{_BOSS}/{{sptypefolder()}}/{name}-{{run2d}}.fits",
-    }
-
-
 _PRODUCTS: dict[str, dict[tuple[str, ...], str]] = {
     "apVisit": {
         _EARLY: "$APOGEE_REDUX/{apred}/{telescope}" + _VISIT_FILE,
@@ -105,8 +97,15 @@ _PRODUCTS: dict[str, dict[tuple[str, ...], str]] = {
         ("ipl3",): f"{_BOSS}/{{pad_fieldid()}}/{_SP_SPEC_FILE}",
         _GROUPED: f"{_BOSS}/{{sptypefolder()}}/{{fieldgrp()}}/{_FIELD}/{_SP_SPEC_FILE}",
     },
-    "spAll": _sp_all("spAll"),
-    "spAll-lite": _sp_all("spAll-lite"),
+    "spAll": {
+        SDSS_IV: "{spectrodir()}/{run2d}/spAll-{run2d}.fits",
+        ("dr18", "dr19", "ipl1", "ipl2", "ipl3"): f"{_BOSS}/spAll-{{run2d}}.fits",
+        _GROUPED: f"{_BOSS}/{{sptypefolder()}}/spAll-{{run2d}}.fits",
+    },
+    "spAll-lite": {
+        ("dr19", "ipl3"): f"{_BOSS}/spAll-lite-{{run2d}}.fits",
+        _GROUPED: f"{_BOSS}/{{sptypefolder()}}/spAll-lite-{{run2d}}.fits",
+    },
     "mwmStar": _mwm("mwmStar", "star"),
     "mwmVisit": _mwm("mwmVisit", "visit"),
     "allStar": _summary("allStar"),
