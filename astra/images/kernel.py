@@ -1,0 +1,190 @@
+"""The kernel that makes one image look like another (Alard & Lupton 1998; Alard 2000).
+
+Noise in the convolved image biases a plain least-squares kernel towards zero flux; the solution here is
+corrected for it (`astra.images.kernel_solve`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from astra.errors import KernelFitError, TooFewSourcesError
+from astra.images.difference_config import DifferenceConfig
+from astra.images.exposure import MASK_SAT, Exposure
+from astra.images.kernel_basis import KernelBasis, make_kernel_basis
+from astra.images.kernel_solve import SpatialModel, clip_stamps, left_out_chi2, reduced_chi2
+from astra.images.kernel_stamps import (
+    UNUSABLE,
+    StampEquations,
+    cut_stamps,
+    find_stamp_centres,
+)
+from astra.images.psf import polynomial_powers
+from astra.images.spatial import SpatialKernel, frame_geometry
+
+NOMINAL_FWHM_PIXEL = 4.0  # seeing for which the widths of the basis are given
+STAMPS_PER_TERM = 5  # stamps that one polynomial term in position needs
+MAX_FLUX_RATIO_OFFSET = 0.9
+
+
+@dataclass(frozen=True)
+class MatchingKernel:
+    """A fitted kernel, its sky and how well it fits.
+
+    Parameters
+    ----------
+    kernel : SpatialKernel
+        Convolves the reference into the target.
+    background : float64 ndarray, shape (n_terms,)
+        Polynomial sky, target minus convolved reference [nJy].
+    background_order : int
+        Its degree.
+    flux_ratio : float
+        Sum of the kernel, the same over the frame.
+    n_stamps, n_kept : int
+        Stamps offered and used.
+    chi2 : float
+        Median chi square per pixel of the stamps used; below 1 where interpolation has smoothed the noise.
+    """
+
+    kernel: SpatialKernel
+    background: NDArray[np.float64]
+    background_order: int
+    flux_ratio: float
+    n_stamps: int
+    n_kept: int
+    chi2: float
+
+    def background_image(self, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Sky over a frame (ny, nx) [nJy]."""
+        y, x = np.ogrid[: shape[0], : shape[1]]
+        centre_x, centre_y, scale = frame_geometry(shape)
+        u, v = (x - centre_x) / scale, (y - centre_y) / scale
+        image = np.zeros(shape)
+        for value, (i, j) in zip(self.background, polynomial_powers(self.background_order), strict=True):
+            image += value * u**i * v**j
+        return image.astype(np.float32)
+
+
+def fit_kernel(
+    reference: Exposure,
+    target: Exposure,
+    config: DifferenceConfig,
+    *,
+    noise_power: NDArray[np.float64] | None = None,
+) -> MatchingKernel:
+    """Fit the kernel that convolves the reference into the target.
+
+    Parameters
+    ----------
+    reference, target : Exposure, shape (ny, nx)
+        On one grid, background subtracted, in one flux unit; the target has a PSF.
+    config : DifferenceConfig
+    noise_power : ndarray, shape (m, m), optional
+        Power spectrum of the reference's noise; white if it is not given.
+
+    Returns
+    -------
+    matching : MatchingKernel
+
+    Raises
+    ------
+    TooFewSourcesError
+        If fewer than ``config.min_stamps`` sources can be used.
+    KernelFitError
+        If there is no solution, or its flux ratio is absurd.
+    """
+    basis = _scaled_basis(reference, target, config)
+    equations = _make_equations(reference, target, config, basis, noise_power)
+    first = SpatialModel(target.shape, basis.n_basis, 0, 0)
+    _, keep = clip_stamps(equations, first, n_sigma=2 * config.stamp_clip_sigma, max_iterations=3)
+    model = _choose_model(equations.select(keep), target.shape, basis, config)
+    solution, keep = clip_stamps(equations, model, n_sigma=config.stamp_clip_sigma, max_iterations=5)
+    chi2 = reduced_chi2(equations, model, solution)[keep]
+    table = model.table(solution)
+    n_kernel, n_sky = (len(polynomial_powers(k)) for k in (model.order, model.background_order))
+    stamps = np.tensordot(table[:n_kernel, : basis.n_basis], basis.images(), axes=1)
+    flux_ratio = float(table[0, 0])
+    if abs(flux_ratio - 1.0) > MAX_FLUX_RATIO_OFFSET:
+        message = f"the matching kernel has a flux ratio of {flux_ratio:.3f}; both images must be in one unit"
+        raise KernelFitError(message, flux_ratio=flux_ratio, n_stamps=int(keep.sum()))
+    kernel = SpatialKernel(stamps, model.order, *frame_geometry(target.shape))
+    return MatchingKernel(
+        kernel,
+        table[:n_sky, basis.n_basis],
+        model.background_order,
+        flux_ratio,
+        len(keep),
+        int(keep.sum()),
+        float(np.median(chi2)),
+    )
+
+
+def _scaled_basis(reference: Exposure, target: Exposure, config: DifferenceConfig) -> KernelBasis:
+    """Basis whose widths follow the seeing of the broader image."""
+    ny, nx = target.shape
+    widths = [e.psf.fwhm_pixel(nx / 2, ny / 2) for e in (reference, target) if e.psf is not None]
+    scale = float(np.clip(max(widths, default=NOMINAL_FWHM_PIXEL) / NOMINAL_FWHM_PIXEL, 0.75, 2.0))
+    sigmas = tuple(scale * sigma for sigma in config.kernel_sigmas_pixel)
+    return make_kernel_basis(sigmas, config.kernel_degrees, config.kernel_half_width_pixel)
+
+
+def _make_equations(
+    reference: Exposure,
+    target: Exposure,
+    config: DifferenceConfig,
+    basis: KernelBasis,
+    noise_power: NDArray[np.float64] | None,
+) -> StampEquations:
+    """Choose the stamps and form their equations."""
+    mask = reference.mask | target.mask
+    saturated = grow((mask & MASK_SAT) > 0, config.kernel_half_width_pixel)
+    centres = find_stamp_centres(
+        target,
+        saturated | ((mask & UNUSABLE) > 0),
+        min_peak_snr=config.stamp_min_peak_snr,
+        border=config.stamp_half_width_pixel + basis.half_width + 1,
+        max_per_cell=config.stamps_per_cell,
+    )
+    stamps = cut_stamps(
+        reference,
+        target,
+        centres,
+        basis,
+        half_width=config.stamp_half_width_pixel,
+        model_error=config.stamp_model_error,
+    )
+    if len(stamps.x) < config.min_stamps:
+        message = (
+            f"{len(stamps.x)} sources are usable for PSF matching, but {config.min_stamps} are required "
+            f"(visit {target.info.visit}, detector {target.info.detector})"
+        )
+        raise TooFewSourcesError(message, n_sources=len(stamps.x), n_required=config.min_stamps)
+    return stamps.equations(basis, noise_power)
+
+
+def _choose_model(
+    equations: StampEquations, shape: tuple[int, int], basis: KernelBasis, config: DifferenceConfig
+) -> SpatialModel:
+    """Take the degree in position that predicts left-out stamps best."""
+    n_stamps = len(equations.x)
+    candidates = [
+        SpatialModel(shape, basis.n_basis, order, min(config.background_order, order))
+        for order in range(config.kernel_order + 1)
+        if order == 0 or n_stamps >= STAMPS_PER_TERM * len(polynomial_powers(order))
+    ]
+    if len(candidates) == 1:
+        return candidates[0]
+    return min(candidates, key=lambda model: left_out_chi2(equations, model))
+
+
+def grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Grow a mask by a square of half-side ``radius`` [pixel]."""
+    if radius < 1 or not mask.any():
+        return mask
+    grown: NDArray[np.bool_] = ndimage.maximum_filter(mask.astype(np.uint8), 2 * radius + 1) > 0
+    return grown

@@ -1,0 +1,263 @@
+"""Resampling of an exposure onto another WCS by cubic B-splines.
+
+The position in the input of every output pixel is bilinear between the nodes of a coarse grid, on which
+alone the two WCS are evaluated. Pixel values are fluxes per pixel, so that the Jacobian keeps fluxes.
+
+Interpolation correlates the noise of neighbouring pixels. The variance plane of a warped exposure is the
+*white equivalent*: noise power at long wavelengths, which is what a flux over several pixels sees; single
+pixels scatter less than it says. `WarpNoise` holds the power spectrum that tells the two apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from astra.errors import NoOverlapError
+from astra.images.exposure import MASK_NO_DATA, Exposure
+from astra.images.psf import Psf
+from astra.images.spatial import fit_spatial_kernel
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+GRID_STEP_PIXEL = 16
+
+
+@dataclass(frozen=True)
+class PixelMap:
+    """Where the pixels of one frame fall in another, on a coarse grid.
+
+    Parameters
+    ----------
+    x, y : float64 ndarray, shape (n_y, n_x)
+        Input position of the grid nodes [pixel].
+    jacobian : float64 ndarray, shape (n_y, n_x)
+        Input area per output pixel at the nodes [pixel**2 / pixel**2].
+    step : int
+        Output pixels between nodes.
+    shape : tuple of int
+        Output frame (ny, nx).
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    jacobian: NDArray[np.float64]
+    step: int
+    shape: tuple[int, int]
+
+    def positions(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Input positions of output positions [pixel], bilinear between the nodes."""
+        nodes = np.array([np.asarray(y, dtype=float), np.asarray(x, dtype=float)]) / self.step
+        found = [ndimage.map_coordinates(grid, nodes, order=1, mode="nearest") for grid in (self.x, self.y)]
+        return found[0], found[1]
+
+
+def make_pixel_map(
+    wcs_out: WCS, wcs_in: WCS, shape: tuple[int, int], step: int = GRID_STEP_PIXEL
+) -> PixelMap:
+    """Map the pixels of an output frame into an input frame.
+
+    Parameters
+    ----------
+    wcs_out, wcs_in : astropy.wcs.WCS
+        Of the two frames.
+    shape : tuple of int
+        Output frame (ny, nx) [pixel].
+    step : int, optional
+        Output pixels between the nodes of the grid.
+
+    Returns
+    -------
+    pixel_map : PixelMap
+    """
+    rows, columns = (np.arange(0, length + step, step, dtype=float) for length in shape)
+    nodes_x, nodes_y = np.meshgrid(columns, rows)
+    ra, dec = wcs_out.all_pix2world(nodes_x.ravel(), nodes_y.ravel(), 0)
+    x, y = (axis.reshape(nodes_x.shape) for axis in wcs_in.all_world2pix(ra, dec, 0, quiet=True))
+    dx_dy, dx_dx = np.gradient(x, step)
+    dy_dy, dy_dx = np.gradient(y, step)
+    return PixelMap(x, y, np.abs(dx_dx * dy_dy - dx_dy * dy_dx), step, shape)
+
+
+@njit(cache=True)
+def cubic_weights(f):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Weights of the four cubic B-splines that a point sees, at f pixels beyond the second of them."""
+    g = 1.0 - f
+    return (
+        g * g * g / 6.0,
+        2.0 / 3.0 - f * f * (1.0 - 0.5 * f),
+        2.0 / 3.0 - g * g * (1.0 - 0.5 * g),
+        f * f * f / 6.0,
+    )
+
+
+@njit(cache=True)
+def spline_value(coefficients, x, y):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Evaluate a cubic spline inside an image, mirrored at its borders as the prefilter is."""
+    ny, nx = coefficients.shape
+    ix, iy = int(np.floor(x)), int(np.floor(y))
+    weights_x, weights_y = cubic_weights(x - ix), cubic_weights(y - iy)
+    total = 0.0
+    for b in range(4):
+        row = abs(iy - 1 + b)
+        row = row if row < ny else 2 * (ny - 1) - row
+        part = 0.0
+        for a in range(4):
+            column = abs(ix - 1 + a)
+            column = column if column < nx else 2 * (nx - 1) - column
+            part += weights_x[a] * coefficients[row, column]
+        total += weights_y[b] * part
+    return total
+
+
+@njit(cache=True)
+def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Evaluate a cubic spline, a bilinear variance and an OR of the mask at mapped positions.
+
+    ``planes`` are the spline's coefficients, variance and mask of the input, ``grids`` the node positions
+    x, y and Jacobian, shape (3, n_y, n_x); ``out`` is image, variance and mask, shape (ny, nx), filled in place.
+    """
+    coefficients, variance, mask = planes
+    ny_in, nx_in = coefficients.shape
+    for row in range(out[0].shape[0]):
+        j, t = row // step, (row % step) / step
+        line = grids[:, j, :] * (1.0 - t) + grids[:, j + 1, :] * t
+        for column in range(out[0].shape[1]):
+            i, s = column // step, (column % step) / step
+            x = line[0, i] * (1.0 - s) + line[0, i + 1] * s
+            y = line[1, i] * (1.0 - s) + line[1, i + 1] * s
+            jacobian = line[2, i] * (1.0 - s) + line[2, i + 1] * s
+            if not (x >= -0.5 and y >= -0.5 and x < nx_in - 0.5 and y < ny_in - 0.5):
+                out[0][row, column] = np.nan
+                out[1][row, column] = np.nan
+                out[2][row, column] = no_data
+                continue
+            ix, iy = int(np.floor(x)), int(np.floor(y))
+            x0, x1 = max(ix, 0), min(ix + 1, nx_in - 1)
+            y0, y1 = max(iy, 0), min(iy + 1, ny_in - 1)
+            fx, fy = x - ix, y - iy
+            power = (1.0 - fy) * ((1.0 - fx) * variance[y0, x0] + fx * variance[y0, x1])
+            power += fy * ((1.0 - fx) * variance[y1, x0] + fx * variance[y1, x1])
+            out[0][row, column] = spline_value(coefficients, x, y) * jacobian
+            out[1][row, column] = power * jacobian
+            out[2][row, column] = mask[y0, x0] | mask[y0, x1] | mask[y1, x0] | mask[y1, x1]
+
+
+def warp_exposure(exposure: Exposure, pixel_map: PixelMap, wcs: WCS) -> Exposure:
+    """Resample an exposure onto another frame.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        Flux per pixel, with PSF or without.
+    pixel_map : PixelMap
+        From the output frame into ``exposure``.
+    wcs : astropy.wcs.WCS
+        Of the output frame.
+
+    Returns
+    -------
+    warped : Exposure, shape ``pixel_map.shape``
+        Image and variance are NaN and the mask NO_DATA where ``exposure`` has no pixel. The variance is the
+        white equivalent (see the module), the PSF that of the warped image.
+
+    Raises
+    ------
+    NoOverlapError
+        If no output pixel falls into the input.
+    """
+    bad = ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance)
+    image = np.where(bad, np.float32(0), exposure.image).astype(np.float32)
+    mask = np.where(bad, exposure.mask | MASK_NO_DATA, exposure.mask).astype(np.uint32)
+    variance = np.where(bad, np.float32(0), exposure.variance).astype(np.float32)
+    coefficients = ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror")
+    out = (
+        np.empty(pixel_map.shape, np.float32),
+        np.empty(pixel_map.shape, np.float32),
+        np.empty(pixel_map.shape, np.uint32),
+    )
+    grids = np.array([pixel_map.x, pixel_map.y, pixel_map.jacobian])
+    resample((coefficients, variance, mask), grids, pixel_map.step, MASK_NO_DATA, out)
+    empty = (out[2] & MASK_NO_DATA) > 0
+    if empty.all():
+        message = "no pixel of the output frame falls onto a good pixel of the input exposure"
+        raise NoOverlapError(message, visit=exposure.info.visit, detector=exposure.info.detector)
+    out[0][empty] = np.nan
+    out[1][empty] = np.nan
+    psf = None if exposure.psf is None else warp_psf(exposure.psf, pixel_map)
+    return exposure.replace(image=out[0], variance=out[1], mask=out[2], wcs=wcs, psf=psf)
+
+
+def warp_psf(psf: Psf, pixel_map: PixelMap) -> Psf:
+    """PSF of a warped image, in pixels of the output frame."""
+
+    def stamp_at(x: float, y: float) -> NDArray[np.float64]:
+        probe_x, probe_y = np.array([x, x + 1.0, x]), np.array([y, y, y + 1.0])
+        found_x, found_y = pixel_map.positions(probe_x, probe_y)
+        matrix = np.array(
+            [
+                [found_y[2] - found_y[0], found_y[1] - found_y[0]],
+                [found_x[2] - found_x[0], found_x[1] - found_x[0]],
+            ]
+        )
+        centre = np.array([psf.size // 2, psf.size // 2], dtype=float)
+        stamp = psf.stamp(found_x[0], found_y[0])
+        warped: NDArray[np.float64] = ndimage.affine_transform(
+            stamp, matrix, offset=centre - matrix @ centre, order=3
+        )
+        unit: NDArray[np.float64] = warped / warped.sum()
+        return unit
+
+    return fit_spatial_kernel(stamp_at, pixel_map.shape, max(psf.order, 1)).as_psf()
+
+
+def warp_noise_power(pixel_map: PixelMap, n_frequencies: int) -> NDArray[np.float64]:
+    """Power spectrum that the warp gives to white noise of unit power, averaged over the frame.
+
+    The cardinal cubic spline that interpolates at a sub-pixel phase is a digital filter; its power is
+    averaged over the phases that occur (all alike for a pure shift, all of them for a rotation).
+
+    Parameters
+    ----------
+    pixel_map : PixelMap
+    n_frequencies : int
+        Side of the Fourier grid.
+
+    Returns
+    -------
+    power : ndarray, shape (n_frequencies, n_frequencies)
+        In the order of ``numpy.fft.fft2``; 1 at zero frequency.
+    """
+    # Sub-pixel steps between nodes: the phase runs through many cycles between the nodes of a rotated grid.
+    ny, nx = pixel_map.shape
+    y, x = np.meshgrid(np.linspace(0, ny - 1, 97), np.linspace(0, nx - 1, 97), indexing="ij")
+    found_x, found_y = pixel_map.positions(x.ravel(), y.ravel())
+    table = _phase_power(n_frequencies)
+    n_phases = len(table)
+    index_x = np.floor((found_x % 1.0) * n_phases).astype(int) % n_phases
+    index_y = np.floor((found_y % 1.0) * n_phases).astype(int) % n_phases
+    counts = np.zeros((n_phases, n_phases))
+    np.add.at(counts, (index_y, index_x), 1.0 / len(index_x))
+    power: NDArray[np.float64] = table.T @ counts @ table
+    return power
+
+
+def _phase_power(n_frequencies: int, n_phases: int = 16) -> NDArray[np.float64]:
+    """Power of cardinal cubic spline interpolation by phase, shape (n_phases, n_frequencies)."""
+    omega = 2.0 * np.pi * np.fft.fftfreq(n_frequencies)
+    f = (np.arange(n_phases)[:, None] + 0.5) / n_phases
+    taps = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
+    response = sum(
+        tap / 6.0 * np.exp(1j * omega * shift) for tap, shift in zip(taps, (-1, 0, 1, 2), strict=True)
+    )
+    prefilter = (2.0 + np.cos(omega)) / 3.0
+    power: NDArray[np.float64] = np.abs(response / prefilter) ** 2
+    return power
