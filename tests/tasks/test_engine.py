@@ -1,12 +1,16 @@
 """The engine: identity, batches, state rows, one member failing alone."""
 
 import json
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import luigi
 import pytest
 
+from tests.conftest import PROJECT
 from tests.tasks.toy_tasks import Careless, Double, Toy
 
 TOY = "tests.tasks.toy_tasks"
@@ -218,3 +222,17 @@ def test_workers_that_fork_share_the_run(astra_root, run_luigi):
     assert result.returncode == 0, result.stderr
     assert rows(astra_root, "SELECT count(*) FROM run") == [(1,)]
     assert set(states(astra_root, "Double").values()) == {"done"}
+
+
+def test_two_workers_of_one_scheduler_both_exit_with_success(astra_root, luigid):
+    command = [sys.executable, "-m", "luigi", "--module", TOY, "Double", "--number", "[1,2,3]", "--no-lock"]
+    command += ["--scheduler-port", str(luigid), "--worker-keep-alive", "--worker-wait-interval", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    processes = [
+        subprocess.Popen(command, cwd=astra_root, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    assert set(states(astra_root, "Double").values()) == {"done"}
+    assert rows(astra_root, "SELECT count(*) FROM task_attempt WHERE status_code != 1") == [(0,)]
