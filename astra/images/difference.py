@@ -15,7 +15,7 @@ from astra.images.difference_detection import (
     Peaks,
     find_blank_sky,
     find_peaks,
-    make_snr_map,
+    make_matched_filter,
     robust_scatter,
     subtract_local_mean,
 )
@@ -183,13 +183,14 @@ def _find_sources(
     """Flatten the sky of the difference, find its sources, and mark them in its mask."""
     extra = _model_variance(matched, config)
     blank = find_blank_sky([science, matched])
-    snr = make_snr_map(difference, extra_variance=extra)
+    matched_filter = make_matched_filter(difference, extra_variance=extra)
+    snr = matched_filter.snr(difference.image)
     metrics = {"snrScatterBeforeLocalMean": robust_scatter(snr[blank])}
     if config.local_background_pixel > 0:
         sources = grow(np.abs(snr) > SOURCE_SNR, SOURCE_GROW_PIXEL)
         image = subtract_local_mean(difference, sources, config.local_background_pixel)
         difference = difference.replace(image=image)
-        snr = make_snr_map(difference, extra_variance=extra)
+        snr = matched_filter.snr(difference.image)
     scatter = robust_scatter(snr[blank])
     pixels = difference.image[blank] / np.sqrt(difference.variance[blank])
     metrics |= {"snrScatter": scatter, "pixelScatter": robust_scatter(pixels)}

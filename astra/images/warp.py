@@ -123,7 +123,7 @@ def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]
     """Evaluate a cubic spline, a bilinear variance and an OR of the mask at mapped positions.
 
     ``planes`` are the spline's coefficients, variance and mask of the input, ``grids`` the node positions
-    x, y and Jacobian, shape (3, n_y, n_x); ``out`` is image, variance and mask, shape (ny, nx), filled in place.
+    x, y and Jacobian, shape (3, n_y, n_x); ``out`` is image, variance and mask, shape (ny, nx).
     """
     coefficients, variance, mask = planes
     ny_in, nx_in = coefficients.shape
