@@ -139,9 +139,11 @@ class AstraWorker(luigi.worker.Worker):
     def _count_work_of_others(self, tasks: list[luigi.Task]) -> None:
         """Count what other workers have finished: the exit code speaks of the root, not of this worker."""
         ended = {task for task, status, _ in self._add_task_history if status in {"DONE", "FAILED"}}
-        for task in tasks:
-            if task not in ended and task.complete():
-                self._add_task_history.append((task, "DONE", True))
+        done = {task.task_id: task for task in tasks if task not in ended and task.complete()}
+        self._add_task_history.extend((task, "DONE", True) for task in done.values())
+        for response in self._get_work_response_history:
+            running = response["running_tasks"]
+            response["running_tasks"] = [other for other in running if other["task_id"] not in done]
 
 
 def _create_worker(
