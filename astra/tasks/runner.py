@@ -136,11 +136,21 @@ class AstraWorker(luigi.worker.Worker):
         self.invocation.end(None)
         return succeeded
 
+    def _keep_alive(self, get_work_response: Any) -> bool:
+        """Stay, if asked to, for as long as another worker runs something that was scheduled here."""
+        if super()._keep_alive(get_work_response):
+            return True
+        running = get_work_response.running_tasks
+        return bool(self._config.keep_alive) and any(
+            other["task_id"] in self._scheduled_tasks for other in running
+        )
+
     def _count_work_of_others(self, tasks: list[luigi.Task]) -> None:
         """Count what other workers have finished: the exit code speaks of the root, not of this worker."""
         ended = {task for task, status, _ in self._add_task_history if status in {"DONE", "FAILED"}}
-        done = {task.task_id: task for task in tasks if task not in ended and task.complete()}
-        self._add_task_history.extend((task, "DONE", True) for task in done.values())
+        done = {task.task_id for task in tasks if task.complete()}
+        others = [task for task in tasks if task.task_id in done and task not in ended]
+        self._add_task_history.extend((task, "DONE", True) for task in others)
         for response in self._get_work_response_history:
             running = response["running_tasks"]
             response["running_tasks"] = [other for other in running if other["task_id"] not in done]
