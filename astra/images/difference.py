@@ -30,7 +30,7 @@ from astra.images.exposure import (
 )
 from astra.images.kernel import MatchingKernel, fit_kernel, grow
 from astra.images.spatial import SpatialKernel
-from astra.images.subtraction import decorrelate, fill_nan, noise_level, subtract_template
+from astra.images.subtraction import decorrelate, fill_nan, noise_level, repair, subtract_template
 from astra.images.warp import make_pixel_map, warp_exposure, warp_noise_power
 
 __all__ = ["DifferenceConfig", "DifferenceResult", "difference_images"]
@@ -92,6 +92,7 @@ def difference_images(
         If either image lacks a WCS or a PSF.
     """
     config = config or DifferenceConfig()
+    science, template = repair(science), repair(template)
     warped, warp_power = _warp_template(science, template, config)
     convolve_science = _is_science_convolved(science, warped, config)
     flat = np.ones((FOURIER_SIDE, FOURIER_SIDE))

@@ -29,6 +29,8 @@ class DifferenceConfig:
         Least signal to noise of a stamp's brightest pixel.
     stamps_per_cell : int
         Stamps per 128 pixel cell.
+    max_stamps : int
+        Stamps in all, the brightest.
     stamp_model_error : float
         Fraction of the flux added to its error in the fit.
     stamp_clip_sigma : float
@@ -68,6 +70,7 @@ class DifferenceConfig:
     stamp_half_width_pixel: int = 15
     stamp_min_peak_snr: float = 15.0
     stamps_per_cell: int = 5
+    max_stamps: int = 300
     stamp_model_error: float = 0.002
     stamp_clip_sigma: float = 20.0
     min_stamps: int = 5

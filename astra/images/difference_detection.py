@@ -18,6 +18,7 @@ from astra.images.exposure import (
 from astra.images.kernel import grow
 from astra.images.psf import Psf
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
+from astra.images.subtraction import find_unrepaired
 
 IGNORED = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
 MIN_PSF_WEIGHT = 0.5  # share of the PSF's weight that must fall on good pixels
@@ -118,7 +119,8 @@ def make_matched_filter(
     if difference.psf is None:
         message = "a difference needs a PSF before sources can be detected on it"
         raise ValueError(message)
-    good = ((difference.mask & IGNORED) == 0) & np.isfinite(difference.image) & (difference.variance > 0)
+    good = ((difference.mask & IGNORED) == 0) & ~find_unrepaired(difference.mask)
+    good &= np.isfinite(difference.image) & (difference.variance > 0)
     variance = np.where(good, difference.variance, np.float32(1))
     if extra_variance is not None:
         variance = variance + np.where(good, extra_variance, np.float32(0))

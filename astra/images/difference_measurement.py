@@ -25,7 +25,7 @@ from astra.images.exposure import (
     Exposure,
 )
 from astra.images.fluxes import aperture_sums
-from astra.images.forced import forced_photometry
+from astra.images.forced import aperture_correction, forced_photometry
 from astra.images.moments import Pixels, adaptive_moments
 from astra.images.point_fit import STAMP_HALF_WIDTH, UNUSABLE, PointFits, fit_points
 from astra.images.psf import sigma_from_fwhm
@@ -100,7 +100,7 @@ def measure_dia_sources(
     if len(peaks.x) == 0:
         return dia_sources
     fits = fit_points(difference, peaks.x.astype(float), peaks.y.astype(float))
-    _fill_points(dia_sources, fits, peaks)
+    _fill_points(dia_sources, fits, peaks, aperture_correction(difference))
     _fill_sky(dia_sources, fits, difference.wcs)
     _fill_aperture(dia_sources, difference, config.aperture_radius_pixel)
     _fill_shapes(dia_sources, difference)
@@ -110,7 +110,7 @@ def measure_dia_sources(
     return dia_sources
 
 
-def _fill_points(dia_sources: NDArray[Any], fits: PointFits, peaks: Peaks) -> None:
+def _fill_points(dia_sources: NDArray[Any], fits: PointFits, peaks: Peaks, factor: float) -> None:
     """Positions, PSF fluxes and what the detection knows."""
     dia_sources["x"], dia_sources["y"] = fits.x, fits.y
     error = np.sqrt(np.maximum(np.einsum("nii->ni", fits.covariance), 0.0))
@@ -118,7 +118,7 @@ def _fill_points(dia_sources: NDArray[Any], fits: PointFits, peaks: Peaks) -> No
     dia_sources["centroid_flag"] = fits.failed
     dia_sources["snr"] = np.abs(peaks.snr)
     dia_sources["isNegative"] = peaks.snr < 0
-    dia_sources["psfFlux"], dia_sources["psfFluxErr"] = fits.flux, fits.flux_err
+    dia_sources["psfFlux"], dia_sources["psfFluxErr"] = factor * fits.flux, factor * fits.flux_err
     dia_sources["psfChi2"], dia_sources["psfNdata"] = fits.chi2, fits.n_data
     dia_sources["psfLnL"] = -0.5 * fits.chi2
     dia_sources["psfFlux_flag_noGoodPixels"] = fits.n_data == 0

@@ -43,8 +43,8 @@ def forced_photometry(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.
     Returns
     -------
     forced : structured ndarray, shape (n,), dtype `FORCED_DTYPE`
-        Flux and error in the unit of the image [nJy]. NaN and ``psfFlux_flag`` where less than half of the
-        PSF's weight falls on good pixels.
+        Flux and error in the unit of the image [nJy], with its aperture correction. NaN and
+        ``psfFlux_flag`` where less than half of the PSF's weight falls on good pixels.
 
     Raises
     ------
@@ -60,6 +60,11 @@ def forced_photometry(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.
         for start in range(0, len(x), CHUNK)
     ]
     return np.concatenate(parts) if parts else np.zeros(0, dtype=FORCED_DTYPE)
+
+
+def aperture_correction(exposure: Exposure) -> float:
+    """Return the factor from PSF fluxes to those of the photometric calibration; 1 if it is not known."""
+    return float(exposure.metadata.get("APCORR", 1.0))
 
 
 def _forced_chunk(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[Any]:
@@ -84,7 +89,8 @@ def _forced_chunk(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.floa
     error = np.sqrt(np.sum(kept**2 * variance, axis=(1, 2))) / safe
     chi2 = np.sum(np.where(good, (pixels - flux[:, None, None] * kept) ** 2 / variance, 0.0), axis=(1, 2))
     for name, value in (("psfFlux", flux), ("psfFluxErr", error), ("psfChi2", chi2)):
-        forced[name] = np.where(enough, value, np.nan)
+        factor = 1.0 if name == "psfChi2" else aperture_correction(exposure)
+        forced[name] = np.where(enough, factor * value, np.nan)
     forced["psfNdata"] = np.sum(good, axis=(1, 2))
     forced["psfFlux_flag"] = ~enough
     forced["psfFlux_flag_noGoodPixels"] = forced["psfNdata"] == 0

@@ -153,7 +153,7 @@ def _make_equations(
     stamps = cut_stamps(
         reference,
         target,
-        centres,
+        (centres[0][: config.max_stamps], centres[1][: config.max_stamps]),
         basis,
         half_width=config.stamp_half_width_pixel,
         model_error=config.stamp_model_error,

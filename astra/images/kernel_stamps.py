@@ -154,7 +154,7 @@ def find_stamp_centres(
     Returns
     -------
     x, y : int64 ndarray, shape (n,)
-        Brightest pixels.
+        Brightest pixels, sorted by their signal to noise.
     """
     image = np.where(np.isfinite(exposure.image), exposure.image, np.float32(0)).astype(np.float32)
     error = np.sqrt(np.where(unusable, np.float32(1), exposure.variance)).astype(np.float32)

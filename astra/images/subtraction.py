@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from astra.images.decorrelation import (
     FOURIER_SIDE,
@@ -18,7 +19,9 @@ from astra.images.decorrelation import (
 )
 from astra.images.exposure import (
     MASK_BAD,
+    MASK_CR,
     MASK_EDGE,
+    MASK_INTRP,
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
@@ -27,12 +30,35 @@ from astra.images.exposure import (
 from astra.images.kernel import MatchingKernel, grow
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
 
+TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
+REPAIR_SIGMA_PIXEL = 1.5
 KERNEL_CORE_PIXEL = 2  # growth of the masks under a convolution: where most of the kernel's weight is
 
 
 def fill_nan(image: NDArray[np.float32], value: float = 0.0) -> NDArray[np.float32]:
     """Replace pixels that are not finite."""
     return np.where(np.isfinite(image), image, np.float32(value)).astype(np.float32)
+
+
+def find_unrepaired(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Pixels with a defect that nobody has interpolated."""
+    unrepaired: NDArray[np.bool_] = ((mask & (MASK_BAD | MASK_CR)) > 0) & ((mask & MASK_INTRP) == 0)
+    return unrepaired
+
+
+def repair(exposure: Exposure) -> Exposure:
+    """Replace unrepaired defects by the mean of their good neighbours, so that no convolution spreads them.
+
+    Their mask is left as it is; pixels without good neighbours become 0.
+    """
+    bad = find_unrepaired(exposure.mask)
+    if not bad.any():
+        return exposure
+    good = ~bad & np.isfinite(exposure.image)
+    total = ndimage.gaussian_filter(np.where(good, exposure.image, np.float32(0)), REPAIR_SIGMA_PIXEL)
+    share = ndimage.gaussian_filter(good.astype(np.float32), REPAIR_SIGMA_PIXEL)
+    mean = np.where(share > 1e-3, total / np.maximum(share, np.float32(1e-3)), np.float32(0))
+    return exposure.replace(image=np.where(bad, mean, exposure.image).astype(np.float32))
 
 
 def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
@@ -118,7 +144,7 @@ def subtract_template(
     else:
         target = science
         matched = apply_kernel(template, matching.kernel)
-        matched = matched.replace(image=matched.image + sky, psf=science.psf)
+        matched = matched.replace(image=matched.image + sky, psf=science.psf, metadata=science.metadata)
     mask = _difference_mask(target.mask, matched.mask)
     difference = science.replace(
         image=target.image - matched.image,
@@ -130,9 +156,9 @@ def subtract_template(
 
 
 def _difference_mask(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Join the masks; saturation of the template has a plane of its own."""
+    """Join the masks: of the template, what cannot be repaired; its saturation has a plane of its own."""
     moved = np.where((template & MASK_SAT) > 0, MASK_SAT_TEMPLATE, np.uint32(0)).astype(np.uint32)
-    joined: NDArray[np.uint32] = science | (template & ~MASK_SAT) | moved
+    joined: NDArray[np.uint32] = science | (template & TEMPLATE_PLANES) | moved
     return joined
 
 
@@ -171,7 +197,8 @@ def decorrelate(difference: Exposure, kernel: SpatialKernel, noise: NoiseModel) 
 
     psi = fit_spatial_kernel(psi_at, difference.shape, order)
     missing = (difference.mask & MASK_NO_DATA) > 0
-    image = convolve_spatial(fill_nan(difference.image), psi)
+    clean = np.where(find_unrepaired(difference.mask), np.float32(0), difference.image)
+    image = convolve_spatial(fill_nan(clean), psi)
     psf = difference.psf
     if psf is not None:
         half = min(psf.size // 2, FOURIER_SIDE // 2 - 1)
