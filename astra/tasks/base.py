@@ -85,6 +85,7 @@ class AstraTask(luigi.Task):
         description="Root of products with a SQLite database of its own, in place of the configured ones.",
     )
 
+    scheduler_batching = False
     recorder: Recorder | None = None
     required_in: Invocation | None = None
 
@@ -154,6 +155,15 @@ class AstraTask(luigi.Task):
         """Whether the batchable parameters hold tuples."""
         names = self.batch_param_names()
         return bool(names) and all(isinstance(self.param_kwargs[name], tuple) for name in names)
+
+    @property
+    def batchable(self) -> bool:
+        """Whether Luigi's scheduler may merge tasks of this class that happen to wait at the same time.
+
+        It would give them all to one worker, fail them all for one, and never merge them twice alike: off,
+        unless a class says ``scheduler_batching = True``. A batch is never merged.
+        """
+        return self.scheduler_batching and not self.is_batch_mode and bool(self.batch_param_names())
 
     def get_batch_size(self) -> int:
         """Return the number of members; 1 for a single task."""

@@ -15,6 +15,10 @@ MODULES = (
     "process_ccd",
     "template",
     "diffim",
+    "association",
+    "alerts",
+    "ap_pipe",
+    "demo",
 )
 
 for _name in MODULES:

@@ -1,0 +1,80 @@
+"""Package alerts: one file of packets for each detector of each visit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import luigi
+
+from astra.tasks.association import Associate
+from astra.tasks.batch import per_member
+from astra.tasks.diffim import DiffIm
+from astra.tasks.imaging import DifferenceTask
+from astra.tasks.process_ccd import ProcessCcd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from astra.database.apdb import AlertRows
+    from astra.images.exposure import Exposure
+
+
+class PackageAlerts(DifferenceTask):
+    """Write an alert for every associated detection, with its history and cutouts.
+
+    Product: ``alerts/<visit>_<detector>.avro``, schema lsst 11.1.
+    """
+
+    step = "diaPipe"
+    kinds: ClassVar[tuple[str, ...]] = ("alerts",)
+
+    @per_member
+    def requires(self) -> dict[str, luigi.Task]:
+        """Associate the detections; cutouts come from the images that they were found on."""
+        return {
+            "associate": self.require(Associate),
+            "diffim": self.require(DiffIm),
+            "calexp": self.require(ProcessCcd),
+        }
+
+    def path(self, kind: str) -> Path:
+        """Path of the alerts of a single task; there is one association, so one file."""
+        from astra.products.layout import alert_path
+
+        return alert_path(self.root, self.visit, self.detector)
+
+    def run(self) -> None:
+        """Read the rows and the images, and write the packets."""
+        from astra.alerts.files import write_alerts
+        from astra.database.apdb import load_alert_rows
+        from astra.database.engine import reading
+        from astra.products.exposures import read_exposure
+
+        for task in self.pending_tasks():
+            with task.recording():
+                task.sweep()
+                required = task.requires()
+                images = {
+                    "difference": read_exposure(required["diffim"].path("diffexp")),
+                    "science": read_exposure(required["calexp"].path("calexp")),
+                    "template": read_exposure(required["diffim"].path("template")),
+                }
+                with reading(task.database_url) as connection:
+                    _, rows = load_alert_rows(connection, task.instrument, task.visit, task.detector)
+                n_alerts = write_alerts(task.path("alerts"), _packets(rows, images))
+                task.add_figures("package", {"nAlerts": n_alerts})
+
+
+def _packets(rows: list[AlertRows], images: dict[str, Exposure]) -> Iterator[dict[str, Any]]:
+    """Make the packets one at a time."""
+    from astra.alerts.cutouts import make_cutout
+    from astra.alerts.packets import Cutouts, make_alert
+
+    for row in rows:
+        source = row.dia_source
+        side = source.get("bboxSize") or 0
+        cutouts = Cutouts(
+            **{name: make_cutout(image, source["x"], source["y"], side) for name, image in images.items()}
+        )
+        yield make_alert(source, row.prv_sources, row.prv_forced, row.dia_object, cutouts)
