@@ -1,7 +1,9 @@
 """Smooth sky background on a mesh.
 
-The model is a clipped mode per cell, median filtered over cells and interpolated by splines (Bertin & Arnouts
-1996, A&AS 117, 393), as `sep` computes it.
+The model is a mode per cell, median filtered over cells and interpolated by splines (Bertin & Arnouts
+1996, A&AS 117, 393), as `sep` computes it, and then the clipped mean of what remains. A mode is made of
+medians, and those of integer counts come in steps: on SDSS frames they leave up to 0.3 counts a pixel, some per
+cent of the aperture flux of a source of S/N 20.
 """
 
 from __future__ import annotations
@@ -11,10 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import sep
 from numpy.typing import NDArray
+from scipy.ndimage import median_filter
 
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, Exposure
 
 UNUSABLE = MASK_BAD | MASK_NO_DATA
+CLIP_SIGMA = 3.0
+CLIP_ROUNDS = 2
+CLIPPED_NOISE_RATIO = 0.9866  # standard deviation of a unit Gaussian cut at 3 sigma
+MIN_CELL_FRACTION = 0.1  # of a cell that must be usable for a mean of its own
 
 
 @dataclass(frozen=True)
@@ -26,9 +33,9 @@ class Background:
     model : float32 ndarray, shape (ny, nx)
         Sky [image unit].
     level : float
-        Its median [image unit].
+        Its mean [image unit].
     noise : float
-        Robust standard deviation of the sky pixels about the model [image unit].
+        Clipped standard deviation of the sky pixels about the model [image unit].
     """
 
     model: NDArray[np.float32]
@@ -77,7 +84,55 @@ def fit_background(
     size = min(mesh_pixel, *exposure.shape)
     fitted = sep.Background(image, mask=excluded, bw=size, bh=size, fw=filter_cells, fh=filter_cells)
     model = fitted.back(dtype=np.float32)
-    return Background(model, float(fitted.globalback), float(fitted.globalrms))
+    residual = np.where(excluded, np.float32(np.nan), image - model)
+    correction, noise = _clipped_mean(residual, float(fitted.globalrms), size, filter_cells)
+    model += correction
+    return Background(model, float(model.mean()), noise)
+
+
+def _clipped_mean(
+    residual: NDArray[np.float32], noise: float, mesh_pixel: int, filter_cells: int
+) -> tuple[NDArray[np.float32], float]:
+    """Mean of a residual (NaN where excluded) over the cells, interpolated to all pixels, and the noise."""
+    rows, columns = (_Cells.make(n, mesh_pixel) for n in residual.shape)
+    area = np.outer(rows.members.sum(axis=1), columns.members.sum(axis=1))
+    mean: NDArray[np.float32] = np.zeros(area.shape, dtype=np.float32)
+    correction: NDArray[np.float32] = np.zeros(residual.shape, dtype=np.float32)
+    for _ in range(CLIP_ROUNDS):
+        centred = residual - correction
+        kept = np.abs(centred) < CLIP_SIGMA * noise
+        deviation = np.where(kept, centred, np.float32(0))
+        count = rows.members @ kept.astype(np.float32) @ columns.members.T
+        total = rows.members @ deviation @ columns.members.T
+        step = np.where(count > MIN_CELL_FRACTION * area, total / np.maximum(count, 1), np.float32(0))
+        mean += median_filter(step, size=filter_cells, mode="nearest")
+        correction = rows.weights @ mean @ columns.weights.T
+        variance = float(np.vdot(deviation, deviation)) / max(float(count.sum()), 1.0)
+        noise = max(float(np.sqrt(variance)) / CLIPPED_NOISE_RATIO, float(np.finfo(np.float32).tiny))
+    return correction, noise
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Cells along one axis, as matrices: sums over them are products, and so is their interpolation.
+
+    ``members`` (n_cells, n) is 1 where a pixel lies in a cell; ``weights`` (n, n_cells) interpolate linearly
+    between the middles of the cells, and are constant beyond the outermost.
+    """
+
+    members: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+    @classmethod
+    def make(cls, n: int, mesh_pixel: int) -> _Cells:
+        """Divide n pixels into cells of about ``mesh_pixel``."""
+        n_cells = max(n // mesh_pixel, 1)
+        edges = np.linspace(0, n, n_cells + 1).astype(np.int64)
+        pixels, identity = np.arange(n), np.eye(n_cells)
+        members = identity[np.searchsorted(edges, pixels, side="right") - 1].T
+        middles = (edges[:-1] + edges[1:] - 1) / 2
+        weights = np.stack([np.interp(pixels, middles, cell) for cell in identity], axis=-1)
+        return cls(members.astype(np.float32), weights.astype(np.float32))
 
 
 def subtract_background(exposure: Exposure, background: Background) -> Exposure:

@@ -195,13 +195,13 @@ def _set_shapes(sources: NDArray[np.void], pixels: Pixels, psf: Psf, sigma: floa
 def psf_moments(psf: Psf, x: FloatArray, y: FloatArray, shape: tuple[int, int]) -> FloatArray:
     """Adaptive moments ixx, ixy, iyy [pixel**2] of the PSF at positions [pixel], shape (n, 3).
 
-    They are measured on a grid over the image and interpolated by a polynomial of the PSF's order, at most 4.
+    They are measured on a grid over the image and interpolated by a quartic polynomial.
     """
     grid_x, grid_y = grid_positions(shape, 6)
     sigma = central_sigma(psf, shape)
     stamps = (psf.stamp(px, py) for px, py in zip(grid_x, grid_y, strict=True))
     measured = np.array([_stamp_moments(stamp, sigma) for stamp in stamps])
-    order, scale = min(psf.order, 4), max(shape)
+    order, scale = 4 if psf.order > 0 else 0, max(shape)
     good = np.isfinite(measured).all(axis=1)
     design = polynomial_design(grid_x[good] / scale, grid_y[good] / scale, order)
     fitted = np.linalg.lstsq(design, measured[good], rcond=None)[0]

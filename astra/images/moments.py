@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 CENTROID_ITERATIONS = 50
 SHAPE_ITERATIONS = 100
+DAMPED_ITERATION = 20
 TOLERANCE = 1e-4
 WINDOW_SIGMA = 4.0  # half-width of the summed box in units of the window's sigma
 
@@ -132,10 +133,12 @@ def match_gaussian(sums, matrix):  # type: ignore[no-untyped-def]  # pragma: no 
     The measured moments are those of the product of weight and source, and the product of two Gaussians has
     the sum of their inverse matrices.
     """
+    if not sums[0] > 0.0:
+        return matrix, False
     xx, xy, yy = sums[3] / sums[0], sums[4] / sums[0], sums[5] / sums[0]
     measured = xx * yy - xy * xy
     det = matrix[0] * matrix[2] - matrix[1] * matrix[1]
-    if not (sums[0] > 0.0 and xx > 0.0 and yy > 0.0 and measured > 0.0):
+    if not (xx > 0.0 and yy > 0.0 and measured > 0.0):
         return matrix, False
     axx = yy / measured - matrix[2] / det
     axy = -xy / measured + matrix[1] / det
@@ -157,14 +160,20 @@ def adaptive_moments(pixels, labels, positions, sigma, max_sigma):  # type: igno
         centre = (positions[k, 0], positions[k, 1])
         matrix = (sigma * sigma, 0.0, sigma * sigma)
         result[k, 5] = 1.0
-        for _ in range(SHAPE_ITERATIONS):
+        for iteration in range(SHAPE_ITERATIONS):
             sums = weighted_sums(pixels, labels[k], centre, matrix)
             new, is_ellipse = match_gaussian(sums, matrix)
             if not is_ellipse or max(new[0], new[2]) > max_sigma * max_sigma:
                 break
             change = max(abs(new[0] - matrix[0]), abs(new[1] - matrix[1]), abs(new[2] - matrix[2]))
             converged = change < TOLERANCE * (matrix[0] + matrix[2])
-            matrix = new
+            # A pixel on the rim of the window may enter and leave for ever: from then on, half steps.
+            step = 1.0 if iteration < DAMPED_ITERATION else 0.5
+            matrix = (
+                matrix[0] + step * (new[0] - matrix[0]),
+                matrix[1] + step * (new[1] - matrix[1]),
+                matrix[2] + step * (new[2] - matrix[2]),
+            )
             if converged:
                 norm = 2.0 * np.pi * np.sqrt(matrix[0] * matrix[2] - matrix[1] * matrix[1]) / sums[9]
                 result[k, :3] = matrix

@@ -1,7 +1,7 @@
 """Small square cut-outs of an image, and their sub-pixel shifts.
 
-The shift is the interpolation that the whole package uses for stamps of a PSF: quintic B-splines, whose error
-on a Gaussian of FWHM 2.4 pixels is below 1e-3 of the peak.
+Shifts interpolate by quintic B-splines. The error is at most 0.3 % of the peak for a Gaussian of FWHM 2.4
+pixels, which has power beyond the sampling limit, and 0.05 % for one of 3.3.
 """
 
 from __future__ import annotations

@@ -19,14 +19,15 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from astra.errors import FormatError, MissingDataError
-from astra.images.exposure import MASK_CR, MASK_EDGE, MASK_INTRP, MASK_SAT
+from astra.images.exposure import MASK_CR, MASK_EDGE, MASK_INTRP, MASK_SAT, MASK_SUSPECT
 from astra.images.psf import Psf, polynomial_powers
 
 BANDS = "ugriz"
 ASTRANS_BANDS = "riuzg"
 N_COLUMNS, N_ROWS = 2048, 1489
-# fpM plane to mask bit; plane 2 is "not checked for objects", which photo sets along the frame's border.
-MASK_BITS = {0: MASK_INTRP, 1: MASK_SAT, 2: MASK_EDGE, 9: MASK_CR}
+# fpM plane to mask bit; plane 2 is "not checked for objects": the frame's border, and hopeless cores.
+MASK_BITS = {0: MASK_INTRP, 1: MASK_SAT, 2: MASK_SUSPECT, 9: MASK_CR}
+BORDER_PIXEL = 5
 PSF_SCALE_PIXEL = 1000.0  # the polynomials of psField are in units of 1000 rows and columns
 
 
@@ -131,6 +132,10 @@ def read_mask(path: Path) -> NDArray[np.uint32]:
         for plane, bit in MASK_BITS.items():
             for spans in hdus[plane + 1].data["s"]:
                 _set_spans(mask, spans, bit)
+    border = np.ones(mask.shape, dtype=np.bool_)
+    border[BORDER_PIXEL:-BORDER_PIXEL, BORDER_PIXEL:-BORDER_PIXEL] = False
+    border &= (mask & MASK_SUSPECT) != 0
+    mask[border] ^= MASK_SUSPECT | MASK_EDGE
     return mask
 
 

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from star_field import gaussian_image, make_exposure
+
+from astra.images.background import fit_background, is_unusable, subtract_background
+from astra.images.exposure import MASK_BAD, MASK_SAT
+
+SHAPE = 200, 330
+
+
+def sloping_sky(rng):
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    sky = 100 + 0.03 * x - 0.02 * y
+    return sky, sky + rng.normal(size=SHAPE)
+
+
+def test_a_slope_is_recovered_within_its_noise():
+    sky, image = sloping_sky(np.random.default_rng(0))
+    background = fit_background(make_exposure(image), mesh_pixel=50)
+    assert np.abs(background.model - sky).max() < 1.0
+    assert abs(np.mean(background.model - sky)) < 0.05
+
+
+def test_noise_of_a_flat_sky_is_that_of_its_pixels():
+    image = 50 + 3.0 * np.random.default_rng(0).normal(size=SHAPE)
+    background = fit_background(make_exposure(image), mesh_pixel=50)
+    assert background.noise == pytest.approx(3.0, rel=0.03)
+    assert background.level == pytest.approx(50.0, abs=0.1)
+
+
+def test_integer_counts_leave_no_step():
+    for level in (100.0, 100.25, 100.5, 100.75):
+        image = np.rint(level + 5.0 * np.random.default_rng(8).normal(size=SHAPE))
+        background = fit_background(make_exposure(image), mesh_pixel=50)
+        assert np.mean(background.model) == pytest.approx(np.mean(image), abs=0.1)
+
+
+def test_masked_sources_leave_no_trace():
+    sky, image = sloping_sky(np.random.default_rng(0))
+    star = gaussian_image(SHAPE, 100, 80, 1e6, 8.0)
+    with_star = fit_background(make_exposure(image + star), mesh_pixel=50, masked=star > 0.05)
+    assert np.abs(with_star.model - sky).max() < 1.5
+
+
+def test_bad_and_saturated_pixels_do_not_count():
+    sky, image = sloping_sky(np.random.default_rng(0))
+    mask = np.zeros(SHAPE, dtype=np.uint32)
+    image[20:60, 30:90], mask[20:60, 30:90] = np.nan, MASK_BAD
+    image[100:140, 200:260], mask[100:140, 200:260] = 6e4, MASK_SAT
+    background = fit_background(make_exposure(image, mask=mask), mesh_pixel=50)
+    assert np.abs(background.model - sky).max() < 1.5
+
+
+def test_an_image_without_usable_pixels_has_no_sky():
+    background = fit_background(make_exposure(np.full(SHAPE, np.nan)))
+    assert not background.model.any()
+    assert background.model.shape == SHAPE
+
+
+def test_a_mesh_larger_than_the_image_is_one_cell():
+    background = fit_background(make_exposure(np.full((20, 30), 5.0)), mesh_pixel=64)
+    assert background.model == pytest.approx(5.0)
+
+
+def test_subtraction_leaves_the_input_and_the_variance_alone():
+    exposure = make_exposure(np.full(SHAPE, 7.0))
+    subtracted = subtract_background(exposure, fit_background(exposure))
+    assert subtracted.image == pytest.approx(0.0)
+    assert exposure.image == pytest.approx(7.0)
+    assert subtracted.variance is exposure.variance
+
+
+def test_pixels_without_variance_are_unusable():
+    variance = np.ones((3, 4))
+    variance[1, 2], variance[2, 3] = 0.0, np.nan
+    assert np.flatnonzero(is_unusable(make_exposure(np.ones((3, 4)), variance))).tolist() == [6, 11]

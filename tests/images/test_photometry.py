@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from astra.errors import TooFewSourcesError
+from astra.images.photometry import fit_aperture_correction, fit_zero_point
+
+SHAPE = 330, 460
+
+
+def make_stars(n=60, ratio=1.03, slope=0.0, noise=0.002, seed=0):
+    rng = np.random.default_rng(seed)
+    names = ("x", "y", "psfInstFlux", "apInstFlux_12", "apInstFlux_12Err")
+    stars = np.zeros(n, dtype=[(name, "f8") for name in names])
+    stars["x"], stars["y"] = rng.uniform(0, SHAPE[1], n), rng.uniform(0, SHAPE[0], n)
+    stars["psfInstFlux"] = rng.uniform(1e3, 1e5, n)
+    factor = ratio + slope * (stars["x"] - 229.5) / 230 + noise * rng.normal(size=n)
+    stars["apInstFlux_12"] = stars["psfInstFlux"] * factor
+    stars["apInstFlux_12Err"] = 0.002 * stars["psfInstFlux"]
+    return stars
+
+
+def test_aperture_correction_follows_the_image():
+    correction = fit_aperture_correction(make_stars(slope=0.02), "apInstFlux_12", SHAPE)
+    factor = correction.at(np.array([0.0, 459.0]), np.array([165.0, 165.0]))
+    assert factor == pytest.approx([1.01, 1.05], abs=0.002)
+    assert correction.scatter == pytest.approx(0.002, rel=0.4)
+
+
+def test_blended_stars_do_not_spoil_the_aperture_correction():
+    stars = make_stars()
+    stars["apInstFlux_12"][:8] *= 1.4
+    correction = fit_aperture_correction(stars, "apInstFlux_12", SHAPE)
+    assert correction.at(np.array([100.0]), np.array([100.0])) == pytest.approx(1.03, abs=0.002)
+
+
+def test_few_stars_give_a_constant_and_none_give_one():
+    few = fit_aperture_correction(make_stars(n=5, slope=0.02), "apInstFlux_12", SHAPE)
+    assert len(few.coefficients) == 1
+    none = fit_aperture_correction(make_stars(n=0), "apInstFlux_12", SHAPE)
+    assert none.at(np.array([5.0]), np.array([6.0])) == pytest.approx(1.0)
+    assert none.n_used == 0
+
+
+def make_matches(n=80, scale=18.0, scatter_mag=0.02, seed=1):
+    rng = np.random.default_rng(seed)
+    flux = rng.uniform(1e3, 1e5, n)
+    reference = scale * flux * 10 ** (0.4 * scatter_mag * rng.normal(size=n))
+    return flux, 0.01 * flux, reference, 0.01 * reference
+
+
+def test_zero_point_is_the_scale_within_its_error():
+    zero_point = fit_zero_point(*make_matches())
+    assert abs(zero_point.njy_per_count - 18.0) < 3 * zero_point.njy_per_count_err
+    assert zero_point.scatter_mag == pytest.approx(0.02, rel=0.25)
+    assert zero_point.njy_per_count_err == pytest.approx(18 * 0.02 / 1.086 * 1.25 / np.sqrt(80), rel=0.3)
+
+
+def test_variable_stars_are_clipped():
+    matches = make_matches()
+    matches[2][:8] *= 1.5
+    zero_point = fit_zero_point(*matches)
+    assert zero_point.njy_per_count == pytest.approx(18.0, rel=0.01)
+    assert not zero_point.used[:8].any()
+
+
+def test_faint_negative_and_unknown_fluxes_are_not_used():
+    flux, error, reference, reference_err = make_matches()
+    flux[0], reference[1], error[2] = -5.0, np.nan, flux[2]
+    zero_point = fit_zero_point(flux, error, reference, reference_err)
+    assert not zero_point.used[:3].any()
+
+
+def test_too_few_standards_are_an_error_with_numbers():
+    matches = make_matches(n=2)
+    with pytest.raises(TooFewSourcesError, match="2 of 2 matched stars") as caught:
+        fit_zero_point(*matches)
+    assert caught.value.context == {"n_sources": 2, "n_required": 3}

@@ -1,0 +1,157 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from star_field import INFO, NJY_PER_ADU, PIXEL_ARCSEC, SHAPE, SKY, make_exposure, make_star_field, make_wcs
+
+from astra.errors import DataError, TooFewSourcesError
+from astra.images.exposure import MASK_BAD, MASK_DETECTED, MASK_NO_DATA
+from astra.images.process_ccd import ProcessCcdConfig, process_ccd
+from astra.images.psf_fit import PsfFitConfig
+
+CONFIG = ProcessCcdConfig(psf=PsfFitConfig(size_pixel=31))
+
+
+@pytest.fixture(scope="module")
+def field():
+    return make_star_field()
+
+
+@pytest.fixture(scope="module")
+def result(field):
+    moved = field.wcs.deepcopy()
+    moved.wcs.crpix = moved.wcs.crpix + np.array([3.0, -2.0])
+    return process_ccd(field.exposure.replace(wcs=moved), field.reference, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def matched(field, result):
+    distance = np.hypot(
+        result.sources["x"][:, None] - field.truth["x"], result.sources["y"][:, None] - field.truth["y"]
+    )
+    assert distance.min(axis=0).max() < 1.0
+    return result.sources[distance.argmin(axis=0)], field.truth
+
+
+def test_all_stars_and_little_else_are_in_the_catalogue(field, result):
+    assert len(field.truth) <= len(result.sources) <= len(field.truth) + 2
+    assert result.sources["id"].tolist() == list(range(1, len(result.sources) + 1))
+
+
+def test_fluxes_in_njy_are_those_put_in(matched):
+    sources, truth = matched
+    flux = NJY_PER_ADU * truth["flux"]
+    pull = (sources["psfFlux"] - flux) / np.hypot(sources["psfFluxErr"], 0.004 * flux)
+    assert np.std(pull) < 1.3
+    bright = truth["flux"] > 1e4
+    assert np.median(sources["psfFlux"][bright] / flux[bright]) == pytest.approx(1.0, abs=0.003)
+    assert np.median(sources["apFlux"][bright] / flux[bright]) == pytest.approx(1.0, abs=0.005)
+
+
+def test_positions_on_the_sky_are_those_put_in(field, matched):
+    sources, truth = matched
+    ra, dec = field.wcs.all_pix2world(truth["x"], truth["y"], 0)
+    d_ra = (sources["ra"] - ra) * np.cos(np.radians(dec))
+    for difference, error in ((d_ra, sources["raErr"]), (sources["dec"] - dec, sources["decErr"])):
+        assert np.std(difference / np.hypot(error, 0.005 / 3600)) < 1.4
+        assert np.abs(np.median(difference)) * 3600 < 0.01
+
+
+def test_error_on_the_sky_is_the_one_in_pixels(matched):
+    sources, _ = matched
+    on_sky = np.hypot(sources["raErr"], sources["decErr"]) * 3600
+    assert on_sky == pytest.approx(PIXEL_ARCSEC * np.hypot(sources["xErr"], sources["yErr"]), rel=1e-3)
+
+
+def test_calexp_is_in_njy_without_its_sky(field, result):
+    calexp = result.calexp
+    assert calexp.unit == "nJy"
+    assert calexp.photo_calib.njy_per_count == 1.0
+    assert calexp.image.dtype == calexp.variance.dtype == np.float32
+    scale = result.metrics["zero_point_njy_per_adu"]
+    assert scale == pytest.approx(NJY_PER_ADU, rel=0.01)
+    blank = (calexp.mask & MASK_DETECTED) == 0
+    pull = calexp.image[blank] / np.sqrt(calexp.variance[blank])
+    assert np.median(pull) == pytest.approx(0.0, abs=0.05)
+    assert 1.4826 * np.median(np.abs(pull)) == pytest.approx(1.0, abs=0.03)
+    restored = (calexp.image + result.background) / scale
+    assert restored == pytest.approx(field.exposure.image, rel=1e-4)
+
+
+def test_background_is_the_sky(result):
+    scale = result.metrics["zero_point_njy_per_adu"]
+    assert np.median(result.background) / scale == pytest.approx(SKY, rel=0.005)
+    assert result.background.dtype == np.float32
+
+
+def test_psf_and_wcs_are_attached(result):
+    assert result.calexp.psf.fwhm_pixel(200, 100) == pytest.approx(2.3548 * 1.4, rel=0.02)
+    assert result.calexp.wcs.wcs.ctype[0] == "RA---TAN-SIP"
+
+
+def test_metrics_say_what_was_found(field, result):
+    metrics = result.metrics
+    assert metrics["n_sources"] == len(result.sources)
+    assert metrics["n_psf_stars"] == result.sources["calib_psf_used"].sum()
+    assert metrics["n_astrometry_used"] == result.sources["calib_astrometry_used"].sum()
+    assert metrics["n_photometry_used"] == result.sources["calib_photometry_used"].sum()
+    assert metrics["astrometry_scatter_ra_arcsec"] < 0.02
+    assert metrics["zero_point_scatter_mag"] < 0.03
+    assert metrics["aperture_correction"] == pytest.approx(1.0, abs=0.02)
+    assert all(isinstance(value, float) for value in metrics.values())
+    assert all(len(key) <= 8 and key.isupper() for key in result.calexp.metadata)
+
+
+def test_matches_name_sources_and_standards(field, result):
+    sources = result.sources[result.matches["source_id"] - 1]
+    truth = field.truth[result.matches["reference_id"]]
+    assert np.hypot(sources["x"] - truth["x"], sources["y"] - truth["y"]).max() < 1.0
+    assert result.matches["separation_arcsec"].max() < 0.5
+
+
+def test_the_input_is_left_alone(field):
+    before = field.exposure.image.copy(), field.exposure.mask.copy()
+    process_ccd(field.exposure, field.reference, CONFIG)
+    assert (field.exposure.image == before[0]).all()
+    assert (field.exposure.mask == before[1]).all()
+
+
+def test_bad_pixels_stay_bad_and_do_not_spoil_the_rest(field):
+    image, mask = field.exposure.image.copy(), field.exposure.mask.copy()
+    image[:, 100:103], mask[:, 100:103] = np.nan, MASK_BAD
+    mask[200:215] |= MASK_NO_DATA
+    result = process_ccd(field.exposure.replace(image=image, mask=mask), field.reference, CONFIG)
+    assert (result.calexp.mask[:, 100:103] & MASK_BAD).all()
+    assert np.isfinite(result.sources["psfFlux"][~result.sources["flag_psfFlux"]]).all()
+    assert result.metrics["zero_point_njy_per_adu"] == pytest.approx(NJY_PER_ADU, rel=0.01)
+
+
+def test_an_empty_image_has_too_few_stars(field):
+    rng = np.random.default_rng(9)
+    empty = make_exposure(SKY + 7 * rng.normal(size=SHAPE), np.full(SHAPE, 49.0), wcs=make_wcs())
+    with pytest.raises(TooFewSourcesError, match="0 sources are usable as PSF stars") as caught:
+        process_ccd(empty, field.reference, CONFIG)
+    assert caught.value.context["n_sources"] == 0
+
+
+def test_an_image_masked_whole_is_refused_by_name(field):
+    masked = field.exposure.replace(mask=np.full(SHAPE, MASK_BAD, dtype=np.uint32))
+    with pytest.raises(DataError, match=f"no pixel is usable.*visit {INFO.visit}, detector {INFO.detector}"):
+        process_ccd(masked, field.reference, CONFIG)
+
+
+def test_an_exposure_without_wcs_is_refused(field):
+    with pytest.raises(DataError, match="no initial WCS"):
+        process_ccd(field.exposure.replace(wcs=None), field.reference, CONFIG)
+
+
+def test_galaxies_of_the_reference_are_no_standards(field):
+    reference = field.reference.copy()
+    reference["isStar"] = False
+    with pytest.raises(TooFewSourcesError, match="0 sources match"):
+        process_ccd(field.exposure, reference, CONFIG)
+
+
+def test_a_higher_threshold_finds_fewer(field, result):
+    fewer = process_ccd(field.exposure, field.reference, dataclasses.replace(CONFIG, threshold=40.0))
+    assert 20 < len(fewer.sources) < len(result.sources)
