@@ -2,8 +2,8 @@
 
 The model is a mode per cell, median filtered over cells and interpolated by splines (Bertin & Arnouts
 1996, A&AS 117, 393), as `sep` computes it, and then the clipped mean of what remains. A mode is made of
-medians, and those of integer counts come in steps: on SDSS frames they leave up to 0.3 counts a pixel, some per
-cent of the aperture flux of a source of S/N 20.
+medians, and those of integer counts come in steps: they leave up to 0.6 counts a pixel, on SDSS frames some
+per cent of the aperture flux of a source of S/N 20.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _clipped_mean(
         total = rows.members @ deviation @ columns.members.T
         step = np.where(count > MIN_CELL_FRACTION * area, total / np.maximum(count, 1), np.float32(0))
         mean += median_filter(step, size=filter_cells, mode="nearest")
-        correction = rows.weights @ mean @ columns.weights.T
+        correction = (rows.weights @ mean @ columns.weights.T).astype(np.float32, copy=False)
         variance = float(np.vdot(deviation, deviation)) / max(float(count.sum()), 1.0)
         noise = max(float(np.sqrt(variance)) / CLIPPED_NOISE_RATIO, float(np.finfo(np.float32).tiny))
     return correction, noise
