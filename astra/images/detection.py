@@ -18,7 +18,7 @@ from astra.images.background import is_unusable
 from astra.images.exposure import MASK_DETECTED, Exposure
 from astra.images.psf import Psf
 
-PIXEL_STACK = 10_000_000  # pixels above the threshold that sep may hold, more than its default of 300000
+MIN_PIXEL_STACK = 300_000  # pixels of unfinished sources that sep may hold: its own default
 SUB_OBJECTS = 16384  # branches of one blend that sep may hold, more than its default of 1024
 VARIANCE_MESH_PIXEL = 128
 MIN_INFORMATION = 0.1  # of sum(P**2 / V) that must come from usable pixels
@@ -138,7 +138,8 @@ def detect_sources(
     """
     if is_unusable(exposure).all():
         return _no_detections(exposure.shape)
-    sep.set_extract_pixstack(PIXEL_STACK)
+    # sep prepares the whole stack at every call, so it is no larger than the image may need.
+    sep.set_extract_pixstack(max(exposure.image.size // 2, MIN_PIXEL_STACK))
     sep.set_sub_object_limit(SUB_OBJECTS)
     objects, segments = sep.extract(
         filter_with_psf(exposure, psf),
