@@ -161,5 +161,5 @@ def fit_zero_point(
     scatter = float(np.std(delta_mag[used]))
     scale = 10.0 ** (0.4 * centre)
     # The median of a Gaussian sample scatters sqrt(pi / 2) more than the mean.
-    scale_err = scale * scatter / MAG_PER_RELATIVE * float(np.sqrt(np.pi / 2 / used.sum()))
+    scale_err = float(scale * scatter / MAG_PER_RELATIVE * np.sqrt(np.pi / 2 / used.sum()))
     return ZeroPoint(scale, scale_err, scatter, used)
