@@ -40,9 +40,20 @@ def _set_numba_cache() -> None:
             return
 
 
-_set_numba_cache()
+def _set_one_thread() -> None:
+    """Keep linear algebra to one thread, unless the environment says otherwise.
 
-from astra.tasks.runner import astra_version, set_up_luigi  # noqa: E402  # the cache comes before any import
+    Its results change in the last digit with the number of threads, and workers that share a machine are
+    slowed down by threads on top of them.
+    """
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+_set_numba_cache()
+_set_one_thread()
+
+from astra.tasks.runner import astra_version, set_up_luigi  # noqa: E402  # the environment comes first
 
 set_up_luigi()
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import astra  # noqa: F401  # before numpy, so that it sets the number of threads
+
 PROJECT = Path(__file__).resolve().parents[1]
 ON_CI = os.environ.get("CI", "").lower() == "true"
 

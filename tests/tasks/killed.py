@@ -11,11 +11,15 @@ from astra.tasks.association import Associate
 _calls = {"count": 0}
 
 
-def die_at_call(number):
-    """Kill this process at the given call of this function."""
+def is_second_call():
+    """Whether this function is called for the second time."""
     _calls["count"] += 1
-    if _calls["count"] == number:
-        os.kill(os.getpid(), signal.SIGKILL)
+    return _calls["count"] == 2
+
+
+def die():
+    """Kill this process."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arm_half_written_difference():
@@ -26,9 +30,9 @@ def arm_half_written_difference():
     def atomic_path(path):
         with original(path) as temporary:
             yield temporary
-            if path.name == "diffexp.fits":
+            if path.name == "diffexp.fits" and is_second_call():
                 os.truncate(temporary, temporary.stat().st_size // 2)
-                die_at_call(2)
+                die()
 
     astra.products.fits_record.atomic_path = atomic_path
 
@@ -39,7 +43,8 @@ def arm_uncommitted_association():
 
     def store_visit(*arguments, **keywords):
         result = original(*arguments, **keywords)
-        die_at_call(2)
+        if is_second_call():
+            die()
         return result
 
     astra.database.apdb.store_visit = store_visit
@@ -50,7 +55,8 @@ def arm_unrecorded_association():
     original = Associate.add_figures
 
     def add_figures(self, *arguments):
-        die_at_call(2)
+        if is_second_call():
+            die()
         return original(self, *arguments)
 
     Associate.add_figures = add_figures

@@ -6,7 +6,10 @@ import sqlite3
 from pathlib import Path
 
 import luigi
+import numpy as np
+from sqlalchemy import Double, Float
 
+from astra.database.models import metadata
 from astra.simulation.night import simulate_night
 from astra.tasks.ap_pipe import ApPipe
 
@@ -85,13 +88,25 @@ def attempts(root):
     return dict(rows(root, query))
 
 
+def plain(table, name, value):
+    """A value as any database gives it: SQLite has no booleans and keeps REAL columns in double precision."""
+    if isinstance(value, bool):
+        return int(value)
+    kind = metadata.tables[table].c[name].type
+    single = isinstance(kind, Float) and not isinstance(kind, Double)
+    return float(np.float32(value)) if single and value is not None else value
+
+
 def apdb_rows(execute):
     """All rows of the APDB tables but for the columns of wall-clock time, sorted."""
     tables = {}
     for table in APDB_TABLES:
         result = execute(f'SELECT * FROM "{table}"')  # noqa: S608
         tables[table] = sorted(
-            json.dumps({name: value for name, value in row.items() if name not in WALL_CLOCK}, sort_keys=True)
+            json.dumps(
+                {name: plain(table, name, row[name]) for name in row if name not in WALL_CLOCK},
+                sort_keys=True,
+            )
             for row in result
         )
     return tables

@@ -1,0 +1,66 @@
+"""Killed runs end complete when run again; several processes and PostgreSQL give the same rows."""
+
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from tests.conftest import PROJECT
+from tests.tasks.night import apdb_rows, rows, sqlite_rows, states
+
+KILLED = "tests.tasks.killed"
+
+
+@pytest.mark.parametrize(
+    "place", ["half_written_difference", "uncommitted_association", "unrecorded_association"]
+)
+def test_a_killed_run_is_completed_by_the_next(processed_root, astra_root, night, run_luigi, place):
+    arguments = ["ApPipe", *night.arguments()]
+    killed = run_luigi(*arguments, module=KILLED, env={"KILL_AT": place})
+    assert killed.returncode == -9, killed.stderr
+    assert rows(astra_root, "SELECT count(*) FROM apdb_marker") < [(4,)]
+    again = run_luigi(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert sqlite_rows(astra_root) == sqlite_rows(processed_root)
+    assert set(states(astra_root, "PackageAlerts").values()) == {"done"}
+    assert not list(astra_root.rglob(".tmp*"))
+    digests = "SELECT kind, size, checksum FROM data_product WHERE kind != 'alerts' ORDER BY kind, checksum"
+    assert rows(astra_root, digests) == rows(processed_root, digests)
+
+
+def test_a_killed_difference_left_nothing_that_counts(astra_root, night, run_luigi):
+    run_luigi("DiffIm", *night.arguments(), module=KILLED, env={"KILL_AT": "half_written_difference"})
+    assert len(list(astra_root.rglob("diffexp.fits"))) == 1
+    assert list(states(astra_root, "DiffIm").values()).count("done") <= 1
+
+
+def test_two_workers_of_a_central_scheduler_give_the_same_rows(processed_root, astra_root, night, luigid):
+    command = [sys.executable, "-m", "luigi", "--module", "astra", "ApPipe", *night.arguments(), "--no-lock"]
+    command += ["--scheduler-port", str(luigid), "--worker-keep-alive", "--worker-wait-interval", "1"]
+    environment = {"PYTHONPATH": str(PROJECT), "ASTRA_ROOT": str(astra_root), "PATH": "/usr/bin:/bin"}
+    processes = [
+        subprocess.Popen(
+            command,
+            cwd=astra_root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert sqlite_rows(astra_root) == sqlite_rows(processed_root)
+    assert set(states(astra_root, "ApPipe").values()) == {"done"}
+
+
+def test_postgresql_holds_the_same_rows(processed_root, astra_root, night, run_luigi, postgresql_url):
+    result = run_luigi("ApPipe", *night.arguments(), env={"ASTRA_DATABASE_URL": postgresql_url})
+    assert result.returncode == 0, result.stderr
+    engine = create_engine(postgresql_url)
+    with engine.connect() as connection:
+        found = apdb_rows(lambda query: [dict(row) for row in connection.execute(text(query)).mappings()])
+    engine.dispose()
+    assert found == sqlite_rows(processed_root)
