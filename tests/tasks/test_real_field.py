@@ -1,0 +1,77 @@
+"""ApPipe on the real field of Stripe 82, as the README runs it: the moving object becomes an alert."""
+
+import numpy as np
+import pytest
+
+from astra.alerts.files import read_alerts
+from astra.images.exposure import magnitude_ab
+from tests.tasks.night import rows
+
+# Position [deg], AB magnitude and least S/N of the object that was in the field in 2003 alone.
+MOVING = {
+    419220300: (351.70379, 0.19755, 20.47, 28.0),
+    419210300: (351.70340, 0.19742, 20.95, 21.0),
+}
+
+
+@pytest.fixture(scope="module")
+def real_root(shared_data, tmp_path_factory):
+    """A root in which ApPipe has run on both bands, from the command line."""
+    import os
+    import subprocess
+    import sys
+
+    from tests.conftest import PROJECT
+
+    root = tmp_path_factory.mktemp("real")
+    field = shared_data / "sdss_s82"
+    command = [sys.executable, "-m", "luigi", "--module", "astra", "ApPipe", "--local-scheduler"]
+    command += [
+        "--instrument",
+        "sdss",
+        "--raw",
+        field,
+        "--visit",
+        "[419220300, 419210300]",
+        "--detector",
+        "4",
+    ]
+    command += ["--template-visits", '["637720399", "637710399"]']
+    command += ["--reference-catalog", field / "ref_cat" / "stars.fits"]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "ASTRA_ROOT": str(root)}
+    subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, timeout=300)
+    return root
+
+
+@pytest.mark.parametrize("visit", list(MOVING))
+def test_the_moving_object_is_found(real_root, visit):
+    ra, dec, magnitude, least_snr = MOVING[visit]
+    query = f"SELECT ra, dec, psfFlux, snr, isNegative FROM DiaSource WHERE visit = {visit}"  # noqa: S608
+    sources = np.array(rows(real_root, query), dtype=float)
+    distance = np.hypot((sources[:, 0] - ra) * np.cos(np.deg2rad(dec)), sources[:, 1] - dec) * 3600.0
+    nearest = sources[np.argmin(distance)]
+    assert distance.min() < 0.5
+    assert abs(magnitude_ab(nearest[2]) - magnitude) < 0.10
+    assert nearest[3] >= least_snr
+    assert not nearest[4]
+
+
+@pytest.mark.parametrize("visit", list(MOVING))
+def test_every_detection_of_the_real_field_has_an_alert(real_root, visit):
+    [(count,)] = rows(real_root, f"SELECT count(*) FROM DiaSource WHERE visit = {visit}")  # noqa: S608
+    alerts = read_alerts(real_root / "alerts" / f"{visit}_4.avro")
+    assert len(alerts) == count > 0
+    assert all(alert["diaSource"]["visit"] == visit for alert in alerts)
+
+
+def test_times_are_those_of_the_rows_of_a_drift_scan(real_root):
+    query = "SELECT y, midpointMjdTai FROM DiaSource WHERE visit = 419220300 ORDER BY y"
+    y, time = np.array(rows(real_root, query)).T
+    assert np.allclose(np.diff(time) * 86400.0, np.diff(y) * 0.026322, atol=1e-3)
+    assert 52931.0 < time.min() < time.max() < 52931.5
+
+
+def test_the_two_bands_are_287_seconds_apart(real_root):
+    query = "SELECT band, avg(begin_mjd_tai) FROM visit WHERE visit IN (419220300, 419210300) GROUP BY band"
+    begins = dict(rows(real_root, query))
+    assert (begins["g"] - begins["r"]) * 86400.0 == pytest.approx(287.0, abs=1.0)
