@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -86,6 +85,7 @@ class AstraTask(luigi.Task):
     )
 
     scheduler_batching = False
+    _params: list[tuple[str, luigi.Parameter]]
     recorder: Recorder | None = None
     required_in: Invocation | None = None
 
@@ -102,7 +102,8 @@ class AstraTask(luigi.Task):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.figures: dict[str, Any] = {}
-        self.task_id = self._identity({})
+        self._member_ids: list[str] | None = None
+        self.task_id = self._identity(self._significant(self.param_kwargs))
         self._Task__hash = hash(self.task_id)
 
     @classmethod
@@ -135,20 +136,26 @@ class AstraTask(luigi.Task):
 
     # -- identity and batch ---------------------------------------------------------------------------------
 
-    def _identity(self, member: dict[str, Any]) -> str:
-        """Task id of this task, or of one member of its batch."""
-        values = {**self.param_kwargs, **member}
-        significant = {
-            name: parameter.serialize(values[name])
-            for name, parameter in self._params_by_name().items()
-            if parameter.significant
-        }
-        return f"{self.get_task_family()}_{hash_parameters(significant)}"
+    @classmethod
+    def get_params(cls) -> list[tuple[str, luigi.Parameter]]:
+        """Return the parameters; looked up once for each class, as Luigi asks ten times for each task."""
+        if "_params" not in cls.__dict__:
+            cls._params = super().get_params()
+        return cls._params
 
     @classmethod
-    @functools.cache
-    def _params_by_name(cls) -> dict[str, luigi.Parameter]:
-        return dict(cls.get_params())
+    def _significant(cls, values: dict[str, Any]) -> dict[str, str]:
+        """Text of the significant parameters among some values."""
+        return {
+            name: parameter.serialize(values[name])
+            for name, parameter in cls.get_params()
+            if parameter.significant and name in values
+        }
+
+    @classmethod
+    def _identity(cls, significant: dict[str, str]) -> str:
+        """Task id that the text of the significant parameters makes."""
+        return f"{cls.get_task_family()}_{hash_parameters(significant)}"
 
     @property
     def is_batch_mode(self) -> bool:
@@ -190,7 +197,13 @@ class AstraTask(luigi.Task):
         """Return the task ids of the members, in order, without making the members."""
         if not self.is_batch_mode:
             return [self.task_id]
-        return [self._identity(kwargs) for kwargs in self.get_batch_task_kwds(False)]
+        if self._member_ids is None:
+            names = set(self.batch_param_names())
+            values = {name: value for name, value in self.param_kwargs.items() if name not in names}
+            common = self._significant(values)
+            members = self.get_batch_task_kwds(include_non_batch_keywords=False)
+            self._member_ids = [self._identity({**common, **self._significant(own)}) for own in members]
+        return self._member_ids
 
     def members(self, wanted: set[str]) -> Iterator[Self]:
         """Yield the members with the wanted ids, each once."""
@@ -344,7 +357,7 @@ class AstraTask(luigi.Task):
         values = {**self.param_kwargs, **member}
         parameters = {
             name: parameter.serialize(values[name])
-            for name, parameter in self._params_by_name().items()
+            for name, parameter in self.get_params()
             if parameter.visibility == ParameterVisibility.PUBLIC
         }
         module = type(self).__module__

@@ -8,6 +8,7 @@ is silent.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import logging
 import os
 import socket
@@ -37,6 +38,7 @@ LUIGI_DEFAULTS = {
 }
 
 
+@functools.cache
 def astra_version() -> str:
     """Return the version of astra; "0+unknown" where it is not installed."""
     try:
