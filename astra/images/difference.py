@@ -37,6 +37,7 @@ __all__ = ["DifferenceConfig", "DifferenceResult", "difference_images"]
 
 SOURCE_SNR = 3.5  # pixels above this do not count in the local mean
 SOURCE_GROW_PIXEL = 3
+MIN_SCATTER = 0.8  # less is no error of the variance: the images share their noise
 SAME_SEEING = 1.02  # ratio of widths within which the template is the one to convolve
 
 
@@ -196,8 +197,8 @@ def _find_sources(
     pixels = difference.image[blank] / np.sqrt(difference.variance[blank])
     metrics |= {"snrScatter": scatter, "pixelScatter": robust_scatter(pixels)}
     metrics["blankFraction"] = float(np.mean(blank))
-    if config.scale_snr and np.isfinite(scatter) and scatter > 0:
-        snr = snr / np.float32(scatter)
+    if config.scale_snr and np.isfinite(scatter):
+        snr = snr / np.float32(max(scatter, MIN_SCATTER))
     peaks = find_peaks(snr, config.threshold_snr, config.merge_distance_pixel)
     mask = difference.mask & ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
     mask[(peaks.footprints > 0) & (snr > 0)] |= MASK_DETECTED

@@ -16,7 +16,7 @@ from astra.errors import KernelFitError, TooFewSourcesError
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import MASK_SAT, Exposure
 from astra.images.kernel_basis import KernelBasis, make_kernel_basis
-from astra.images.kernel_solve import SpatialModel, clip_stamps, left_out_chi2, reduced_chi2
+from astra.images.kernel_solve import SpatialModel, clip_stamps, left_out_chi2, reduced_chi2, solve
 from astra.images.kernel_stamps import (
     UNUSABLE,
     StampEquations,
@@ -29,6 +29,8 @@ from astra.images.spatial import SpatialKernel, frame_geometry
 NOMINAL_FWHM_PIXEL = 4.0  # seeing for which the widths of the basis are given
 STAMPS_PER_TERM = 5  # stamps that one polynomial term in position needs
 MAX_FLUX_RATIO_OFFSET = 0.9
+MAX_NOISE_SHARE = 0.9
+MAX_CHI2_GROWTH = 1.5
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def fit_kernel(
     _, keep = clip_stamps(equations, first, n_sigma=2 * config.stamp_clip_sigma, max_iterations=3)
     model = _choose_model(equations.select(keep), target.shape, basis, config)
     solution, keep = clip_stamps(equations, model, n_sigma=config.stamp_clip_sigma, max_iterations=5)
-    chi2 = reduced_chi2(equations, model, solution)[keep]
+    solution, chi2 = _remove_noise_bias(equations.select(keep), model, solution)
     table = model.table(solution)
     n_kernel, n_sky = (len(polynomial_powers(k)) for k in (model.order, model.background_order))
     stamps = np.tensordot(table[:n_kernel, : basis.n_basis], basis.images(), axes=1)
@@ -120,7 +122,7 @@ def fit_kernel(
         flux_ratio,
         len(keep),
         int(keep.sum()),
-        float(np.median(chi2)),
+        chi2,
     )
 
 
@@ -165,6 +167,20 @@ def _make_equations(
         )
         raise TooFewSourcesError(message, n_sources=len(stamps.x), n_required=config.min_stamps)
     return stamps.equations(basis, noise_power)
+
+
+def _remove_noise_bias(
+    equations: StampEquations, model: SpatialModel, plain: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float]:
+    """Solve without the noise bias, and return the solution with its median chi square.
+
+    The correction takes the noise of the two images to be independent, and costs a little chi square. If it
+    costs much, they are not (an image and a copy of it), and the plain solution is the better one.
+    """
+    plain_chi2 = float(np.median(reduced_chi2(equations, model, plain)))
+    corrected = solve(equations, model, MAX_NOISE_SHARE)
+    chi2 = float(np.median(reduced_chi2(equations, model, corrected)))
+    return (corrected, chi2) if chi2 < MAX_CHI2_GROWTH * plain_chi2 else (plain, plain_chi2)
 
 
 def _choose_model(

@@ -18,7 +18,6 @@ from astra.images.psf import polynomial_powers
 from astra.images.spatial import frame_geometry, spatial_terms
 
 N_FOLDS = 5
-MAX_NOISE_RATIO = 0.3  # share of noise in a direction, above which it acts as a prior instead
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,21 @@ class SpatialModel:
         return table
 
 
-def solve(equations: StampEquations, model: SpatialModel) -> NDArray[np.float64]:
+def solve(
+    equations: StampEquations, model: SpatialModel, max_noise_share: float = 0.0
+) -> NDArray[np.float64]:
     """Solve the normal equations, free of the bias that noise in the convolved image makes.
 
     Noise in the convolved image adds a known matrix to the normal equations and pulls the kernel, and with it
-    the flux ratio, towards zero. It is taken out along every direction in which the signal exceeds it; along
+    the flux ratio, towards zero. It is taken out along every direction that is not noise alone; along
     the others it stays, as a prior.
 
     Parameters
     ----------
     equations : StampEquations
     model : SpatialModel
+    max_noise_share : float, optional
+        Directions with a larger share of noise are left as they are; 0 leaves all, and is the plain solution.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def solve(equations: StampEquations, model: SpatialModel) -> NDArray[np.float64]
             "are singular"
         )
         raise KernelFitError(message, n_unknowns=len(vector), n_stamps=len(equations.x)) from exc
-    gain = np.where(ratio < MAX_NOISE_RATIO, 1.0 / (1.0 - np.minimum(ratio, MAX_NOISE_RATIO)), 1.0)
+    gain = np.where(ratio < max_noise_share, 1.0 / (1.0 - np.minimum(ratio, max_noise_share)), 1.0)
     solution: NDArray[np.float64] = vectors @ (gain * (vectors.T @ vector)) / scale
     if not np.isfinite(solution).all():
         message = f"the matching kernel of {len(equations.x)} stamps has coefficients that are not finite"
@@ -165,13 +168,13 @@ def clip_stamps(
 
 
 def left_out_chi2(equations: StampEquations, model: SpatialModel) -> float:
-    """Mean chi square per pixel of stamps that the solution has not seen.
+    """Mean logarithm of the chi square per pixel of stamps that the solution has not seen.
 
-    The quarter with the largest chi square is left out of the mean: variable sources are among them.
+    The logarithm lets neither the few brightest stars nor a variable one decide alone.
     """
     fold = np.arange(len(equations.x)) % N_FOLDS
     chi2 = np.empty(len(fold))
     for k in range(N_FOLDS):
         solution = solve(equations.select(fold != k), model)
         chi2[fold == k] = reduced_chi2(equations.select(fold == k), model, solution)
-    return float(np.mean(np.sort(chi2)[: max(1, (3 * len(chi2)) // 4)]))
+    return float(np.mean(np.log(np.maximum(chi2, 1e-6))))

@@ -236,9 +236,10 @@ def warp_noise_power(pixel_map: PixelMap, n_frequencies: int) -> NDArray[np.floa
     power : ndarray, shape (n_frequencies, n_frequencies)
         In the order of ``numpy.fft.fft2``; 1 at zero frequency.
     """
-    # Sub-pixel steps between nodes: the phase runs through many cycles between the nodes of a rotated grid.
+    # Whole pixels, and not the nodes of the map: between those of a rotated grid the phase runs many cycles.
     ny, nx = pixel_map.shape
-    y, x = np.meshgrid(np.linspace(0, ny - 1, 97), np.linspace(0, nx - 1, 97), indexing="ij")
+    rows, columns = (np.rint(np.linspace(0, length - 1, 97)) for length in (ny, nx))
+    y, x = np.meshgrid(rows, columns, indexing="ij")
     found_x, found_y = pixel_map.positions(x.ravel(), y.ravel())
     table = _phase_power(n_frequencies)
     n_phases = len(table)

@@ -1,0 +1,290 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from astra.errors import NoOverlapError, TooFewSourcesError
+from astra.images.difference import DifferenceConfig, difference_images
+from astra.images.difference_detection import (
+    find_blank_sky,
+    find_peaks,
+    make_matched_filter,
+    robust_scatter,
+    subtract_local_mean,
+)
+from astra.images.difference_measurement import DIA_SOURCE_DTYPE, psf_moments
+from astra.images.exposure import (
+    MASK_DETECTED,
+    MASK_DETECTED_NEGATIVE,
+    MASK_NO_DATA,
+    MASK_SAT,
+    MASK_SAT_TEMPLATE,
+)
+from astra.images.point_fit import fit_points
+from astra.images.psf import gaussian_psf
+from tests.images.difference_field import add_stars, make_exposure, make_pair, make_wcs
+
+CONFIG = DifferenceConfig(stamps_per_cell=12, stamp_min_peak_snr=20.0)
+TRANSIENTS = np.array(
+    [[60.3, 70.8, 4000.0], [250.6, 300.2, 1500.0], [400.2, 120.5, 9000.0], [330.9, 80.1, 1200.0]]
+)
+VANISHED = np.array([[150.4, 200.7, 5000.0]])
+
+
+def inject(exposure, table, fwhm):
+    image = exposure.image.astype(float)
+    add_stars(image, table[:, 0], table[:, 1], table[:, 2], fwhm)
+    return exposure.replace(image=image.astype(np.float32))
+
+
+def nearest(dia_sources, x, y):
+    distance = np.hypot(dia_sources["x"] - x, dia_sources["y"] - y)
+    return np.flatnonzero(distance < 2.0)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    rng = np.random.default_rng(17)
+    science, template, stars = make_pair(rng)
+    science = inject(science, TRANSIENTS, 4.0)
+    ra, dec = science.wcs.all_pix2world(VANISHED[:, 0], VANISHED[:, 1], 0)
+    x, y = template.wcs.all_world2pix(ra, dec, 0)
+    template = inject(template, np.stack([x, y, VANISHED[:, 2]], axis=1), 3.2)
+    return science, template, stars
+
+
+@pytest.fixture(scope="module")
+def result(scene):
+    science, template, _ = scene
+    return difference_images(science, template, CONFIG)
+
+
+def test_each_transient_is_found_once(result):
+    for x, y, flux in TRANSIENTS:
+        rows = nearest(result.dia_sources, x, y)
+        assert len(rows) == 1
+        source = result.dia_sources[rows[0]]
+        assert not source["isNegative"]
+        assert abs(source["psfFlux"] - flux) < 5 * source["psfFluxErr"]
+        assert abs(source["x"] - x) < 5 * source["xErr"]
+        assert abs(source["y"] - y) < 5 * source["yErr"]
+        assert source["snr"] == pytest.approx(flux / source["psfFluxErr"], rel=0.25)
+
+
+def test_what_vanished_is_found_once_as_negative(result):
+    rows = nearest(result.dia_sources, *VANISHED[0, :2])
+    assert len(rows) == 1
+    source = result.dia_sources[rows[0]]
+    assert source["isNegative"]
+    assert source["psfFlux"] == pytest.approx(-5000.0, abs=6 * source["psfFluxErr"])
+    assert source["templateFlux"] == pytest.approx(5000.0, rel=0.15)
+
+
+def test_little_else_is_found(result):
+    inside = ~result.dia_sources["pixelFlags_edge"]
+    assert inside.sum() <= len(TRANSIENTS) + len(VANISHED) + 2
+
+
+def test_noise_of_blank_sky_is_what_the_variance_says(result):
+    assert result.metrics["pixelScatter"] == pytest.approx(1.0, abs=0.02)
+    assert result.metrics["snrScatterBeforeLocalMean"] == pytest.approx(1.0, abs=0.05)
+    assert result.metrics["snrScatter"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_sky_positions_are_those_of_the_wcs(scene, result):
+    ra, dec = scene[0].wcs.all_pix2world(result.dia_sources["x"], result.dia_sources["y"], 0)
+    np.testing.assert_allclose(result.dia_sources["ra"], ra)
+    np.testing.assert_allclose(result.dia_sources["dec"], dec)
+    error = result.dia_sources["xErr"] * 0.4 / 3600
+    np.testing.assert_allclose(result.dia_sources["raErr"], error, rtol=0.05)
+
+
+def test_shapes_are_in_square_arcseconds(result):
+    rows = nearest(result.dia_sources, *TRANSIENTS[2, :2])
+    source = result.dia_sources[rows[0]]
+    assert source["ixx"] == pytest.approx(source["ixxPSF"], rel=0.15)
+    assert 0.2 < source["ixxPSF"] < 0.6
+
+
+def test_detected_pixels_are_in_the_mask(result):
+    mask = result.difference.mask
+    x, y = np.rint(TRANSIENTS[2, :2]).astype(int)
+    assert mask[y, x] & MASK_DETECTED
+    x, y = np.rint(VANISHED[0, :2]).astype(int)
+    assert mask[y, x] & MASK_DETECTED_NEGATIVE
+
+
+def test_every_column_is_finite_far_from_the_edge(result):
+    row = nearest(result.dia_sources, *TRANSIENTS[2, :2])
+    for name in DIA_SOURCE_DTYPE.names:
+        assert np.isfinite(result.dia_sources[name][row]).all(), name
+    flags = [name for name in DIA_SOURCE_DTYPE.names if DIA_SOURCE_DTYPE[name].kind == "b"]
+    assert not any(result.dia_sources[name][row[0]] for name in flags)
+
+
+def test_the_sharper_image_is_convolved(scene):
+    science, template, _ = scene
+    reverse = difference_images(template, science, replace(CONFIG, min_overlap=0.5))
+    assert reverse.metrics["templateFwhmPixel"] > reverse.metrics["scienceFwhmPixel"]
+    ra, dec = science.wcs.all_pix2world(TRANSIENTS[2, 0], TRANSIENTS[2, 1], 0)
+    x, y = template.wcs.all_world2pix(ra, dec, 0)
+    rows = nearest(reverse.dia_sources, x, y)
+    assert len(rows) == 1
+    source = reverse.dia_sources[rows[0]]
+    assert source["psfFlux"] == pytest.approx(-9000.0, abs=6 * source["psfFluxErr"])
+    assert reverse.metrics["pixelScatter"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_inputs_are_not_modified(scene):
+    science, template, _ = scene
+    before = science.image.copy(), science.mask.copy(), template.image.copy()
+    difference_images(science, template, replace(CONFIG, decorrelate=False, local_background_pixel=0))
+    for old, new in zip(before, (science.image, science.mask, template.image), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_identical_images_leave_nothing(scene):
+    science, _, _ = scene
+    result = difference_images(science, science, CONFIG)
+    assert len(result.dia_sources) == 0
+    assert result.dia_sources.dtype == DIA_SOURCE_DTYPE
+
+
+def test_saturated_stars_are_flagged_or_left_out(scene):
+    science, template, _ = scene
+    image, mask = science.image.copy(), science.mask.copy()
+    image[200:206, 300:306], mask[200:206, 300:306] = 3e5, MASK_SAT
+    result = difference_images(science.replace(image=image, mask=mask), template, CONFIG)
+    near = np.hypot(result.dia_sources["x"] - 302.5, result.dia_sources["y"] - 202.5) < 8
+    assert result.dia_sources["pixelFlags_saturated"][near].all()
+    assert result.difference.mask[203, 308] & (MASK_SAT | MASK_SAT_TEMPLATE)
+
+
+def test_a_template_of_another_field_is_refused(scene):
+    science, template, _ = scene
+    with pytest.raises(NoOverlapError):
+        difference_images(science, template.replace(wcs=make_wcs(ra=40.0)), CONFIG)
+
+
+def test_a_template_that_covers_too_little_is_refused_with_the_numbers(scene):
+    science, template, _ = scene
+    with pytest.raises(NoOverlapError, match=r"99.0 % are required") as caught:
+        difference_images(
+            science, template.replace(wcs=make_wcs(425.0, 230.0)), replace(CONFIG, min_overlap=0.99)
+        )
+    assert 0 < caught.value.context["covered"] < 0.99
+
+
+def test_an_empty_field_is_refused():
+    rng = np.random.default_rng(2)
+    empty = make_exposure(rng, (200, 250), ([], [], []), 4.0)
+    with pytest.raises(TooFewSourcesError):
+        difference_images(empty, empty, CONFIG)
+
+
+def test_all_masked_input_is_refused(scene):
+    science, template, _ = scene
+    masked = template.replace(mask=np.full_like(template.mask, MASK_SAT))
+    with pytest.raises(TooFewSourcesError):
+        difference_images(science, masked, CONFIG)
+    missing = template.replace(image=np.full_like(template.image, np.nan))
+    with pytest.raises(NoOverlapError):
+        difference_images(science, missing, CONFIG)
+
+
+def test_images_without_psf_or_wcs_are_refused(scene):
+    science, template, _ = scene
+    with pytest.raises(ValueError, match="WCS and a PSF"):
+        difference_images(science.replace(psf=None), template, CONFIG)
+    with pytest.raises(ValueError, match="WCS and a PSF"):
+        difference_images(science, template.replace(wcs=None), CONFIG)
+
+
+@pytest.mark.parametrize("wrong", [{"direction": "both"}, {"kernel_degrees": (2, 1)}])
+def test_impossible_options_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"direction|degrees"):
+        DifferenceConfig(**wrong)
+
+
+def test_point_fits_scatter_by_their_errors():
+    rng = np.random.default_rng(9)
+    y, x = np.mgrid[25:400:25, 25:480:25].astype(float)
+    x, y = x.ravel() + rng.uniform(-0.5, 0.5, x.size), y.ravel() + rng.uniform(-0.5, 0.5, x.size)
+    flux = np.full(x.size, 1500.0)
+    exposure = make_exposure(rng, (420, 500), (x, y, flux), 3.5)
+    fits = fit_points(exposure, np.rint(x), np.rint(y))
+    assert not fits.failed.any()
+    for found, true, column in ((fits.x, x, 0), (fits.y, y, 1), (fits.flux, flux, 2)):
+        pull = (found - true) / np.sqrt(fits.covariance[:, column, column])
+        assert abs(np.median(pull)) < 0.25
+        assert robust_scatter(pull) == pytest.approx(1.0, abs=0.15)
+    dof = fits.n_data - 3
+    assert np.median(fits.chi2 / dof) == pytest.approx(1.0, abs=0.03)
+
+
+def test_snr_map_of_noise_has_unit_scatter():
+    rng = np.random.default_rng(10)
+    exposure = make_exposure(rng, (300, 340), ([], [], []), 3.5)
+    snr = make_matched_filter(exposure).snr(exposure.image)
+    assert snr[20:-20, 20:-20].std() == pytest.approx(1.0, abs=0.03)
+
+
+def test_snr_is_zero_where_nothing_can_be_measured():
+    rng = np.random.default_rng(10)
+    exposure = make_exposure(rng, (100, 140), ([], [], []), 3.5)
+    mask = exposure.mask.copy()
+    mask[:, :60] = MASK_NO_DATA
+    snr = make_matched_filter(exposure.replace(mask=mask)).snr(exposure.image)
+    assert not snr[:, :60].any()
+    empty = exposure.replace(mask=np.full_like(mask, MASK_NO_DATA))
+    assert not make_matched_filter(empty).snr(exposure.image).any()
+    with pytest.raises(ValueError, match="PSF"):
+        make_matched_filter(exposure.replace(psf=None))
+
+
+def test_footprints_of_both_signs_that_touch_are_one():
+    snr = np.zeros((40, 60), np.float32)
+    snr[10, 10], snr[10, 13] = 9.0, -7.0
+    snr[30, 40] = -6.0
+    peaks = find_peaks(snr, 5.0, 2)
+    np.testing.assert_array_equal(peaks.x, [10, 40])
+    np.testing.assert_array_equal(peaks.snr, [9.0, -6.0])
+    np.testing.assert_array_equal(peaks.opposite, [7.0, 0.0])
+    assert peaks.box_pixel[0] == 8
+
+
+def test_no_peak_is_an_empty_result():
+    assert len(find_peaks(np.zeros((10, 12), np.float32), 5.0, 2).x) == 0
+
+
+def test_local_mean_takes_the_sky_and_leaves_sources():
+    rng = np.random.default_rng(12)
+    exposure = make_exposure(rng, (120, 160), ([80.0], [60.0], [5000.0]), 3.5, noise=1.0)
+    tilted = exposure.replace(image=exposure.image + np.linspace(0, 20, 160, dtype=np.float32))
+    sources = np.hypot(*np.meshgrid(np.arange(160) - 80, np.arange(120) - 60)) < 9
+    flat = subtract_local_mean(tilted, sources, 33)
+    assert abs(np.mean(flat[20:40, 30:130])) < 0.1
+    assert flat[51:70, 71:90].sum() == pytest.approx(5000.0, rel=0.03)
+
+
+def test_blank_sky_leaves_out_sources_and_defects():
+    rng = np.random.default_rng(12)
+    exposure = make_exposure(rng, (120, 160), ([80.0], [60.0], [5000.0]), 3.5)
+    mask = exposure.mask.copy()
+    mask[100, 20] = MASK_SAT
+    blank = find_blank_sky([exposure.replace(mask=mask)])
+    assert not blank[60, 80]
+    assert not blank[100, 20]
+    assert blank.mean() > 0.8
+
+
+def test_scatter_of_nothing_is_nan():
+    assert np.isnan(robust_scatter(np.array([])))
+
+
+def test_moments_of_a_gaussian_psf_are_its_variance():
+    stamp = gaussian_psf(4.0, 31).coefficients[0]
+    xx, xy, yy = psf_moments(stamp, 1.8)
+    assert xx == pytest.approx((4.0 / 2.3548) ** 2, rel=1e-2)
+    assert yy == pytest.approx(xx)
+    assert xy == pytest.approx(0.0, abs=1e-6)
