@@ -1,1 +1,5 @@
 """The Luigi tasks: parameters, requirements, outputs and a short run."""
+
+from astra.tasks.base import AstraTask
+
+__all__ = ["AstraTask"]
