@@ -23,6 +23,7 @@ from astra.images.difference_measurement import measure_dia_sources
 from astra.images.exposure import (
     MASK_DETECTED,
     MASK_DETECTED_NEGATIVE,
+    MASK_INTRP,
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
@@ -37,6 +38,7 @@ __all__ = ["DifferenceConfig", "DifferenceResult", "difference_images"]
 
 SOURCE_SNR = 3.5  # pixels above this do not count in the local mean
 SOURCE_GROW_PIXEL = 3
+INTERPOLATED_VARIANCE = 4.0  # added to that of interpolated pixels, in its own units
 MIN_SCATTER = 0.8  # less is no error of the variance: the images share their noise
 SAME_SEEING = 1.02  # ratio of widths within which the template is the one to convolve
 
@@ -184,7 +186,10 @@ def _find_sources(
 ) -> tuple[Exposure, Peaks, dict[str, float]]:
     """Flatten the sky of the difference, find its sources, and mark them in its mask."""
     extra = _model_variance(matched, config)
-    blank = find_blank_sky([science, matched])
+    # An interpolated pixel repeats its neighbours: it has next to no weight of its own.
+    interpolated = ((science.mask | matched.mask) & MASK_INTRP) > 0
+    extra[interpolated] += INTERPOLATED_VARIANCE * difference.variance[interpolated]
+    blank = find_blank_sky([science, matched]) & ~interpolated
     matched_filter = make_matched_filter(difference, extra_variance=extra)
     snr = matched_filter.snr(difference.image)
     metrics = {"snrScatterBeforeLocalMean": robust_scatter(snr[blank])}
