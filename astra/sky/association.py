@@ -20,7 +20,7 @@ ARCSEC_PER_DEG = 3600.0
 ALONE_PER_RADIUS = 1.01  # a source without object counts as one just beyond the radius; Rubin's value
 
 # Detections that are no measurement of the sky are not associated, nor stored.
-REJECTED_FLAGS = ("sky_source", "centroid_flag", "pixelFlags_crCenter")
+REJECTED_FLAGS = ("sky_source", "centroid_flag", "pixelFlags_crCenter", "pixelFlags_offimage")
 # A detection on such pixels may belong to an object, but may not found one.
 UNTRUSTED_FLAGS = (
     "centroid_flag",
