@@ -53,6 +53,7 @@ def _set_one_thread() -> None:
 _set_numba_cache()
 _set_one_thread()
 
+from astra.tasks.metadata import timer  # noqa: E402
 from astra.tasks.runner import astra_version, set_up_luigi  # noqa: E402  # the environment comes first
 
 set_up_luigi()
@@ -60,4 +61,4 @@ set_up_luigi()
 import astra.tasks.register  # noqa: E402, F401  # Luigi's options come before the tasks
 
 __version__ = astra_version()
-__all__ = ["__version__"]
+__all__ = ["__version__", "timer"]
