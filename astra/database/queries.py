@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
-from astra.database.models.state import Status
+from astra.database.selection import STATES, Selection
 from astra.database.state import attempt_table, chunks, product_table, task_table
+
+EVERYTHING = Selection()
 
 
 @dataclass(frozen=True)
@@ -75,38 +78,66 @@ def task_states(connection: Connection, task_ids: Iterable[str]) -> dict[str, Ta
     return states
 
 
-def family_counts(connection: Connection) -> list[FamilyCounts]:
+@dataclass(frozen=True)
+class TaskSummary:
+    """A task in one line: its state and what its last attempt said.
+
+    Parameters
+    ----------
+    task_id, family : str
+        Identity.
+    status_code : int
+        One of `Status`.
+    started : datetime, optional
+        Timezone-aware UTC.
+    duration : float, optional
+        Length of the last attempt [s].
+    message : str, optional
+        Message of the last attempt.
+    """
+
+    task_id: str
+    family: str
+    status_code: int
+    started: dt.datetime | None
+    duration: float | None
+    message: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def _count(state: str) -> ColumnElement[int]:
+    codes = [int(code) for code in STATES[state]]
+    return func.coalesce(func.sum(case((task_table.c.status_code.in_(codes), 1), else_=0)), 0).label(state)
+
+
+def family_counts(connection: Connection, selection: Selection = EVERYTHING) -> list[FamilyCounts]:
     """Count the tasks of each family by state, in the order in which they began.
 
     Rows of batches are left out: their members have rows of their own.
     """
-    code = task_table.c.status_code
-
-    def count(*codes: Status) -> object:
-        return func.coalesce(func.sum(case((code.in_([int(c) for c in codes]), 1), else_=0)), 0)
-
     query = (
-        select(
-            task_table.c.family,
-            count(Status.DONE).label("done"),  # type: ignore[attr-defined]
-            count(Status.FAILED, Status.PROCESS_DIED, Status.BROKEN, Status.TIMED_OUT).label("failed"),  # type: ignore[attr-defined]
-            count(Status.DEPENDENCY_MISSING).label("blocked"),  # type: ignore[attr-defined]
-            count(Status.RUNNING).label("running"),  # type: ignore[attr-defined]
-            count(Status.CREATED).label("pending"),  # type: ignore[attr-defined]
-        )
-        .where(task_table.c.batch_size.is_(None))
+        select(task_table.c.family, *(_count(state) for state in STATES))
+        .where(*selection.conditions())
         .group_by(task_table.c.family)
         .order_by(func.min(func.coalesce(task_table.c.started, task_table.c.modified)))
     )
-    return [FamilyCounts(*row) for row in connection.execute(query)]
+    return [FamilyCounts(**row) for row in connection.execute(query).mappings()]
 
 
-def failure_messages(connection: Connection, limit: int = 20) -> list[tuple[str, str]]:
-    """Return (task id, message) of tasks whose last attempt failed, newest first."""
+def failure_messages(
+    connection: Connection, limit: int = 20, *, selection: Selection | None = None
+) -> list[tuple[str, str]]:
+    """Return (task id, message) of tasks whose last attempt failed, newest first.
+
+    Without a selection rows of batches count too.
+    """
     latest = (
         select(func.max(attempt_table.c.pk).label("pk")).group_by(attempt_table.c.task_pk).subquery("latest")
     )
-    bad = [int(s) for s in Status if s not in (Status.CREATED, Status.DONE, Status.RUNNING)]
+    bad = [int(code) for state in ("failed", "blocked") for code in STATES[state]]
     query = (
         select(task_table.c.task_id, attempt_table.c.message)
         .join(latest, latest.c.pk == attempt_table.c.pk)
@@ -115,7 +146,32 @@ def failure_messages(connection: Connection, limit: int = 20) -> list[tuple[str,
         .order_by(attempt_table.c.pk.desc())
         .limit(limit)
     )
+    if selection is not None and selection != EVERYTHING:
+        query = query.where(*selection.conditions())
     return [(row.task_id, row.message or "") for row in connection.execute(query)]
+
+
+def list_tasks(connection: Connection, selection: Selection, limit: int) -> list[TaskSummary]:
+    """Return the selected tasks, the last changed first."""
+    message = (
+        select(attempt_table.c.message)
+        .where(attempt_table.c.task_pk == task_table.c.pk)
+        .order_by(attempt_table.c.pk.desc())
+        .limit(1)
+        .scalar_subquery()
+        .label("message")
+    )
+    columns = [task_table.c[name] for name in ("task_id", "family", "status_code", "started", "duration")]
+    query = (
+        select(*columns, message)
+        .where(*selection.conditions())
+        .order_by(task_table.c.modified.desc(), task_table.c.pk.desc())
+        .limit(limit)
+    )
+    return [
+        TaskSummary(**{**row, "started": as_utc(row["started"])})
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def products_of(connection: Connection, task_id: str) -> list[tuple[str, str, str]]:

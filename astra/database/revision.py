@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -91,10 +93,59 @@ def require_head(engine: Engine) -> None:
     """
     if engine.dialect.name == "sqlite" and current_revision(engine) is None:
         _migrate_if_new(engine)
+    require_current(engine)
+
+
+def require_current(engine: Engine) -> None:
+    """Make sure that a database is at the revision of the code, and change nothing.
+
+    Raises
+    ------
+    SchemaVersionError
+        If it is at another revision; the message names the command that mends it.
+    UnavailableError
+        If it cannot be read.
+    """
     revision = current_revision(engine)
-    if revision == head_revision():
-        return
-    raise _wrong_revision(engine, revision)
+    if revision != head_revision():
+        raise _wrong_revision(engine, revision)
+
+
+def schema_differences(engine: Engine) -> list[str]:
+    """Say how the tables of a database differ from the models, a sentence each; nothing if they are equal.
+
+    Tables that astra does not know are somebody else's, and no difference.
+    """
+    from astra.database.models import metadata
+
+    def is_ours(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
+        return kind != "table" or name in metadata.tables
+
+    with engine.execution_options(astra_read_only=True).connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_object": is_ours}
+        )
+        found = compare_metadata(context, metadata)
+    steps = [step for item in found for step in (item if isinstance(item, list) else [item])]
+    return [_describe(step) for step in steps]
+
+
+def _describe(step: tuple[Any, ...]) -> str:
+    """Say in a sentence what a step of alembic's comparison would do."""
+    kind, *details = step
+    if kind.startswith("modify_"):
+        _, table, column, _, found, needed = details
+        what = kind.removeprefix("modify_")
+        return f"column {table}.{column}: its {what} is {found!r}, this code needs {needed!r}"
+    item = details[-1]
+    table = getattr(item, "table", None)
+    name = getattr(item, "name", None) or ", ".join(column.name for column in getattr(item, "columns", ()))
+    owner = table.name if table is not None and table is not item else ""
+    if kind in ("add_column", "remove_column"):
+        owner = details[1]
+    what = kind.partition("_")[2]
+    problem = "is missing" if kind.startswith("add") else "is not known to this code"
+    return f"{what} {owner + '.' if owner else ''}{name} {problem}"
 
 
 def _is_known(revision: str) -> bool:
