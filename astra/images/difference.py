@@ -23,6 +23,7 @@ from astra.images.difference_measurement import measure_dia_sources
 from astra.images.exposure import (
     MASK_DETECTED,
     MASK_DETECTED_NEGATIVE,
+    MASK_EDGE,
     MASK_INTRP,
     MASK_NO_DATA,
     MASK_SAT,
@@ -204,6 +205,9 @@ def _find_sources(
     metrics["blankFraction"] = float(np.mean(blank))
     if config.scale_snr and np.isfinite(scatter):
         snr = snr / np.float32(max(scatter, MIN_SCATTER))
+    # Within the kernel's reach of an edge part of the light is missing: nothing is looked for there.
+    searched = (difference.mask & (MASK_EDGE | MASK_NO_DATA)) == 0
+    snr = np.where(searched, snr, np.float32(0))
     peaks = find_peaks(snr, config.threshold_snr, config.merge_distance_pixel)
     mask = difference.mask & ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
     mask[(peaks.footprints > 0) & (snr > 0)] |= MASK_DETECTED

@@ -25,6 +25,7 @@ from astra.images.measurement import (
 from astra.images.photometry import ApertureCorrection, ZeroPoint, fit_aperture_correction, fit_zero_point
 from astra.images.psf import Psf, gaussian_psf
 from astra.images.psf_fit import PsfFit, PsfFitConfig, fit_psf, select_psf_stars
+from astra.images.variance import remove_own_noise
 
 FloatArray = NDArray[np.float64]
 
@@ -140,7 +141,7 @@ def process_ccd(
     first = _characterise(exposure, config)
     psf = first.psf_fit.psf
     background = fit_background(exposure, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
-    science = subtract_background(exposure, background)
+    science = remove_own_noise(subtract_background(exposure, background), first.footprints)
     detections = _detect(science, psf, config)
     sources = measure_sources(science, psf, detections, config.measurement)
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
