@@ -12,7 +12,9 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from astra import config
-from astra.tasks.batch import accept_batches, hash_parameters, is_batchable, member_kwargs, normalize_batch
+from astra.tasks.batch import accept_batches, is_batchable
+from astra.tasks.members import BatchMode
+from astra.tasks.nodes import TaskNode
 from astra.tasks.recording import recorded
 from astra.tasks.runner import astra_version, current_invocation
 
@@ -33,7 +35,7 @@ def flat_requirements(task: luigi.Task) -> list[luigi.Task]:
     return list(luigi.task.flatten(task.requires()))
 
 
-class AstraTask(luigi.Task):
+class AstraTask(TaskNode, BatchMode, luigi.Task):
     """A step of a survey's data processing, on one object or on many in one batch.
 
     Subclasses declare parameters, `requires`, `output` and `run`, as any Luigi task does. A parameter with
@@ -84,150 +86,18 @@ class AstraTask(luigi.Task):
         description="Root of products with a SQLite database of its own, in place of the configured ones.",
     )
 
-    scheduler_batching = False
-    _params: list[tuple[str, luigi.Parameter]]
     recorder: Recorder | None = None
     required_in: Invocation | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # Not `get_params`: the class is not finished yet, and its `dir` holds names that cannot be read.
-        for value in [value for klass in cls.__mro__ for value in vars(klass).values()]:
+        for name, value in [item for klass in cls.__mro__ for item in vars(klass).items()]:
             if isinstance(value, luigi.Parameter) and is_batchable(value):
-                accept_batches(value)
+                accept_batches(name, value)
         run = cls.__dict__.get("run")
         if inspect.isfunction(run):
             setattr(cls, "run", recorded(run))  # noqa: B010  # mypy refuses the assignment
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.figures: dict[str, Any] = {}
-        self._member_ids: list[str] | None = None
-        self.task_id = self._identity(self._significant(self.param_kwargs))
-        self._Task__hash = hash(self.task_id)
-
-    @classmethod
-    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
-        """Return the parameter values; those of a batch as tuples of one length."""
-        values = super().get_param_values(params, args, kwargs)
-        names = frozenset(name for name, parameter in params if is_batchable(parameter))
-        return normalize_batch(cls.get_task_family(), values, names)
-
-    def _warn_on_wrong_param_types(self) -> None:
-        """Check types as Luigi does, but never print the tuple of a batch."""
-        batch_names = set(self.batch_param_names())
-        for name, parameter in self.get_params():
-            value = self.param_kwargs[name]
-            if name not in batch_names or not isinstance(value, tuple):
-                parameter._warn_on_wrong_param_type(name, value)  # noqa: SLF001  # overridden here
-
-    def __repr__(self) -> str:
-        """Family, hash and the significant parameters; for a batch their number instead."""
-        family, _, digits = self.task_id.rpartition("_")
-        if self.is_batch_mode:
-            return f"{family}({digits}: batch_size={self.get_batch_size()})"
-        hidden = ParameterVisibility.PUBLIC
-        shown = ", ".join(
-            f"{name}={self.param_kwargs[name]!r}"
-            for name, parameter in self.get_params()
-            if parameter.significant and parameter.visibility == hidden
-        )
-        return f"{family}({digits}: {shown})"
-
-    # -- identity and batch ---------------------------------------------------------------------------------
-
-    @classmethod
-    def get_params(cls) -> list[tuple[str, luigi.Parameter]]:
-        """Return the parameters; looked up once for each class, as Luigi asks ten times for each task."""
-        if "_params" not in cls.__dict__:
-            cls._params = super().get_params()
-        return cls._params
-
-    @classmethod
-    def _significant(cls, values: dict[str, Any]) -> dict[str, str]:
-        """Text of the significant parameters among some values."""
-        return {
-            name: parameter.serialize(values[name])
-            for name, parameter in cls.get_params()
-            if parameter.significant and name in values
-        }
-
-    @classmethod
-    def _identity(cls, significant: dict[str, str]) -> str:
-        """Task id that the text of the significant parameters makes."""
-        return f"{cls.get_task_family()}_{hash_parameters(significant)}"
-
-    @property
-    def is_batch_mode(self) -> bool:
-        """Whether the batchable parameters hold tuples."""
-        names = self.batch_param_names()
-        return bool(names) and all(isinstance(self.param_kwargs[name], tuple) for name in names)
-
-    @property
-    def batchable(self) -> bool:
-        """Whether Luigi's scheduler may merge tasks of this class that happen to wait at the same time.
-
-        It would give them all to one worker, fail them all for one, and never merge them twice alike: off,
-        unless a class says ``scheduler_batching = True``. A batch is never merged.
-        """
-        return self.scheduler_batching and not self.is_batch_mode and bool(self.batch_param_names())
-
-    def get_batch_size(self) -> int:
-        """Return the number of members; 1 for a single task."""
-        return len(self.param_kwargs[self.batch_param_names()[0]]) if self.is_batch_mode else 1
-
-    def get_batch_task_kwds(self, include_non_batch_keywords: bool = True) -> Iterator[dict[str, Any]]:
-        """Yield the keyword arguments of each member, in order."""
-        names = frozenset(self.batch_param_names())
-        if self.is_batch_mode:
-            yield from member_kwargs(self.param_kwargs, names, include_non_batch_keywords)
-        else:
-            kwargs = self.param_kwargs
-            yield {name: kwargs[name] for name in kwargs if include_non_batch_keywords or name in names}
-
-    def get_batch_tasks(self) -> Iterator[Self]:
-        """Yield the members as single tasks, or this task alone."""
-        if not self.is_batch_mode:
-            yield self
-            return
-        for kwargs in self.get_batch_task_kwds():
-            yield type(self)(**kwargs)
-
-    def member_ids(self) -> list[str]:
-        """Return the task ids of the members, in order, without making the members."""
-        if not self.is_batch_mode:
-            return [self.task_id]
-        if self._member_ids is None:
-            names = set(self.batch_param_names())
-            values = {name: value for name, value in self.param_kwargs.items() if name not in names}
-            common = self._significant(values)
-            members = self.get_batch_task_kwds(include_non_batch_keywords=False)
-            self._member_ids = [self._identity({**common, **self._significant(own)}) for own in members]
-        return self._member_ids
-
-    def members(self, wanted: set[str]) -> Iterator[Self]:
-        """Yield the members with the wanted ids, each once."""
-        seen: set[str] = set()
-        for task_id, kwargs in zip(self.member_ids(), self.get_batch_task_kwds(), strict=True):
-            if task_id in wanted and task_id not in seen:
-                seen.add(task_id)
-                yield type(self)(**kwargs) if self.is_batch_mode else self
-
-    def get_common_param_names(self, klass: type[luigi.Task], include_significant: bool = True) -> set[str]:
-        """Return the names of the parameters that this task shares with a class.
-
-        With ``include_significant=False`` only the significant ones, as in `luigi.Task.get_param_names`.
-        """
-        own = self.get_param_names(include_significant=include_significant)
-        other = klass.get_param_names(include_significant=include_significant)
-        return set(own) & set(other)
-
-    def get_common_param_kwargs(
-        self, klass: type[luigi.Task], include_significant: bool = True
-    ) -> dict[str, Any]:
-        """Return this task's values of the parameters that it shares with a class."""
-        names = self.get_common_param_names(klass, include_significant)
-        return {name: value for name, value in self.param_kwargs.items() if name in names}
 
     # -- files ----------------------------------------------------------------------------------------------
 
@@ -354,9 +224,8 @@ class AstraTask(luigi.Task):
     def _record(self, task_id: str, member: dict[str, Any], batch_size: int | None) -> TaskRecord:
         from astra.database.state import TaskRecord
 
-        values = {**self.param_kwargs, **member}
         parameters = {
-            name: parameter.serialize(values[name])
+            name: parameter.serialize(member[name]) if name in member else self.text_of(name, parameter)
             for name, parameter in self.get_params()
             if parameter.visibility == ParameterVisibility.PUBLIC
         }

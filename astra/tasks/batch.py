@@ -1,7 +1,8 @@
 """Batch mode: parameters that hold a value or a tuple of values, their text form and their members.
 
 A batchable parameter (``batch_method=tuple``) takes one value or a tuple; in text a tuple is a JSON list of
-the text form of each element, so that a value has the same type before and after any round trip.
+the text form of each element, so that a value has the same type before and after any round trip. A single
+value whose text would be read as a list stands behind `SINGLE`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ import luigi
 
 HASH_DIGITS = 16  # 64 bits: one chance in 4 million of any collision among 3 million tasks of a family
 
+SINGLE = "@value:"  # marks the text of one value that begins like a batch
+REFERENCE = "@batch:"  # marks a reference to the stored values of a large batch
+LIST_PARAMETERS = (
+    luigi.ListParameter,
+    luigi.EnumListParameter,
+    luigi.ChoiceListParameter,
+)  # and their subclasses
+
 T = TypeVar("T")
 
 
@@ -25,25 +34,98 @@ def hash_parameters(params: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
+class Column(tuple[T, ...]):
+    """The values of a batch parameter, which show their number where a tuple would show them all."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """Wrap a tuple or list; leave anything else."""
+        return cls(value) if isinstance(value, (list, tuple)) else value
+
+    def __repr__(self) -> str:
+        """Tell the number of values."""
+        return f"<{len(self)} values>"
+
+
+def hash_members(common: Mapping[str, str], columns: Mapping[str, list[str]], size: int) -> Iterator[str]:
+    """Hash the parameters of each member of a batch, as `hash_parameters` does, without a dict for each.
+
+    Parameters
+    ----------
+    common : mapping
+        Text of what all members share, by name.
+    columns : mapping
+        Texts of the members' own values, by name.
+    size : int
+        Number of members.
+    """
+    if not columns:
+        yield from (hash_parameters(common) for _ in range(size))
+        return
+    encode = json.encoder.encode_basestring_ascii
+    fields = {name: encode(text).replace("%", "%%") for name, text in common.items()}
+    names = sorted({*fields, *columns})
+    slots = (f"{encode(name).replace('%', '%%')}:{fields.get(name, '%s')}" for name in names)
+    template = "{" + ",".join(slots) + "}"
+    encoded = (map(encode, columns[name]) for name in names if name in columns)
+    for row in zip(*encoded, strict=True):
+        yield hashlib.sha256((template % row).encode()).hexdigest()[:HASH_DIGITS]
+
+
 def is_batchable(parameter: luigi.Parameter) -> bool:
     """Say whether a parameter may hold a tuple of values."""
     return bool(parameter._is_batchable())  # noqa: SLF001  # Luigi has no public spelling of it
 
 
-def accept_batches(parameter: luigi.Parameter) -> None:
-    """Teach a batchable parameter the text form of a tuple."""
+def accept_batches(name: str, parameter: luigi.Parameter) -> None:
+    """Teach a batchable parameter the text form of a tuple, and to normalise each of its values.
+
+    Raises
+    ------
+    TypeError
+        If a single value of the parameter is a list itself: nothing would tell it from a batch.
+    """
     if getattr(parameter, "accepts_batches", False):
         return
+    if isinstance(parameter, LIST_PARAMETERS):
+        message = f"{type(parameter).__name__} {name!r} cannot make a batch: its single values are lists"
+        raise TypeError(message)
     vars(parameter).update(
         parse=functools.partial(_parse, parameter.parse),
         serialize=functools.partial(_serialize, parameter.serialize),
+        normalize=functools.partial(_normalize, _normalize_one(parameter)),
         accepts_batches=True,
     )
 
 
+def _normalize_one(parameter: luigi.Parameter) -> Callable[[Any], Any]:
+    """Return what normalises one value; the empty text of an optional parameter is None, as in Luigi's."""
+    if not isinstance(parameter, luigi.parameter.OptionalParameterMixin):
+        return parameter.normalize  # type: ignore[no-any-return]
+    normalize = parameter.normalize
+    return lambda value: None if value is None or value == "" else normalize(value)
+
+
+def _normalize(normalize_one: Callable[[Any], Any], value: Any) -> Any:
+    """Normalise one value, or each of a tuple."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(None if item is None else normalize_one(item) for item in value)
+    return normalize_one(value)
+
+
 def _parse(parse_one: Callable[[str], Any], text: Any) -> Any:
-    """Parse one value, or a JSON list of values into a tuple."""
-    if isinstance(text, str) and text.lstrip().startswith("["):
+    """Parse one value, or a JSON list of values or a reference to one into a tuple."""
+    if not isinstance(text, str):
+        return parse_one(text)
+    if text.startswith(SINGLE):
+        return parse_one(text.removeprefix(SINGLE))
+    if text.startswith(REFERENCE):
+        from astra.tasks.references import load
+
+        text = load(text)
+    if text.lstrip().startswith("["):
         try:
             items = json.loads(text)
         except ValueError:
@@ -64,7 +146,8 @@ def _serialize(serialize_one: Callable[[Any], str], value: Any) -> str:
         return json.dumps(
             [None if item is None else serialize_one(item) for item in value], separators=(",", ":")
         )
-    return serialize_one(value)
+    text = serialize_one(value)
+    return SINGLE + text if text.startswith(("[", SINGLE, REFERENCE)) or text[:1].isspace() else text
 
 
 def normalize_batch(

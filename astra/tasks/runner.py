@@ -24,10 +24,12 @@ import luigi.worker
 from astra.errors import AstraError
 
 DISTRIBUTION = "astra-pipeline"
+MAX_ARGUMENT_LENGTH = 2000  # of what is kept of a command line
 
 LUIGI_DEFAULTS = {
     ("core", "log_level"): "INFO",
     ("core", "autoload_range"): "false",
+    ("core", "no_lock"): "true",  # two workers may well have one command line
     ("retcode", "already_running"): "10",
     ("retcode", "missing_data"): "20",
     ("retcode", "not_run"): "25",
@@ -84,7 +86,7 @@ class Invocation:
     def _values(self) -> dict[str, Any]:
         names = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", "fastavro")
         return {
-            "command": " ".join(sys.argv),
+            "command": " ".join(map(_shortened, sys.argv)),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": astra_version(),
@@ -92,6 +94,12 @@ class Invocation:
             "configuration": {"python": sys.version.split()[0]},
             "started": self.started,
         }
+
+
+def _shortened(argument: str) -> str:
+    """Cut an argument of the command line that holds a whole batch."""
+    cut = len(argument) - MAX_ARGUMENT_LENGTH
+    return argument if cut <= 0 else f"{argument[:MAX_ARGUMENT_LENGTH]}...({cut} characters more)"
 
 
 _current = Invocation()
@@ -139,13 +147,10 @@ class AstraWorker(luigi.worker.Worker):
         return succeeded
 
     def _keep_alive(self, get_work_response: Any) -> bool:
-        """Stay, if asked to, for as long as another worker runs something that was scheduled here."""
+        """Stay for as long as another worker runs something that was scheduled here."""
         if super()._keep_alive(get_work_response):
             return True
-        running = get_work_response.running_tasks
-        return bool(self._config.keep_alive) and any(
-            other["task_id"] in self._scheduled_tasks for other in running
-        )
+        return any(other["task_id"] in self._scheduled_tasks for other in get_work_response.running_tasks)
 
     def _count_work_of_others(self, tasks: list[luigi.Task]) -> None:
         """Count what other workers have finished: the exit code speaks of the root, not of this worker."""

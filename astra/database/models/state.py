@@ -6,7 +6,18 @@ import datetime as dt
 from enum import IntEnum
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from astra.database.models.base import Base, BigInt
@@ -143,3 +154,14 @@ class TaskMetadata(Base):
     task_pk: Mapped[int] = mapped_column(BigInt, ForeignKey("task.pk", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     value: Mapped[Any] = mapped_column(JSON)
+
+
+class BatchParameter(Base):
+    """The values of one parameter of a large batch, under the hash of their text."""
+
+    __tablename__ = "batch_parameters"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    n_values: Mapped[int] = mapped_column(BigInt)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+    created: Mapped[dt.datetime] = mapped_column(UTC)
