@@ -52,7 +52,7 @@ def shell_word(text: str) -> str:
     return f"$'{''.join(parts)}'"
 
 
-def table_lines(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def table_lines(header: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
     """Align a table; columns of numbers stand at the right, text at the left."""
     texts = [[escape("" if cell is None else cell) for cell in row] for row in (header, *(list(rows)))]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]

@@ -1,0 +1,126 @@
+"""The ``luigi`` commands that run stored tasks again."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import luigi
+from luigi.task_register import Register, TaskClassException
+
+from astra.cli.terminal import shell_word
+
+OWN_ENVIRONMENT = ("ASTRA_ROOT", "ASTRA_DATABASE_URL")
+
+
+@dataclass(frozen=True)
+class LuigiCommand:
+    """A command line.
+
+    Parameters
+    ----------
+    words : list of str
+        The arguments of ``luigi``.
+    environment : mapping
+        Variables to set for it.
+    not_said : list of str
+        Names of parameters whose value Luigi's command line cannot say: it takes an empty one for none.
+    """
+
+    words: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    not_said: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """The command as one types it in a shell."""
+        variables = [f"{name}={shell_word(value)}" for name, value in self.environment.items()]
+        return " ".join([*variables, *map(shell_word, ["luigi", *self.words])])
+
+    def remarks(self) -> list[str]:
+        """Return what must be known before the command is used, a sentence each."""
+        return [
+            f"(the stored value of {name} cannot be said on a command line; set it in luigi.cfg)"
+            for name in self.not_said
+        ]
+
+
+def find_task_class(module: str, family: str) -> type[luigi.Task] | None:
+    """Return the class of a stored task; None where its module cannot be imported or lacks it."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
+        return None
+    try:
+        importlib.import_module(module)
+        found: type[luigi.Task] = Register.get_task_cls(family)
+    except (ImportError, SyntaxError, TaskClassException):
+        return None
+    return found
+
+
+def make_command(
+    module: str,
+    family: str,
+    parameters: Mapping[str, Any],
+    *,
+    run_command: str | None,
+    root: str | None = None,
+) -> LuigiCommand:
+    """Make the command that runs a stored task.
+
+    Parameters
+    ----------
+    module, family : str
+        Where the task is defined, and its name.
+    parameters : mapping
+        Text of its parameters, by name.
+    run_command : str or None
+        Command line of the run that made it: the scheduler is chosen as there, and is a local one if that
+        was not ``luigi``.
+    root : str, optional
+        The root that was named on the command line, to be named again.
+    """
+    task_class = find_task_class(module, family)
+    known = dict(task_class.get_params()) if task_class is not None else {}
+    words = ["--module", module, family]
+    for name, text in parameters.items():
+        words += _parameter_words(name, str(text), known.get(name))
+    if _is_local(run_command or ""):
+        words.append("--local-scheduler")
+    environment = {name: os.environ[name] for name in OWN_ENVIRONMENT if root and os.environ.get(name)}
+    not_said = [
+        name
+        for name, parameter in known.items()
+        if name in parameters and not _can_be_said(parameter, family, name, str(parameters[name]))
+    ]
+    return LuigiCommand(words, environment, not_said)
+
+
+def _can_be_said(parameter: luigi.Parameter, family: str, name: str, text: str) -> bool:
+    is_switch = _is_switch(parameter)
+    if text if not is_switch else parameter.parse(text):
+        return True
+    if not parameter.has_task_value(family, name):
+        return False
+    default = parameter.task_value(family, name)
+    return not default if is_switch else bool(default == parameter.parse(text))
+
+
+def _is_switch(parameter: luigi.Parameter | None) -> bool:
+    """Say whether a parameter is a flag without a value."""
+    return isinstance(parameter, luigi.BoolParameter) and parameter.parsing == parameter.IMPLICIT_PARSING
+
+
+def _is_local(run_command: str) -> bool:
+    words = run_command.split()
+    return "--local-scheduler" in words or "--module" not in words
+
+
+def _parameter_words(name: str, text: str, parameter: luigi.Parameter | None) -> list[str]:
+    flag = "--" + name.replace("_", "-")
+    if parameter is not None and _is_switch(parameter):
+        return [flag] if parameter.parse(text) else []
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]

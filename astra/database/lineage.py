@@ -1,0 +1,182 @@
+"""All that is known of one task: parameters, attempts, batches, inputs, outputs and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select
+
+from astra.database.queries import as_utc
+from astra.database.selection import state_word
+from astra.database.state import (
+    attempt_table,
+    batch_table,
+    dependency_table,
+    metadata_table,
+    product_table,
+    run_table,
+    task_table,
+)
+from astra.errors import MissingDataError
+
+MOMENTS = ("created", "started", "modified", "completed", "ended")
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """A task and what surrounds it; each mapping has the names of a table's columns.
+
+    Parameters
+    ----------
+    task : mapping
+        Row of ``task``, with ``state`` in words.
+    run : mapping or None
+        Row of ``run``, of the last run that planned or tried it.
+    attempts : sequence of mapping
+        Rows of ``task_attempt``, oldest first.
+    batches : sequence of mapping
+        task_id, batch_size and position of the batches that it is a member of.
+    members : mapping
+        For a batch, the number of members by state.
+    inputs, dependents : sequence of mapping
+        task_id, family and state of what it required and of what required it; inputs with ``products``.
+    outputs : sequence of mapping
+        kind, path, size [byte], checksum and created of the files that it wrote.
+    figures : mapping
+        Rows of ``task_metadata``.
+    n_inputs, n_dependents, n_outputs : int
+        How many there are; the sequences may be cut.
+    """
+
+    task: Mapping[str, Any]
+    run: Mapping[str, Any] | None
+    attempts: Sequence[Mapping[str, Any]]
+    batches: Sequence[Mapping[str, Any]]
+    members: Mapping[str, int]
+    inputs: Sequence[Mapping[str, Any]]
+    dependents: Sequence[Mapping[str, Any]]
+    outputs: Sequence[Mapping[str, Any]]
+    figures: Mapping[str, Any]
+    n_inputs: int
+    n_dependents: int
+    n_outputs: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self)
+
+
+def find_task_ids(connection: Connection, prefix: str, limit: int) -> list[str]:
+    """Return the task that has an id, else the tasks whose ids begin so, sorted."""
+    column = task_table.c.task_id
+    exact = connection.execute(select(column).where(column == prefix)).scalar_one_or_none()
+    if exact is not None:
+        return [exact]
+    # LIKE of SQLite ignores the case of letters.
+    begins = column.startswith(prefix, autoescape=True) & (func.substr(column, 1, len(prefix)) == prefix)
+    return list(connection.execute(select(column).where(begins).order_by(column).limit(limit)).scalars())
+
+
+def get_task_id(connection: Connection, prefix: str, candidates: int = 20) -> str:
+    """Return the only task whose id is, or begins with, ``prefix``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is none, or more than one; the message lists them.
+    """
+    found = find_task_ids(connection, prefix, candidates + 1)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        message = f"no task has an id that begins with {prefix!r}; see astra status --state STATE"
+        raise MissingDataError(message, prefix=prefix)
+    listed = ", ".join(found[:candidates]) + (", ..." if len(found) > candidates else "")
+    message = f"more than one task has an id that begins with {prefix!r}: {listed}"
+    raise MissingDataError(message, prefix=prefix)
+
+
+def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskReport:
+    """Return all that is known of a task, at most ``limit`` of its inputs, dependents and outputs each."""
+    task = _rows(connection, select(task_table).where(task_table.c.task_id == task_id))[0]
+    key = task["pk"]
+    upward = (dependency_table.c.required_task_pk == task_table.c.pk, dependency_table.c.task_pk == key)
+    downward = (dependency_table.c.task_pk == task_table.c.pk, dependency_table.c.required_task_pk == key)
+    runs = _rows(connection, select(run_table).where(run_table.c.pk == task["run_pk"]))
+    attempts = select(attempt_table).where(attempt_table.c.task_pk == key).order_by(attempt_table.c.pk)
+    figures = select(metadata_table.c.key, metadata_table.c.value).where(metadata_table.c.task_pk == key)
+    return TaskReport(
+        task={**task, "state": state_word(task["status_code"])},
+        run=runs[0] if runs else None,
+        attempts=_rows(connection, attempts),
+        batches=_batches(connection, key),
+        members=_members(connection, key),
+        inputs=_with_products(connection, _relatives(connection, upward, limit)),
+        dependents=_relatives(connection, downward, limit),
+        outputs=_rows(connection, _products().where(product_table.c.task_pk == key).limit(limit)),
+        figures={row.key: row.value for row in connection.execute(figures.order_by(metadata_table.c.key))},
+        n_inputs=_count(connection, dependency_table.c.task_pk == key),
+        n_dependents=_count(connection, dependency_table.c.required_task_pk == key),
+        n_outputs=_count(connection, product_table.c.task_pk == key),
+    )
+
+
+def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+    """Return rows as dictionaries, their moments with a zone."""
+    return [
+        {name: as_utc(value) if name in MOMENTS else value for name, value in row.items()}
+        for row in connection.execute(query).mappings()
+    ]
+
+
+def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
+    query = select(func.count()).where(condition)
+    return int(connection.execute(query).scalar_one())
+
+
+def _batches(connection: Connection, key: int) -> list[dict[str, Any]]:
+    query = (
+        select(task_table.c.task_id, task_table.c.batch_size, batch_table.c.position)
+        .join(batch_table, batch_table.c.parent_task_pk == task_table.c.pk)
+        .where(batch_table.c.child_task_pk == key)
+        .order_by(task_table.c.pk)
+    )
+    return _rows(connection, query)
+
+
+def _members(connection: Connection, key: int) -> dict[str, int]:
+    """Count the members of a batch by state; one that stands in it twice counts once."""
+    children = select(batch_table.c.child_task_pk).where(batch_table.c.parent_task_pk == key)
+    query = (
+        select(task_table.c.status_code, func.count())
+        .where(task_table.c.pk.in_(children))
+        .group_by(task_table.c.status_code)
+        .order_by(task_table.c.status_code)
+    )
+    counts: dict[str, int] = {}
+    for code, number in connection.execute(query):
+        counts[state_word(code)] = counts.get(state_word(code), 0) + number
+    return counts
+
+
+def _relatives(
+    connection: Connection, link: tuple[ColumnElement[bool], ColumnElement[bool]], limit: int
+) -> list[dict[str, Any]]:
+    on, condition = link
+    columns = [task_table.c[name] for name in ("pk", "task_id", "family", "status_code")]
+    query = select(*columns).join(dependency_table, on).where(condition).order_by(task_table.c.pk)
+    return [{**row, "state": state_word(row["status_code"])} for row in _rows(connection, query.limit(limit))]
+
+
+def _products() -> Select[Any]:
+    names = ("task_pk", "kind", "path", "size", "checksum", "created")
+    return select(*(product_table.c[name] for name in names)).order_by(product_table.c.pk)
+
+
+def _with_products(connection: Connection, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Add to each task the files that it wrote."""
+    keys = [task["pk"] for task in tasks]
+    found = _rows(connection, _products().where(product_table.c.task_pk.in_(keys)))
+    return [{**task, "products": [row for row in found if row["task_pk"] == task["pk"]]} for task in tasks]
