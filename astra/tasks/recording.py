@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from astra.errors import AstraError, BatchError
+from astra.tasks.nodes import figures_of
 from astra.tasks.runner import current_invocation, utc_now
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Recorder:
                 self._block(member, unmet[member.task_id])
                 continue
             member.recorder = self
+            member.empty_metadata()
             try:
                 yield member
             finally:
@@ -95,7 +97,7 @@ class Recorder:
             yield
             products = member.product_rows()
         except Exception as exc:  # noqa: BLE001  # one member fails alone; the batch raises at its end
-            self._failed(member.task_id, exc, began, overhead)
+            self._failed(member.task_id, exc, began, overhead, figures_of(member))
             logger.error("%r failed: %s: %s", member, type(exc).__name__, exc)  # noqa: TRY400
         else:
             self._done(member, products, began, overhead)
@@ -121,7 +123,7 @@ class Recorder:
             self._done(self.task, [], self.started, 0.0)
             self.flush()
             return
-        self._failed(self.task.task_id, error, self.started, 0.0)
+        self._failed(self.task.task_id, error, self.started, 0.0, figures_of(self.task))
         self.flush()
         if not self.task.is_required or len(self.failures) > len(self._todo):
             raise error
@@ -131,7 +133,8 @@ class Recorder:
         """Record that ``run`` itself failed: the task, and the members that had not ended."""
         for task_id in [*self._todo, self.task.task_id]:
             if task_id not in self._ended:
-                self._failed(task_id, exc, self.started, 0.0)
+                figures = figures_of(self.task) if task_id == self.task.task_id else {}
+                self._failed(task_id, exc, self.started, 0.0, figures)
         self.flush()
 
     def suspend(self) -> None:
@@ -210,11 +213,13 @@ class Recorder:
                 utc_now(),
                 overhead,
                 products=products,
-                figures=task.figures,
+                figures=figures_of(task),
             )
         )
 
-    def _failed(self, task_id: str, exc: BaseException, began: dt.datetime, overhead: float) -> None:
+    def _failed(
+        self, task_id: str, exc: BaseException, began: dt.datetime, overhead: float, figures: dict[str, Any]
+    ) -> None:
         from astra.database.models.state import Status
         from astra.database.state import Outcome
 
@@ -230,6 +235,7 @@ class Recorder:
                 message=str(exc),
                 traceback="".join(traceback_module.format_exception(exc)),
                 context={key: _plain(value) for key, value in context.items()} if context else None,
+                figures=figures,
             )
         )
         self.failures[task_id] = f"{type(exc).__name__}: {exc}"
@@ -288,6 +294,7 @@ def _recording_run(task: AstraTask) -> Iterator[None]:
     recorder = Recorder(task)
     recorder.begin()
     task.figures = {}
+    task.empty_metadata()
     task.recorder = recorder
     try:
         yield

@@ -1,0 +1,191 @@
+"""What all runs of a task in one root share, as JSON below it: configuration, schemas, package versions.
+
+The first run writes them; each later one is compared with them, and a difference stops it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from luigi.parameter import ParameterVisibility
+
+from astra.errors import FormatError, TaskError
+from astra.products.atomic import write_text
+from astra.tasks.node_config import plain
+from astra.tasks.runner import astra_version
+
+FOLDER = "provenance"
+PACKAGES = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", "fastavro")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of python, of astra and of what it computes with."""
+    own = {"python": sys.version.split()[0], "astra": astra_version()}
+    return own | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def config_values(task: Any) -> dict[str, Any]:
+    """Return what configures a task: significant public parameters but for its data id, and its options."""
+    data_id = set(task.data_id_names)
+    parameters = {
+        name: parameter.serialize(task.param_kwargs[name])
+        for name, parameter in (task.get_params() if hasattr(task, "get_params") else [])
+        if parameter.significant
+        and parameter.visibility == ParameterVisibility.PUBLIC
+        and name not in data_id
+    }
+    return {**parameters, **plain(task.config)}
+
+
+def schema_values(table: Any) -> list[dict[str, Any]]:
+    """Return the columns of a structured array: name, type, shape."""
+    dtype = table.dtype
+    columns = [(name, dtype[name]) for name in dtype.names or ()]
+    return [
+        {"name": name, "type": column.base.newbyteorder("<").str, "shape": list(column.shape)}
+        for name, column in columns
+    ]
+
+
+def differences(new: Any, stored: Any, name: str = "") -> list[str]:
+    """Name everything in which two JSON values differ, with both values.
+
+    Parameters
+    ----------
+    new, stored
+        Values as JSON has them.
+    name : str, optional
+        Dotted name of the values.
+
+    Returns
+    -------
+    found : list of str
+        As in ``fit.nMax is 3, stored is 2``.
+    """
+    if isinstance(new, dict) and isinstance(stored, dict):
+        names = list(dict.fromkeys([*new, *stored]))
+        return [
+            text
+            for key in names
+            for text in differences(new.get(key), stored.get(key), f"{name}.{key}" if name else key)
+        ]
+    return [] if new == stored else [f"{name} is {new!r}, stored is {stored!r}"]
+
+
+def read_stored(path: Path, flag: str) -> Any:
+    """Read a stored value; None if there is none.
+
+    Raises
+    ------
+    FormatError
+        If the file cannot be read as JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as exc:
+        message = f"{path} cannot be read as JSON ({exc}); consider using {flag}"
+        raise FormatError(message, path=str(path)) from exc
+
+
+def write_stored(path: Path, values: Any, *, do_backup: bool = True) -> None:
+    """Write a value; with a backup, what was there stays as ``file~1``, the next as ``file~2``."""
+    if do_backup and path.exists():
+        _back_up(path)
+    write_text(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+
+def _back_up(path: Path) -> None:
+    """Link a file under the first free number, so that it is never absent."""
+    number = 1
+    while True:
+        try:
+            os.link(path, path.with_name(f"{path.name}~{number}"))
+        except FileExistsError:
+            number += 1
+        else:
+            return
+
+
+def store_equal(
+    values: Mapping[Path, Any], *, what: str, flag: str, clobber: bool = False, do_backup: bool = True
+) -> None:
+    """Store values that must be the same in all runs, or compare them with those stored.
+
+    Nothing is written if any of them differs.
+
+    Parameters
+    ----------
+    values : mapping
+        JSON value by path.
+    what : str
+        What they are, for the message.
+    flag : str
+        Option of the command line that overrides a difference.
+    clobber : bool, optional
+        Replace what is stored.
+    do_backup : bool, optional
+        Keep what is replaced.
+
+    Raises
+    ------
+    TaskError
+        If a stored value differs.
+    """
+    if not clobber:
+        _refuse_differences(values, what, flag)
+    for path, value in values.items():
+        if clobber or not path.exists():
+            write_stored(path, value, do_backup=do_backup)
+
+
+def _refuse_differences(values: Mapping[Path, Any], what: str, flag: str) -> None:
+    found: list[str] = []
+    for path, value in values.items():
+        stored = read_stored(path, flag)
+        if stored is not None:
+            found += differences(json.loads(json.dumps(value)), stored, "" if len(values) == 1 else path.stem)
+    if found:
+        folder = next(iter(values)).parent
+        message = (
+            f"{what} does not match what is stored in {folder}, and must be the same for all runs there: "
+            f"{'; '.join(found)} (override with {flag})"
+        )
+        raise TaskError(message, differences=found, flag=flag)
+
+
+def store_versions(
+    path: Path, versions: Mapping[str, str], *, clobber: bool = False, do_backup: bool = True
+) -> None:
+    """Store package versions, or compare those in common; packages that are new are added.
+
+    Raises
+    ------
+    TaskError
+        If a package has another version than stored.
+    """
+    flag = "--clobber-versions"
+    stored = None if clobber else read_stored(path, flag)
+    if stored is None:
+        write_stored(path, dict(versions), do_backup=do_backup)
+        return
+    found = [
+        f"{name} is {version}, stored is {stored[name]}"
+        for name, version in versions.items()
+        if name in stored and stored[name] != version
+    ]
+    if found:
+        message = (
+            f"package versions differ from those stored in {path}: {'; '.join(found)} "
+            f"(override with {flag}, or --no-versions to leave them unchecked)"
+        )
+        raise TaskError(message, differences=found, flag=flag)
+    if set(versions) - set(stored):
+        write_stored(path, {**stored, **versions}, do_backup=do_backup)
