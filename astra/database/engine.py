@@ -7,6 +7,8 @@ kept by process id and the parent's connections are dropped, unclosed, in the ch
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +72,8 @@ def open_engine(url: str) -> Engine:
         return create_engine(parsed, pool_pre_ping=True)
     except (ImportError, DBAPIError) as exc:
         message = (
-            f"the driver of database {mask_url(url)} cannot be loaded ({exc}); install the extra 'postgres'"
+            f"the driver of database {mask_url(url)} cannot be loaded ({exc}); astra keeps its state in "
+            f"SQLite, or in PostgreSQL with the extra 'postgres' installed"
         )
         raise ConfigError(message, url=mask_url(url)) from exc
     except Exception as exc:
@@ -97,7 +100,7 @@ def _sqlite_engine(url: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _configure(dbapi_connection: Any, _record: Any) -> None:
         cursor = dbapi_connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        _use_write_ahead_log(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.close()
@@ -108,6 +111,18 @@ def _sqlite_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _use_write_ahead_log(cursor: Any) -> None:
+    """Switch a SQLite file to its write-ahead log, once; the switch does not wait for locks by itself."""
+    deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
+    while cursor.execute("PRAGMA journal_mode").fetchone()[0] not in {"wal", "memory"}:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as exc:
+            if "locked" not in str(exc) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
+from astra.database.models.state import Status
 from astra.database.selection import STATES, Selection
 from astra.database.state import attempt_table, chunks, product_table, task_table
 
@@ -132,7 +133,8 @@ def failure_messages(
 ) -> list[tuple[str, str]]:
     """Return (task id, message) of tasks whose last attempt failed, newest first.
 
-    Without a selection rows of batches count too.
+    What never started because something else failed comes last. Without a selection rows of batches count
+    too.
     """
     latest = (
         select(func.max(attempt_table.c.pk).label("pk")).group_by(attempt_table.c.task_pk).subquery("latest")
@@ -143,7 +145,7 @@ def failure_messages(
         .join(latest, latest.c.pk == attempt_table.c.pk)
         .join(task_table, task_table.c.pk == attempt_table.c.task_pk)
         .where(task_table.c.status_code.in_(bad))
-        .order_by(attempt_table.c.pk.desc())
+        .order_by(task_table.c.status_code == int(Status.DEPENDENCY_MISSING), attempt_table.c.pk.desc())
         .limit(limit)
     )
     if selection is not None and selection != EVERYTHING:

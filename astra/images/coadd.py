@@ -6,7 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import NoOverlapError
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_EDGE, MASK_NO_DATA, MASK_SAT, Exposure
+from astra.images.exposure import (
+    MASK_BAD,
+    MASK_CR,
+    MASK_EDGE,
+    MASK_NO_DATA,
+    MASK_SAT,
+    Exposure,
+    require_one_band,
+)
 from astra.images.psf import Psf
 from astra.images.spatial import fit_spatial_kernel
 from astra.images.warp import make_pixel_map, warp_exposure
@@ -33,6 +41,8 @@ def coadd_exposures(exposures: list[Exposure]) -> Exposure:
 
     Raises
     ------
+    DataError
+        If they are not all of one band.
     ValueError
         If there is no exposure, or one lacks a WCS or a PSF.
     NoOverlapError
@@ -44,6 +54,7 @@ def coadd_exposures(exposures: list[Exposure]) -> Exposure:
     first = exposures[0]
     if len(exposures) == 1:
         return first
+    require_one_band(exposures)
     for exposure in exposures:
         if exposure.wcs is None or exposure.psf is None:
             message = f"an exposure of a template needs a WCS and a PSF (visit {exposure.info.visit})"

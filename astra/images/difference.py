@@ -29,6 +29,7 @@ from astra.images.exposure import (
     MASK_SAT,
     MASK_SAT_TEMPLATE,
     Exposure,
+    require_one_band,
 )
 from astra.images.kernel import MatchingKernel, fit_kernel, grow
 from astra.images.spatial import SpatialKernel
@@ -92,10 +93,13 @@ def difference_images(
         If too few sources are there to fit the kernel.
     KernelFitError
         If the kernel has no solution.
+    DataError
+        If the two are of different bands.
     ValueError
         If either image lacks a WCS or a PSF.
     """
     config = config or DifferenceConfig()
+    require_one_band([science, template])
     science, template = repair(science), repair(template)
     warped, warp_power = _warp_template(science, template, config)
     convolve_science = _is_science_convolved(science, warped, config)

@@ -7,12 +7,15 @@ Pixel coordinates are 0-based, the centre of the first pixel is (0, 0); arrays a
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from astra.errors import DataError
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -164,6 +167,20 @@ class Exposure:
             self.info.midpoint_mjd_tai + (y - central) * self.info.row_time_s / SECONDS_PER_DAY
         )
         return midpoint
+
+
+def require_one_band(exposures: Sequence[Exposure]) -> None:
+    """Refuse to combine exposures of different bands.
+
+    Raises
+    ------
+    DataError
+        If there is more than one band; the message names the visits.
+    """
+    if len({exposure.info.band for exposure in exposures}) > 1:
+        found = ", ".join(f"visit {e.info.visit} in {e.info.band}" for e in exposures)
+        message = f"only images of one band can be combined, found {found}; name visits of one band"
+        raise DataError(message, bands=[exposure.info.band for exposure in exposures])
 
 
 def magnitude_ab(flux_njy: NDArray[np.float64] | float) -> Any:

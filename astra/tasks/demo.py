@@ -12,7 +12,6 @@ import luigi
 
 from astra.tasks.ap_pipe import ApPipe
 from astra.tasks.base import AstraTask
-from astra.tasks.diffim import DiffIm
 from astra.tasks.parameters import PathParameter
 
 MATCH_RADIUS_ARCSEC = 1.0
@@ -87,15 +86,14 @@ class Demo(AstraTask):
         from astra.products.layout import alert_path
 
         truth = read_catalog(simulation.output()["truth"].path)
-        members = list(pipeline.get_batch_tasks())
-        found, n_false = set(), 0
-        for member in members:
+        found, n_alerts, n_false = set(), 0, 0
+        for member in pipeline.get_batch_tasks():
             on_detector = (truth["visit"] == member.visit) & (truth["detector"] == member.detector)
-            sources = read_catalog(member.require(DiffIm).path("diaSrc"))
-            matched, false = _match(truth[on_detector], sources)
+            alerts = read_alerts(alert_path(self.root, member.visit, member.detector))
+            matched, false = _match(truth[on_detector], [alert["diaSource"] for alert in alerts])
             found |= matched
             n_false += false
-        alerts = [alert_path(self.root, member.visit, member.detector) for member in members]
+            n_alerts += len(alerts)
         with reading(self.database_url) as connection:
             counts = family_counts(connection)
         return {
@@ -104,7 +102,7 @@ class Demo(AstraTask):
             "nInjected": len(set(truth["transient"].tolist())),
             "nRecovered": len(found),
             "nFalse": n_false,
-            "nAlerts": sum(len(read_alerts(path)) for path in alerts),
+            "nAlerts": n_alerts,
         }
 
     def describe(self, report: dict[str, Any]) -> str:
@@ -113,22 +111,23 @@ class Demo(AstraTask):
         percent = 100.0 * found / max(injected, 1)
         return (
             f"{report['nTasksDone']} tasks done, {report['nTasksFailed']} failed\n"
-            f"{found} of {injected} injected transients recovered ({percent:.0f} %), "
-            f"{report['nFalse']} detections of nothing injected\n"
-            f"{report['nAlerts']} alerts written: {self.root / 'alerts'}\n"
+            f"{found} of {injected} injected transients recovered ({percent:.0f} %)\n"
+            f"{report['nAlerts']} alerts written, {report['nFalse']} of them of nothing injected: "
+            f"{self.root / 'alerts'}\n"
             f"products: {self.root / 'products'}\n"
             f"state: astra --root {self.root} status\n"
         )
 
 
 def _match(truth: Any, sources: Any) -> tuple[set[int], int]:
-    """Return the transients with a detection on them, and the number of detections on none."""
+    """Return the transients with a detection on them, and the number of detections on none of them."""
     import numpy as np
 
     if len(sources) == 0 or len(truth) == 0:
         return set(), len(sources)
     scale = np.cos(np.deg2rad(truth["dec"][:, None]))
-    east = ((sources["ra"][None, :] - truth["ra"][:, None] + 180.0) % 360.0 - 180.0) * scale
-    north = sources["dec"][None, :] - truth["dec"][:, None]
+    ra, dec = (np.array([source[name] for source in sources]) for name in ("ra", "dec"))
+    east = ((ra[None, :] - truth["ra"][:, None] + 180.0) % 360.0 - 180.0) * scale
+    north = dec[None, :] - truth["dec"][:, None]
     near = np.hypot(east, north) * 3600.0 <= MATCH_RADIUS_ARCSEC
     return set(truth["transient"][near.any(axis=1)].tolist()), int((~near.any(axis=0)).sum())

@@ -248,11 +248,12 @@ class Recorder:
         if not self.failures:
             return None
         first = next(iter(self.failures.values()))
+        n_failed, n_members = len(self.failures), len(self._todo)
+        others = "the others are done" if n_failed < n_members else "none is done"
         message = (
-            f"{len(self.failures)} of {len(self._todo)} members of {self.task.task_id} failed, "
-            f"the others are done; the first: {first}"
+            f"{n_failed} of {n_members} members of {self.task.task_id} failed, {others}; the first: {first}"
         )
-        return BatchError(message, n_failed=len(self.failures), n_members=len(self._todo))
+        return BatchError(message, n_failed=n_failed, n_members=n_members)
 
 
 def _why_incomplete(needed: Any) -> str:
@@ -275,6 +276,8 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: AstraTask) -> Any:
         if self.recorder is not None:
             return run(self)
+        if not self.is_batch_mode and self.complete():
+            return None  # another process has done it since it was scheduled
         if inspect.isgeneratorfunction(run):
             return _run_generator(self, run)
         with _recording_run(self):

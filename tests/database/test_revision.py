@@ -1,6 +1,8 @@
 """Migrations: they equal the models, on both databases; a wrong revision is refused."""
 
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 from alembic import command
@@ -81,3 +83,12 @@ def test_passwords_are_never_shown():
 def test_a_url_that_is_none_is_a_configuration_error():
     with pytest.raises(ConfigError, match="not a database URL"):
         get_engine("astra.db")
+
+
+def test_two_processes_may_open_a_new_file_at_once(tmp_path):
+    code = f"from astra.database.engine import get_engine; get_engine('sqlite:///{tmp_path}/shared.db')"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors

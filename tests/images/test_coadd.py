@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from astra.errors import NoOverlapError
+from astra.errors import DataError, NoOverlapError
 from astra.images.coadd import coadd_exposures
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_NO_DATA
 from astra.images.forced import forced_photometry
@@ -87,3 +89,10 @@ def test_exposures_elsewhere_are_refused(rng):
     images, _ = exposures(rng, 2)
     with pytest.raises(NoOverlapError):
         coadd_exposures([images[0], images[1].replace(wcs=make_wcs(ra=30.0))])
+
+
+def test_exposures_of_two_bands_are_refused(rng):
+    (first, second), _ = exposures(rng, 2)
+    other = second.replace(info=replace(second.info, band="g"))
+    with pytest.raises(DataError, match="only images of one band"):
+        coadd_exposures([first, other])

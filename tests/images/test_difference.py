@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from astra.errors import NoOverlapError, TooFewSourcesError
+from astra.errors import DataError, NoOverlapError, TooFewSourcesError
 from astra.images.difference import DifferenceConfig, difference_images
 from astra.images.difference_detection import (
     find_blank_sky,
@@ -288,3 +288,10 @@ def test_moments_of_a_gaussian_psf_are_its_variance():
     assert xx == pytest.approx((4.0 / 2.3548) ** 2, rel=1e-2)
     assert yy == pytest.approx(xx)
     assert xy == pytest.approx(0.0, abs=1e-6)
+
+
+def test_images_of_two_bands_are_refused():
+    science, template, _ = make_pair(np.random.default_rng(5), shape=(120, 140), n_stars=5)
+    other = template.replace(info=replace(template.info, band="g"))
+    with pytest.raises(DataError, match="only images of one band"):
+        difference_images(science, other)
