@@ -1,0 +1,203 @@
+"""How well the real field of Stripe 82 comes out: against the table of the LSST stack, and what is left.
+
+    python benchmarks/real_field.py
+
+Runs ApPipe on run 4192 with run 6377 as template, in r and g, in a temporary root, and prints two tables.
+Needs the real data beside the project (../shared/data).
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sdss_s82"
+VISITS = {
+    ("4192", "g"): 419210300,
+    ("4192", "r"): 419220300,
+    ("6377", "g"): 637710399,
+    ("6377", "r"): 637720399,
+}
+MOVING = {"r": (351.70379, 0.19755, 20.47), "g": (351.70340, 0.19742, 20.95)}
+EDGE_PIXEL = 20
+SATURATION_GROW_PIXEL = 10
+NEAR_PIXEL = 3.0  # a detection this near is on a source
+BRIGHT_SNR = 100.0
+BRIGHT_PIXEL = 12.0  # a detection this near to a source that bright is its residual
+
+
+def pipelines():
+    """ApPipe of both bands."""
+    from astra.tasks.ap_pipe import ApPipe
+
+    return {
+        band: ApPipe(
+            instrument="sdss",
+            raw=str(DATA),
+            visit=VISITS["4192", band],
+            detector=4,
+            template_visits=str(VISITS["6377", band]),
+            reference_catalog=str(DATA / "ref_cat" / "stars.fits"),
+        )
+        for band in "rg"
+    }
+
+
+def stack_rows(run, band):
+    """What the stack measured on a frame: ra, dec, x, y, S/N, 6-pixel flux and whether any flag is set."""
+    path = DATA / "expected-sources-gr.txt"
+    names = path.open().readline().lstrip("#").split()
+    table = np.genfromtxt(path, dtype=None, names=names, encoding="ascii", skip_header=1)
+    field = {"4192": 300, "6377": 399}[run]
+    key = ((int(run) * 10 + "ugriz".index(band)) * 10 + 4) * 10000 + field
+    rows = table[table["id"] >> 26 == key]
+    flagged = np.any(
+        [rows[name].astype(str) == "True" for name in rows.dtype.names if "flag" in name], axis=0
+    )
+    return rows, flagged, rows["base_PsfFlux_instFlux"] / rows["base_PsfFlux_instFluxErr"]
+
+
+def compare_with_stack(run, band, sources):
+    """One row of the first table."""
+    from scipy.spatial import cKDTree
+
+    rows, flagged, snr = stack_rows(run, band)
+    tree = cKDTree(np.stack([sources["ra"], sources["dec"]], axis=-1) * 3600)
+    separation, nearest = tree.query(np.stack([rows["coord_ra"], rows["coord_dec"]], axis=-1) * 3600)
+    wanted = ~flagged & (snr > 10)
+    matched = wanted & (separation < 1.0)
+    mine = sources[nearest]
+    offset = np.hypot(mine["x"] - rows["base_SdssCentroid_x"], mine["y"] - rows["base_SdssCentroid_y"])
+    ratio = mine["apInstFlux"] / rows["base_CircularApertureFlux_6_0_instFlux"]
+    return {
+        "matched %": 100.0 * matched.sum() / wanted.sum(),
+        "rows/stack": len(sources) / len(rows),
+        "centroid px": np.median(offset[matched]),
+        "6px S/N>50 %": 100 * np.median(np.abs(ratio[matched & (snr > 50)] - 1)),
+        "6px S/N>10 %": 100 * np.median(np.abs(ratio[matched] - 1)),
+    }
+
+
+def saturated(science, template):
+    """Saturated pixels of either image, grown."""
+    from scipy.ndimage import binary_dilation
+
+    from astra.images.exposure import MASK_SAT, MASK_SAT_TEMPLATE
+
+    bits = (science.mask & MASK_SAT) | (template.mask & (MASK_SAT | MASK_SAT_TEMPLATE))
+    return binary_dilation(bits > 0, np.ones((3, 3)), iterations=SATURATION_GROW_PIXEL)
+
+
+def kinds_of(detections, sources):
+    """Count detections by kind; each counts once."""
+    from scipy.spatial import cKDTree
+
+    places = np.stack([detections["x"], detections["y"]], axis=-1)
+    clean = np.isfinite(sources["x"]) & (sources["snr"] > 5)
+    bright = clean & (sources["snr"] > BRIGHT_SNR)
+    to_bright = cKDTree(np.stack([sources["x"][bright], sources["y"][bright]], axis=-1)).query(places)[0]
+    to_any = cKDTree(np.stack([sources["x"][clean], sources["y"][clean]], axis=-1)).query(places)[0]
+    residual = to_bright < BRIGHT_PIXEL
+    dipole = ~residual & detections["isDipole"]
+    on_source = ~residual & ~dipole & (to_any < NEAR_PIXEL)
+    alone = ~residual & ~dipole & ~on_source
+    return {
+        "bright star": residual.sum(),
+        "dipole": dipole.sum(),
+        "on a source": on_source.sum(),
+        "alone >7": (alone & (detections["snr"] > 7)).sum(),
+        "alone 5-7": (alone & (detections["snr"] <= 7)).sum(),
+    }
+
+
+def judge_difference(band, pipeline, figures):
+    """One row of the second table."""
+    from astra.images.exposure import magnitude_ab
+    from astra.products.catalogs import read_catalog
+    from astra.products.exposures import read_exposure
+    from astra.tasks.diffim import DiffIm
+    from astra.tasks.process_ccd import ProcessCcd
+
+    diffim, calexp = pipeline.require(DiffIm), pipeline.require(ProcessCcd)
+    detections = read_catalog(diffim.path("diaSrc"))
+    science, template = read_exposure(calexp.path("calexp")), read_exposure(diffim.path("template"))
+    ra, dec, _ = MOVING[band]
+    distance = 3600 * np.hypot(detections["ra"] - ra, detections["dec"] - dec)
+    mover = detections[np.argmin(distance)]
+    ny, nx = science.shape
+    x, y = (np.rint(detections[axis]).astype(int) for axis in "xy")
+    inside = (np.minimum(x, y) >= EDGE_PIXEL) & (x < nx - EDGE_PIXEL) & (y < ny - EDGE_PIXEL)
+    inside &= ~saturated(science, template)[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]
+    others = detections[inside & (distance > 1.0)]
+    return {
+        "mover mag": float(magnitude_ab(mover["psfFlux"])),
+        "offset": distance.min(),
+        "S/N": float(mover["snr"]),
+        "others": len(others),
+        "negative": others["isNegative"].sum(),
+        **kinds_of(others, read_catalog(calexp.path("src"))),
+        "sigma before": figures["DiffIm:subtract.snrScatterBeforeLocalMean"],
+        "sigma": figures["DiffIm:subtract.snrScatter"],
+    }
+
+
+def figures_of(task):
+    """Figures that the state keeps of a task."""
+    from sqlalchemy import select
+
+    from astra.database.engine import reading
+    from astra.database.state import metadata_table, task_table
+
+    query = (
+        select(metadata_table.c.key, metadata_table.c.value)
+        .join(task_table, task_table.c.pk == metadata_table.c.task_pk)
+        .where(task_table.c.task_id == task.task_id)
+    )
+    with reading(task.database_url) as connection:
+        return {row.key: row.value for row in connection.execute(query)}
+
+
+def print_table(title, rows):
+    """Print rows of equal names, with their labels."""
+    names = list(next(iter(rows.values())))
+    print(f"\n{title:<10}" + "".join(f"{name:>14}" for name in names))
+    for label, row in rows.items():
+        cells = (
+            f"{row[name]:>14.3f}" if isinstance(row[name], float) else f"{row[name]:>14}" for name in names
+        )
+        print(f"{label:<10}" + "".join(cells))
+
+
+def main():
+    """Run the pipelines and print the tables."""
+    import luigi
+
+    from astra.products.catalogs import read_catalog
+    from astra.tasks.diffim import DiffIm
+    from astra.tasks.process_ccd import ProcessCcd
+
+    tasks = pipelines()
+    if not luigi.build(list(tasks.values()), local_scheduler=True, log_level="ERROR"):
+        raise SystemExit("ApPipe failed")
+    calibration = {}
+    for (run, band), visit in VISITS.items():
+        task = tasks[band].require(ProcessCcd, visit=visit)
+        figures = figures_of(task)
+        scatter = {
+            "zp mag": figures["ProcessCcd:calibrate.zero_point_scatter_mag"],
+            "ra arcsec": figures["ProcessCcd:calibrate.astrometry_scatter_ra_arcsec"],
+            "dec arcsec": figures["ProcessCcd:calibrate.astrometry_scatter_dec_arcsec"],
+        }
+        calibration[f"{run} {band}"] = compare_with_stack(run, band, read_catalog(task.path("src"))) | scatter
+    print_table("frame", calibration)
+    differences = {
+        band: judge_difference(band, task, figures_of(task.require(DiffIm))) for band, task in tasks.items()
+    }
+    print_table("band", differences)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ASTRA_ROOT"] = folder
+        main()
