@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import luigi
 from luigi.task_register import Register, TaskClassException
 
 from astra.cli.terminal import shell_word
 
+if TYPE_CHECKING:
+    from astra.database.stored import StoredTask
+
 OWN_ENVIRONMENT = ("ASTRA_ROOT", "ASTRA_DATABASE_URL")
+LONGEST_ARGUMENT = 100_000  # [byte]; Linux takes 128 KiB in one argument
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,68 @@ def _can_be_said(parameter: luigi.Parameter, family: str, name: str, text: str) 
 def _is_switch(parameter: luigi.Parameter | None) -> bool:
     """Say whether a parameter is a flag without a value."""
     return isinstance(parameter, luigi.BoolParameter) and parameter.parsing == parameter.IMPLICIT_PARSING
+
+
+def make_commands(tasks: Iterable[StoredTask], root: str | None = None) -> list[LuigiCommand]:
+    """Make the commands that run stored tasks: one batch for those that differ in batch parameters alone.
+
+    Parameters
+    ----------
+    tasks : iterable of StoredTask
+        Single tasks and members; a batch stays by itself.
+    root : str, optional
+        As in `make_command`.
+    """
+    groups: dict[tuple[Any, ...], list[StoredTask]] = {}
+    for task in tasks:
+        names = _batch_names(task)
+        common = tuple((name, text) for name, text in task.parameters.items() if name not in names)
+        alone = () if names else (task.task_id,)
+        is_local = _is_local(task.run_command or "")
+        groups.setdefault((task.module, task.family, is_local, common, alone), []).append(task)
+    return [
+        make_command(group[0].module, group[0].family, merged, run_command=group[0].run_command, root=root)
+        for group in groups.values()
+        for merged in _merge(group)
+    ]
+
+
+def _batch_names(task: StoredTask) -> frozenset[str]:
+    """Return the parameters in which a task can be merged with others."""
+    task_class = find_task_class(task.module, task.family)
+    if task_class is None or task.batch_size is not None:
+        return frozenset()
+    return frozenset(task_class.batch_param_names()) & frozenset(task.parameters)
+
+
+def _merge(group: Sequence[StoredTask]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of batches that hold the tasks of a group, each short enough to be typed."""
+    task_class = find_task_class(group[0].module, group[0].family)
+    if len(group) == 1 or task_class is None:
+        yield from (dict(task.parameters) for task in group)
+        return
+    names = _batch_names(group[0])
+    parameters = {name: parameter for name, parameter in task_class.get_params() if name in names}
+    for part in _parts(group, names):
+        values = {
+            name: tuple(parameter.parse(str(task.parameters[name])) for task in part)
+            for name, parameter in parameters.items()
+        }
+        texts = {name: parameters[name].serialize(value) for name, value in values.items()}
+        yield {**part[0].parameters, **texts}
+
+
+def _parts(group: Sequence[StoredTask], names: frozenset[str]) -> Iterator[list[StoredTask]]:
+    part: list[StoredTask] = []
+    length = 0
+    for task in group:
+        own = max(len(str(task.parameters[name]).encode()) for name in names) * 2 + 8
+        if part and length + own > LONGEST_ARGUMENT:
+            yield part
+            part, length = [], 0
+        part.append(task)
+        length += own
+    yield part
 
 
 def _is_local(run_command: str) -> bool:
