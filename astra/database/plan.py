@@ -16,10 +16,10 @@ BLOCKED_MESSAGE = "not started: something that it requires has failed"
 
 
 def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime) -> None:
-    """Write tasks as created, but for those that are done or running."""
+    """Write tasks as created, as `create_tasks` does, but for those that are done or running."""
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table)
-    names = ("status_code", "modified", "run_pk", "version")
+    names = ("parameters", "status_code", "batch_size", "modified", "completed", "run_pk", "version")
     statement = statement.on_conflict_do_update(
         index_elements=["task_id"],
         set_={name: statement.excluded[name] for name in names},

@@ -193,9 +193,16 @@ def task_keys(connection: Connection, task_ids: Iterable[str]) -> dict[str, int]
     return keys
 
 
-def link_batch(connection: Connection, parent: str, children: Sequence[str]) -> None:
-    """Write which tasks are the members of a batch, in order; members without a row are left out."""
-    keys = task_keys(connection, [parent, *children])
+def link_batch(
+    connection: Connection, parent: str, children: Sequence[str], known: Mapping[str, int] | None = None
+) -> None:
+    """Write which tasks are the members of a batch, in order; members without a row are left out.
+
+    ``known`` holds keys by task id, of any of them, which need not be looked up.
+    """
+    known = known or {}
+    unknown = [task_id for task_id in [parent, *children] if task_id not in known]
+    keys = {**known, **task_keys(connection, unknown)}
     parent_pk = keys[parent]
     connection.execute(delete(batch_table).where(batch_table.c.parent_task_pk == parent_pk))
     rows = [

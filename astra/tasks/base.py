@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from astra.database.state import TaskRecord
     from astra.tasks.recording import Recorder
     from astra.tasks.runner import Invocation
-
-STATUS_DONE = 1
-FAILING_STATUS = 30  # all codes from here on say that a task failed
 
 _version = (astra_version().split("+")[0] + ".0.0").split(".")
 
@@ -163,11 +160,9 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
         if self.is_external:
             return self._external_complete()
         ids = set(self.member_ids())
-        states = self._states(ids)
-        done = {task_id for task_id in ids if task_id in states and self._is_done(states[task_id])}
-        done -= self.stale_ids()
-        if self.is_batch_mode and self.is_required and done:
-            done |= {task_id for task_id in ids if task_id in states and self._has_failed(states[task_id])}
+        done = self.done_ids(ids)
+        if self.is_batch_mode and self.is_required and done and done != ids:
+            done |= self._failed_ids(ids)
         if done != ids:
             return False
         return not self.strict_output_checking or self._outputs_exist()
@@ -183,13 +178,22 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
     def _outputs_exist(self) -> bool:
         return all(target.exists() for target in luigi.task.flatten(self.output()))
 
-    def _is_done(self, state: TaskState) -> bool:
-        if state.status_code != STATUS_DONE or state.completed is None:
-            return False
-        return not self.must_rerun or state.completed >= current_invocation().started
+    def done_ids(self, task_ids: set[str]) -> set[str]:
+        """Return which of some tasks, this one or its members, need not run (again)."""
+        from astra.database.engine import reading
+        from astra.database.progress import done_ids
 
-    def _has_failed(self, state: TaskState) -> bool:
-        return state.status_code >= FAILING_STATUS and state.modified >= current_invocation().started
+        since = current_invocation().started if self.must_rerun else None
+        with reading(self.database_url) as connection:
+            done = done_ids(connection, task_ids, since)
+        return done - self.stale_ids()
+
+    def _failed_ids(self, task_ids: set[str]) -> set[str]:
+        from astra.database.engine import reading
+        from astra.database.progress import failed_ids
+
+        with reading(self.database_url) as connection:
+            return failed_ids(connection, task_ids, current_invocation().started)
 
     def _states(self, task_ids: set[str]) -> dict[str, TaskState]:
         from astra.database.engine import reading
@@ -202,35 +206,38 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
 
     def state_record(self) -> TaskRecord:
         """Return what the database keeps of this task."""
-        return self._record(self.task_id, {}, self.get_batch_size() if self.is_batch_mode else None)
-
-    def state_records(self) -> list[TaskRecord]:
-        """Return the records of this task and of the members of its batch."""
-        if not self.is_batch_mode:
-            return [self.state_record()]
-        members = zip(self.member_ids(), self.get_batch_task_kwds(False), strict=True)
-        unique = {task_id: self._record(task_id, kwargs, None) for task_id, kwargs in members}
-        return [self.state_record(), *unique.values()]
+        parameters = {
+            name: self.text_of(name, parameter)
+            for name, parameter in self.get_params()
+            if parameter.visibility == ParameterVisibility.PUBLIC
+        }
+        return self._record(self.task_id, parameters, self.get_batch_size() if self.is_batch_mode else None)
 
     def unfinished_records(self) -> list[TaskRecord]:
         """Return the records of what is still to do: this task, or the members that are not done."""
         if not self.is_batch_mode:
             return [self.state_record()]
-        members = self.state_records()[1:]
-        states = self._states({record.task_id for record in members})
-        done = {task_id for task_id, state in states.items() if self._is_done(state)} - self.stale_ids()
-        return [record for record in members if record.task_id not in done]
+        return list(self.member_records(self.done_ids(set(self.member_ids()))))
 
-    def _record(self, task_id: str, member: dict[str, Any], batch_size: int | None) -> TaskRecord:
+    def member_records(self, left_out: Iterable[str] = ()) -> Iterator[TaskRecord]:
+        """Yield the records of the members of a batch, each once, but for some ids."""
+        if not self.is_batch_mode:
+            return
+        names = frozenset(self.batch_param_names())
+        public = dict(item for item in self.get_params() if item[1].visibility == ParameterVisibility.PUBLIC)
+        order = {name: "" if name in names else self.text_of(name, public[name]) for name in public}
+        own = {name: map(public[name].serialize, self.param_kwargs[name]) for name in public if name in names}
+        seen = set(left_out)
+        for task_id, *texts in zip(self.member_ids(), *own.values(), strict=True):
+            if task_id not in seen:
+                seen.add(task_id)
+                yield self._record(task_id, {**order, **dict(zip(own, texts, strict=True))}, None)
+
+    def _record(self, task_id: str, parameters: dict[str, str], batch_size: int | None) -> TaskRecord:
         from astra.database.state import TaskRecord
 
-        parameters = {
-            name: parameter.serialize(member[name]) if name in member else self.text_of(name, parameter)
-            for name, parameter in self.get_params()
-            if parameter.visibility == ParameterVisibility.PUBLIC
-        }
-        module = type(self).__module__
-        return TaskRecord(task_id, self.get_task_family(), module, parameters, astra_version(), batch_size)
+        family, module = self.get_task_family(), type(self).__module__
+        return TaskRecord(task_id, family, module, parameters, astra_version(), batch_size)
 
     def pending_tasks(self) -> Iterator[Self]:
         """Yield the members that are still to do, as single tasks, from within `run`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import luigi
@@ -11,7 +12,7 @@ from astra.tasks.runner import current_invocation, utc_now
 
 
 def write_plan(tasks: Iterable[luigi.Task]) -> None:
-    """Write the tasks that were scheduled, and the members of batches, as created.
+    """Write the tasks that are to run, and the members of batches, as created.
 
     A task that is done or running by somebody else's hand is left as it is.
     """
@@ -19,10 +20,11 @@ def write_plan(tasks: Iterable[luigi.Task]) -> None:
         from astra.database.engine import transaction
         from astra.database.plan import plan_tasks
 
-        records = [record for task in group for record in task.state_records()]
         run_pk = current_invocation().run_pk(url)
+        parents = [task.state_record() for task in group]  # may write the values of a large batch
+        members = chain.from_iterable(task.member_records() for task in group)
         with transaction(url) as connection:
-            plan_tasks(connection, records, run_pk, utc_now())
+            plan_tasks(connection, chain(parents, members), run_pk, utc_now())
 
 
 def close_plan(tasks: Iterable[luigi.Task]) -> None:
@@ -31,8 +33,9 @@ def close_plan(tasks: Iterable[luigi.Task]) -> None:
         from astra.database.engine import transaction
         from astra.database.plan import block_unstarted
 
+        run_pk = current_invocation().run_pk(url)  # written in a transaction of its own, if nothing ran
         with transaction(url) as connection:
-            block_unstarted(connection, current_invocation().run_pk(url), utc_now())
+            block_unstarted(connection, run_pk, utc_now())
 
 
 def _by_database(tasks: Iterable[luigi.Task]) -> dict[str, list[Any]]:

@@ -16,6 +16,7 @@ import time
 import traceback as traceback_module
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from astra.errors import AstraError, BatchError
@@ -58,34 +59,39 @@ class Recorder:
         """Write the task as created, with its members that are to do, then as running."""
         from astra.database import state
         from astra.database.engine import transaction
+        from astra.database.progress import planned_keys
 
         todo = self.task.unfinished_records()
         self._todo = [record.task_id for record in todo]
         parents = [self.task.state_record()] if self.task.is_batch_mode else []
         run_pk = current_invocation().run_pk(self.url)
+        records = {record.task_id: record for record in [*parents, *todo]}
         with transaction(self.url) as connection:
-            state.create_tasks(connection, [*parents, *todo], run_pk, self.started)
-            self._keys = state.task_keys(connection, [self.task.task_id, *self._todo])
+            self._keys = planned_keys(connection, [self.task.task_id, *self._todo], run_pk)
+            unplanned = [record for task_id, record in records.items() if task_id not in self._keys]
+            state.create_tasks(connection, unplanned, run_pk, self.started)
+            self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
             if parents:
-                state.link_batch(connection, self.task.task_id, self.task.member_ids())
+                state.link_batch(connection, self.task.task_id, self.task.member_ids(), self._keys)
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
 
     def pending(self) -> Iterator[Any]:
         """Yield the members to run; one whose requirements are not met is recorded, and left out."""
-        members = list(self.task.members(set(self._todo)))
-        unmet = self._link_requirements(members)
-        for member in members:
-            if member.task_id in unmet:
-                self._block(member, unmet[member.task_id])
-                continue
-            member.recorder = self
-            member.empty_metadata()
-            try:
-                yield member
-            finally:
-                member.recorder = None  # Luigi keeps instances: this one may run alone next time
+        members = self.task.members(set(self._todo))
+        while some := list(islice(members, FLUSH_ROWS)):  # a million objects would fill the memory
+            unmet = self._link_requirements(some)
+            for member in some:
+                if member.task_id in unmet:
+                    self._block(member, unmet[member.task_id])
+                    continue
+                member.recorder = self
+                member.empty_metadata()
+                try:
+                    yield member
+                finally:
+                    member.recorder = None  # this one may run alone next time
 
     @contextmanager
     def member(self, member: AstraTask) -> Iterator[None]:

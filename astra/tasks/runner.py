@@ -139,12 +139,17 @@ class AstraWorker(luigi.worker.Worker):
         from astra.tasks.plan import close_plan, write_plan
 
         tasks = list(self._scheduled_tasks.values())
-        write_plan(tasks)
+        done = self._reported("DONE")
+        write_plan(task for task in tasks if task not in done)
         succeeded = bool(super().run())
         self._count_work_of_others(tasks)
         close_plan(tasks)
         self.invocation.end(None)
         return succeeded
+
+    def _reported(self, *statuses: str) -> set[luigi.Task]:
+        """Return the tasks that this worker has reported to the scheduler as being in a state."""
+        return {task for task, status, _ in self._add_task_history if status in statuses}
 
     def _keep_alive(self, get_work_response: Any) -> bool:
         """Stay for as long as another worker runs something that was scheduled here."""
@@ -154,8 +159,8 @@ class AstraWorker(luigi.worker.Worker):
 
     def _count_work_of_others(self, tasks: list[luigi.Task]) -> None:
         """Count what other workers have finished: the exit code speaks of the root, not of this worker."""
-        ended = {task for task, status, _ in self._add_task_history if status in {"DONE", "FAILED"}}
-        done = {task.task_id for task in tasks if task.complete()}
+        known, ended = self._reported("DONE"), self._reported("DONE", "FAILED")
+        done = {task.task_id for task in tasks if task in known or task.complete()}
         others = [task for task in tasks if task.task_id in done and task not in ended]
         self._add_task_history.extend((task, "DONE", True) for task in others)
         for response in self._get_work_response_history:

@@ -1,0 +1,66 @@
+"""Which of many tasks are done, have failed or were planned: one statement for thousands of ids."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, String, any_, bindparam, literal, select, text
+from sqlalchemy.dialects import postgresql
+
+from astra.database.models.state import Status
+from astra.database.state import chunks, task_table
+
+ID_ROWS = 5000  # ids of one statement; they are one bound value, which no limit of variables counts
+
+_LISTED = text("SELECT value FROM json_each(:ids)")
+
+
+def is_among(connection: Connection, column: Any, values: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of some texts, which are bound as one value."""
+    if connection.dialect.name == "sqlite":
+        listed = _LISTED.bindparams(bindparam("ids", json.dumps(values)))
+        return column.in_(listed)  # type: ignore[no-any-return]
+    return column == any_(literal(list(values), postgresql.ARRAY(String)))  # type: ignore[no-any-return]
+
+
+def done_ids(connection: Connection, task_ids: Iterable[str], since: dt.datetime | None = None) -> set[str]:
+    """Return the ids of the tasks that are done, and if a moment is given, were completed since then."""
+    columns = task_table.c
+    conditions = [columns.status_code == int(Status.DONE), columns.completed.is_not(None)]
+    if since is not None:
+        conditions.append(columns.completed >= since)
+    return _matching(connection, task_ids, conditions)
+
+
+def failed_ids(connection: Connection, task_ids: Iterable[str], since: dt.datetime) -> set[str]:
+    """Return the ids of the tasks that have failed, or could not start, since a moment."""
+    columns = task_table.c
+    conditions = [columns.status_code >= int(Status.FAILED), columns.modified >= since]
+    return _matching(connection, task_ids, conditions)
+
+
+def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -> dict[str, int]:
+    """Return the keys, by id, of the tasks that a run has planned and nobody has started."""
+    columns = task_table.c
+    keys: dict[str, int] = {}
+    for chunk in chunks(task_ids, ID_ROWS):
+        query = select(columns.task_id, columns.pk).where(
+            is_among(connection, columns.task_id, chunk),
+            columns.run_pk == run_pk,
+            columns.status_code == int(Status.CREATED),
+        )
+        keys.update((row.task_id, row.pk) for row in connection.execute(query))
+    return keys
+
+
+def _matching(
+    connection: Connection, task_ids: Iterable[str], conditions: Sequence[ColumnElement[bool]]
+) -> set[str]:
+    found: set[str] = set()
+    for chunk in chunks(task_ids, ID_ROWS):
+        among = is_among(connection, task_table.c.task_id, chunk)
+        found.update(connection.execute(select(task_table.c.task_id).where(among, *conditions)).scalars())
+    return found
