@@ -6,6 +6,7 @@ import importlib
 
 MODULES = (
     "base",
+    "chunks",
     "io.local",
     "io.sdss4",
     "io.sdss5",

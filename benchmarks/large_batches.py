@@ -1,0 +1,146 @@
+"""Time and memory of large batches: chunks of a wrapper, bytes to the scheduler, state written.
+
+    python benchmarks/large_batches.py [--sizes 10000 100000 1000000] [--database URL]
+
+Each size runs in a process of its own. "split" divides N members into chunks of 1,000, "plan" asks for the state
+of every chunk; "run" builds one batch of trivial members, created, running and done; "no-op" builds it again.
+The default database is a new SQLite file; a PostgreSQL one must be migrated, and is not emptied.
+"""
+
+import argparse
+import functools
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+WRAPPER, BATCH = "wrapper", "batch"
+LARGEST_RUN = 100_000  # members of one task, in one piece
+
+
+@functools.cache
+def task_class():
+    """A task whose members do nothing."""
+    import luigi
+
+    from astra.tasks.base import AstraTask
+
+    class Trivial(AstraTask):
+        """Do nothing, with each of many."""
+
+        number = luigi.IntParameter(batch_method=tuple, description="Number.")
+        name = luigi.Parameter(batch_method=tuple, description="Name.")
+
+        def run(self):
+            for task in self.pending_tasks():
+                with task.recording():
+                    pass
+
+    return Trivial
+
+
+def make(size):
+    # Numbers of this process alone: a database may hold the members of another.
+    first = os.getpid() << 32
+    names = tuple(f"object-{i:07d}" for i in range(size))
+    return task_class()(number=tuple(range(first, first + size)), name=names)
+
+
+def timed(function):
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = function()
+    return time.perf_counter() - wall, time.process_time() - cpu, result
+
+
+def measure_wrapper(size):
+    from astra.tasks.chunks import InChunks
+
+    InChunks.of(make(2000))  # imports and the database come first
+    task = make(size)
+    split_wall, split_cpu, wrapper = timed(lambda: InChunks.of(task))
+    plan_wall, plan_cpu, _ = timed(wrapper.complete_all)
+    texts = [json.dumps(chunk.to_str_params()) for chunk in wrapper.requires()]
+    return {
+        "split": (split_wall, split_cpu),
+        "plan": (plan_wall, plan_cpu),
+        "bytes": max(map(len, texts)),
+        "chunks": len(texts),
+    }
+
+
+def measure_batch(size):
+    import luigi
+
+    luigi.build([make(1)], local_scheduler=True, log_level="ERROR")  # imports and the database come first
+    task = make(size)
+
+    def build():
+        if not luigi.build([task], local_scheduler=True, log_level="ERROR"):
+            raise SystemExit("the batch failed")
+
+    run, again = timed(build), timed(build)
+    return {"run": run[:2], "no-op": again[:2], "bytes": len(json.dumps(task.to_str_params()))}
+
+
+def child(kind, size):
+    """Measure in this process; print the result as JSON."""
+    import astra  # noqa: F401  # its configuration comes first
+
+    if kind == WRAPPER:
+        from astra.tasks.chunks import InChunks
+
+        # The planning of every chunk, where `complete` stops at the first that is not done.
+        InChunks.complete_all = lambda self: [chunk.complete() for chunk in self.requires()]
+        measured = measure_wrapper(size)
+    else:
+        measured = measure_batch(size)
+    measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps(measured))
+
+
+def measured_apart(kind, size, database):
+    """Measure in a process of its own, with a root of its own."""
+    with tempfile.TemporaryDirectory() as root:
+        environment = {
+            **os.environ,
+            "ASTRA_ROOT": root,
+            **({"ASTRA_DATABASE_URL": database} if database else {}),
+        }
+        command = [sys.executable, __file__, "--child", kind, "--sizes", str(size)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def report(sizes, database):
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    print(f"{'step':<10}{'members':>10}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}{'bytes/batch':>13}")
+    cpu = {}
+    for size in sizes:
+        kinds = [(WRAPPER, ("split", "plan"))] + [(BATCH, ("run", "no-op"))] * (size <= LARGEST_RUN)
+        for kind, steps in kinds:
+            measured = measured_apart(kind, size, database)
+            for step in steps:
+                wall, cpu[step, size] = measured[step]
+                row = f"{step:<10}{size:>10}{wall:>10.2f}{cpu[step, size]:>10.2f}"
+                print(f"{row}{measured['peak_mb']:>10.0f}{measured['bytes']:>13}", flush=True)
+    for step in ("split", "plan", "run", "no-op"):
+        if (step, 10_000) in cpu and (step, 100_000) in cpu:
+            print(f"{step}: CPU of 100k / 10k = {cpu[step, 100_000] / cpu[step, 10_000]:.1f}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--database", default="")
+    parser.add_argument("--child", choices=[WRAPPER, BATCH], help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, arguments.sizes[0])
+    else:
+        report(arguments.sizes, arguments.database)
