@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def _set_numba_cache() -> None:
@@ -41,12 +42,14 @@ def _set_numba_cache() -> None:
 
 
 def _set_one_thread() -> None:
-    """Keep linear algebra to one thread, unless the environment says otherwise.
+    """Keep linear algebra and numba to one thread, unless the environment says otherwise.
 
-    Its results change in the last digit with the number of threads, and workers that share a machine are
-    slowed down by threads on top of them.
+    ``ASTRA_ALLOW_IMPLICIT_THREADS`` leaves them alone. Their results change in the last digit
+    with the number of threads, and workers that share a machine are slowed down by threads on top of them.
     """
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    if os.environ.get("ASTRA_ALLOW_IMPLICIT_THREADS"):
+        return
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
 
@@ -61,4 +64,14 @@ set_up_luigi()
 import astra.tasks.register  # noqa: E402, F401  # Luigi's options come before the tasks
 
 __version__ = astra_version()
-__all__ = ["__version__", "timer"]
+__all__ = ["__version__", "run", "timer"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `run` when it is first asked for."""
+    if name != "run":
+        message = f"module 'astra' has no attribute {name!r}"
+        raise AttributeError(message)
+    from astra.tasks.task_runner import run
+
+    return run

@@ -14,6 +14,8 @@ from astra.tasks.metadata import Metadata, timer
 from astra.tasks.node_config import ConfigurableField, ConfiguredTask, make_config
 
 if TYPE_CHECKING:
+    from types import SimpleNamespace
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -274,6 +276,19 @@ class TaskNode:
     @classmethod
     def apply_overrides(cls, config: Any) -> None:
         """Change the configuration after the instrument's files have, and before the command line does."""
+
+    @classmethod
+    def parse_and_run(
+        cls,
+        args: list[str] | None = None,
+        config: Any = None,
+        log: logging.Logger | None = None,
+        do_return_results: bool = False,
+    ) -> SimpleNamespace:
+        """Run over the data ids of a command line; see `astra.tasks.task_command.parse_and_run`."""
+        from astra.tasks.task_command import parse_and_run
+
+        return parse_and_run(cls, args, config, log, do_return_results=do_return_results)
 
 
 class Subtask(TaskNode):

@@ -1,0 +1,40 @@
+"""State rows of tasks that could not write their own end: blocked, ended for their deadline, or killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from astra.tasks.child_processes import Lost
+from astra.tasks.runner import current_invocation, utc_now
+
+
+def record_blocked(task: Any, message: str) -> None:
+    """Record a task that was not started because something that it requires is not there."""
+    from astra.database.models.state import Status
+
+    _record_end(task, Status.DEPENDENCY_MISSING, message, None, os.getpid())
+
+
+def record_lost(task: Any, lost: Lost) -> None:
+    """Record a task whose process was ended for its deadline, or died."""
+    from astra.database.models.state import Status
+
+    status = Status.TIMED_OUT if lost.timed_out else Status.PROCESS_DIED
+    error = "TimeoutError" if lost.timed_out else "ProcessDied"
+    _record_end(task, status, lost.message, error, lost.pid)
+
+
+def _record_end(task: Any, status: int, message: str, error: str | None, pid: int) -> None:
+    from astra.database import state
+    from astra.database.engine import transaction
+
+    run_pk = current_invocation().run_pk(task.database_url)
+    now = utc_now()
+    outcome = state.Outcome(task.task_id, status, now, now, error_class=error, message=message)
+    with transaction(task.database_url) as connection:
+        if not state.task_keys(connection, [task.task_id]):
+            state.create_tasks(connection, [task.state_record()], run_pk, now)
+        keys = state.task_keys(connection, [task.task_id])
+        state.end_tasks(connection, [outcome], keys, run_pk, host=socket.gethostname(), pid=pid)
