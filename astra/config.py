@@ -27,6 +27,9 @@ class astra(luigi.Config):
         default="",
         description="Reference catalogue (FITS, ECSV or CSV) for ProcessCcd, if the task names none.",
     )
+    plain_luigi = luigi.BoolParameter(
+        default=False, description="Whether the luigi command keeps to its own options; see astra.tasks.hook."
+    )
     sas_base_dir = luigi.Parameter(
         default="", description="Top of the SDSS tree of products; default: environment SAS_BASE_DIR."
     )

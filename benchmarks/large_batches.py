@@ -2,9 +2,9 @@
 
     python benchmarks/large_batches.py [--sizes 10000 100000 1000000] [--database URL]
 
-Each size runs in a process of its own. "split" divides N members into chunks of 1,000, "plan" asks for the state
-of every chunk; "run" builds one batch of trivial members, created, running and done; "no-op" builds it again.
-The default database is a new SQLite file; a PostgreSQL one must be migrated, and is not emptied.
+Each size runs in a process of its own. "split" divides N members into chunks of 1,000, "plan" asks for the
+state of every chunk; "run" builds one batch of trivial members, created, running and done; "no-op" builds it
+again. The default database is a new SQLite file; a PostgreSQL one must be migrated, and is not emptied.
 """
 
 import argparse

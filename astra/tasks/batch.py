@@ -96,6 +96,7 @@ def accept_batches(name: str, parameter: luigi.Parameter) -> None:
         parse=functools.partial(_parse, parameter.parse),
         serialize=functools.partial(_serialize, parameter.serialize),
         normalize=functools.partial(_normalize, _normalize_one(parameter)),
+        parse_one=parameter.parse,
         accepts_batches=True,
     )
 

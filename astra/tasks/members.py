@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import luigi
@@ -125,6 +126,26 @@ class BatchMode(_Base):
         """
         task: Self = super().from_str_params(references.resolve(params_str, cls.batch_param_names()))
         return task
+
+    @classmethod
+    def from_table(cls, path: str | Path, **common: Any) -> Self:
+        """Make a batch of the rows of a table: its columns are batch parameters, the others are ``common``.
+
+        Parameters
+        ----------
+        path : path
+            CSV, ECSV, FITS or Parquet.
+        **common
+            Parameters that the table does not hold.
+
+        Raises
+        ------
+        FormatError
+            If a column is missing, superfluous or holds what its parameter does not take.
+        """
+        from astra.tasks.tables import batch_values
+
+        return cls(**common, **batch_values(cls, path, common))
 
     # -- identity -------------------------------------------------------------------------------------------
 

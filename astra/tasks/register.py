@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 
+from astra.tasks.hook import install
+
 MODULES = (
     "base",
     "chunks",
@@ -24,3 +26,5 @@ MODULES = (
 
 for _name in MODULES:
     importlib.import_module(f"astra.tasks.{_name}")
+
+install()

@@ -1,0 +1,67 @@
+"""What astra adds to the ``luigi`` command: options without prefix, which concern the root task alone.
+
+Importing astra calls `install`, which gives Luigi's parser of command lines another way to make the root
+task. With ``plain_luigi = true`` in the section ``[astra]`` of luigi.cfg the command is Luigi's own.
+
+``--from-table FILE``
+    The members of the root task's batch are the rows of a table, see `astra.tasks.tables`. A table with more
+    rows than the task's ``max_batch_size`` runs in chunks, see `astra.tasks.chunks`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import luigi
+from luigi.cmdline_parser import CmdlineParser
+
+
+class AstraOptions(luigi.Config):
+    """Options of the ``luigi`` command for its root task."""
+
+    use_cmdline_section = False
+
+    from_table = luigi.Parameter(
+        default="",
+        always_in_help=True,
+        description="Table (CSV, ECSV, FITS or Parquet) with a row for each member of the root task's batch; "
+        "its columns are the batch parameters.",
+    )
+
+
+def install() -> None:
+    """Put the options before Luigi's parser of command lines, unless the configuration forbids it."""
+    plain = luigi.configuration.get_config().getboolean("astra", "plain_luigi", False)
+    AstraOptions._visible_in_registry = not plain  # noqa: SLF001  # else its options would be parsed
+    CmdlineParser.get_task_obj = _luigi_root_task if plain else root_task
+
+
+_luigi_root_task = CmdlineParser.get_task_obj
+
+
+def root_task(parser: CmdlineParser) -> Any:
+    """Make the root task that a command line names."""
+    table = AstraOptions().from_table
+    if not table:
+        return _luigi_root_task(parser)
+    cls, given = parser._get_task_cls(), parser._get_task_kwargs()  # noqa: SLF001  # no public names
+    return task_from_table(cls, table, given)
+
+
+def task_from_table(cls: Any, table: str, given: dict[str, Any]) -> Any:
+    """Make the task, or its chunks if the class takes no batch as large.
+
+    Parameters
+    ----------
+    cls : type
+        Class of the task.
+    table : path
+        The table.
+    given : dict
+        Other parameters.
+    """
+    from astra.tasks.chunks import InChunks
+    from astra.tasks.tables import batch_values
+
+    task = cls(**given, **batch_values(cls, table, given))
+    return InChunks.of(task) if task.get_batch_size() > cls.max_batch_size else task
