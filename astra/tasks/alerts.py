@@ -62,7 +62,8 @@ class PackageAlerts(DifferenceTask):
                 }
                 with reading(task.database_url) as connection:
                     _, rows = load_alert_rows(connection, task.instrument, task.visit, task.detector)
-                n_alerts = write_alerts(task.path("alerts"), _packets(rows, images))
+                with task.timer("package"):
+                    n_alerts = write_alerts(task.path("alerts"), _packets(rows, images))
                 task.add_figures("package", {"nAlerts": n_alerts})
 
 

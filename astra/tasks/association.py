@@ -56,7 +56,9 @@ class Associate(DifferenceTask):
                 required = task.requires()
                 difference = read_exposure(required["diffim"].path("diffexp"))
                 science = read_exposure(required["calexp"].path("calexp"))
-                result = task.store(read_catalog(required["diffim"].path("diaSrc")), difference, science)
+                dia_sources = read_catalog(required["diffim"].path("diaSrc"))
+                with task.timer("associate"):
+                    result = task.store(dia_sources, difference, science)
                 task.add_figures(
                     "associate",
                     {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import luigi
 
@@ -10,6 +10,10 @@ from astra.tasks.batch import per_member
 from astra.tasks.imaging import DifferenceTask
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template import BuildTemplate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class DiffIm(DifferenceTask):
@@ -42,9 +46,18 @@ class DiffIm(DifferenceTask):
                 science = read_exposure(required["calexp"].path("calexp"))
                 template = read_exposure(required["template"].path("template"))
                 config = DifferenceConfig(threshold_snr=task.threshold_snr)
-                result = difference_images(science, template, config)
+                with task.timer("subtract"):
+                    result = difference_images(science, template, config)
                 write_exposure(task.path("template"), result.matched_template)
                 write_exposure(task.path("diffexp"), result.difference)
                 units = column_units(result.dia_sources.dtype.names or ())
                 write_catalog(task.path("diaSrc"), result.dia_sources, units=units)
                 task.add_figures("subtract", result.metrics)
+
+    def get_schema_catalogs(self) -> dict[str, NDArray[np.void]]:
+        """Return the empty table of detections."""
+        import numpy as np
+
+        from astra.images.difference_measurement import DIA_SOURCE_DTYPE
+
+        return {"diaSrc": np.zeros(0, dtype=DIA_SOURCE_DTYPE)}

@@ -43,7 +43,8 @@ class ProcessCcd(DetectorTask):
                 task.sweep()
                 exposure = task.load_raw()
                 reference = task.load_reference(exposure.info.band)
-                result = process_ccd(exposure, reference)
+                with task.timer("calibrate"):
+                    result = process_ccd(exposure, reference)
                 write_calibrated(
                     {kind: task.path(kind) for kind in self.kinds},
                     result.calexp,
@@ -51,6 +52,15 @@ class ProcessCcd(DetectorTask):
                     result.background,
                 )
                 task.add_figures("calibrate", result.metrics)
+
+    def get_schema_catalogs(self) -> dict[str, NDArray[np.void]]:
+        """Return the empty table of sources."""
+        import numpy as np
+
+        from astra.images.measurement import source_dtype
+        from astra.images.process_ccd import ProcessCcdConfig
+
+        return {"src": np.zeros(0, dtype=source_dtype(ProcessCcdConfig().measurement))}
 
     def load_raw(self) -> Exposure:
         """Read the raw of this detector of this visit and remove the instrument's signature.

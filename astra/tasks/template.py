@@ -51,6 +51,7 @@ class BuildTemplate(ProductTask):
             with task.recording():
                 task.sweep()
                 paths: list[Any] = [required.path("calexp") for required in task.requires()]
-                template = coadd_exposures([read_exposure(path) for path in paths])
+                with task.timer("coadd"):
+                    template = coadd_exposures([read_exposure(path) for path in paths])
                 write_exposure(task.path("template"), template)
                 task.add_figures("coadd", {"nVisits": len(paths)})
