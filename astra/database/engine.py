@@ -162,7 +162,9 @@ def reading(url: str) -> Iterator[Connection]:
 def mask_url(url: str) -> str:
     """Render a database URL without its password, for messages and logs."""
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
+        hidden = {name: "***" for name in parsed.query if "pass" in name.lower()}
+        return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     except Exception as exc:
         if type(exc).__module__.startswith("sqlalchemy"):
             return "<unreadable URL>"

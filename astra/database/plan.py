@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from astra.database.models.state import Status
-from astra.database.state import TaskRecord, attempt_table, chunks, task_row, task_table
+from astra.database.state import TaskRecord, attempt_table, chunks, order_writers, task_row, task_table
 
-BLOCKED_MESSAGE = "not started: something that it requires has failed"
+DIED_MESSAGE = "the process that ran it has died"
+BLOCKED_MESSAGE = "not started: something that it requires has failed, or the run ended before its turn"
 
 
 def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime) -> None:
-    """Write tasks as created, as `create_tasks` does, but for those that are done or running."""
+    """Write tasks that have no row as created; take over those that another run has planned and not begun.
+
+    What has run before keeps its state until it runs again: another run may be at it.
+    """
+    order_writers(connection)
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table)
     names = ("parameters", "status_code", "batch_size", "modified", "completed", "run_pk", "version")
     statement = statement.on_conflict_do_update(
         index_elements=["task_id"],
         set_={name: statement.excluded[name] for name in names},
-        where=(task_table.c.status_code != int(Status.DONE))
-        & (task_table.c.status_code != int(Status.RUNNING)),
+        where=task_table.c.status_code == int(Status.CREATED),
     )
     for chunk in chunks(records):
         connection.execute(statement, [task_row(record, run_pk, now) for record in chunk])
@@ -32,6 +36,7 @@ def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: in
 
 def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> None:
     """Mark what a run planned and did not start as blocked, if anything in that run failed."""
+    order_writers(connection)
     failed = select(attempt_table.c.pk).where(
         attempt_table.c.run_pk == run_pk,
         attempt_table.c.status_code.not_in([int(Status.DONE), int(Status.RUNNING)]),
@@ -60,3 +65,46 @@ def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> No
             for key in chunk
         ]
         connection.execute(insert(attempt_table), attempts)
+
+
+def bury_dead(
+    connection: Connection, host: str, is_alive: Callable[[int], bool], now: dt.datetime
+) -> list[int]:
+    """Close the attempts of processes of a host that are gone: process died, with the tasks they ran.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    host : str
+        This host: of others nothing is known.
+    is_alive : callable
+        Says whether a process id is in use.
+    now : datetime
+        Wall clock, timezone-aware UTC.
+
+    Returns
+    -------
+    keys : list of int
+        Keys of the tasks.
+    """
+    order_writers(connection)
+    running = attempt_table.c.status_code == int(Status.RUNNING)
+    query = select(attempt_table.c.pk, attempt_table.c.task_pk, attempt_table.c.pid).where(
+        running, attempt_table.c.host == host
+    )
+    dead = [row for row in connection.execute(query) if not is_alive(row.pid)]
+    for chunk in chunks(dead):
+        connection.execute(
+            update(attempt_table)
+            .where(attempt_table.c.pk.in_([row.pk for row in chunk]))
+            .values(status_code=int(Status.PROCESS_DIED), ended=now, message=DIED_MESSAGE)
+        )
+        keys = [row.task_pk for row in chunk]
+        still = task_table.c.status_code == int(Status.RUNNING)
+        connection.execute(
+            update(task_table)
+            .where(task_table.c.pk.in_(keys), still)
+            .values(status_code=int(Status.PROCESS_DIED), modified=now)
+        )
+    return [row.task_pk for row in dead]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from astra.database.models.state import (
@@ -35,6 +35,8 @@ batch_table: Table = BatchInterface.__table__  # type: ignore[assignment]
 dependency_table: Table = TaskDependency.__table__  # type: ignore[assignment]
 product_table: Table = DataProduct.__table__  # type: ignore[assignment]
 metadata_table: Table = TaskMetadata.__table__  # type: ignore[assignment]
+
+_WRITERS_KEY = 0x41535452  # any number that no other user of the database's advisory locks takes
 
 T = TypeVar("T")
 
@@ -140,6 +142,15 @@ def upsert(
     connection.execute(statement, list(rows))
 
 
+def order_writers(connection: Connection) -> None:
+    """Let one transaction at a time write many rows: in another order two would lock each other out.
+
+    SQLite has one writer at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITERS_KEY})
+
+
 def insert_run(connection: Connection, values: Mapping[str, Any]) -> int:
     """Insert the row of an invocation; return its key."""
     return int(connection.execute(insert(run_table).values(**values).returning(run_table.c.pk)).scalar_one())
@@ -156,6 +167,7 @@ def create_tasks(
     connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime
 ) -> None:
     """Write tasks that are about to run, as created; what they were before is overwritten."""
+    order_writers(connection)
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table)
     # The first creation stands: only what this run changes is overwritten.
@@ -216,6 +228,7 @@ def link_batch(
 
 def link_dependencies(connection: Connection, pairs: Iterable[tuple[str, str]]) -> None:
     """Write lineage: pairs of (task id, task id that it requires); pairs without rows are left out."""
+    order_writers(connection)
     wanted = list(dict.fromkeys(pairs))
     keys = task_keys(connection, {task_id for pair in wanted for task_id in pair})
     rows = [
@@ -236,6 +249,7 @@ def start_tasks(
     now: dt.datetime,
 ) -> None:
     """Mark tasks as running, each with a new attempt."""
+    order_writers(connection)
     for chunk in chunks(keys):
         connection.execute(
             update(task_table)
@@ -292,6 +306,7 @@ def end_tasks(
     host, pid
         Where they ran.
     """
+    order_writers(connection)
     if not outcomes:
         return
     connection.execute(

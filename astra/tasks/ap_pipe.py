@@ -33,7 +33,7 @@ class ApPipeResult:
     Parameters
     ----------
     apdb : str
-        URL of the database with the DiaObjects and DiaSources.
+        URL of the database with the DiaObjects and DiaSources, its password masked.
     ccdProcessor, differencer, diaPipe : str, optional
         Task id of each step that ran in this invocation; None for a step that was skipped.
     """
@@ -83,6 +83,8 @@ class ApPipe(DifferenceTask):
 
     def result(self) -> ApPipeResult:
         """Return what this invocation did for a single task."""
+        from astra.database.engine import mask_url
+
         tasks = {step: self.step_task(step) for step in STEPS}
         states = self._states({task.task_id for task in tasks.values()})
         began = current_invocation().started
@@ -91,7 +93,7 @@ class ApPipe(DifferenceTask):
             for step, task in tasks.items()
             if task.task_id in states and (states[task.task_id].completed or began) > began
         }
-        return ApPipeResult(self.database_url, **{step: ran.get(step) for step in STEPS})
+        return ApPipeResult(mask_url(self.database_url), **{step: ran.get(step) for step in STEPS})
 
     def run_process_ccd(self) -> Any:
         """Run the calibration alone, with what it requires; return its task."""

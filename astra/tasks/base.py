@@ -15,6 +15,7 @@ from astra import config
 from astra.tasks.batch import accept_batches, is_batchable
 from astra.tasks.members import BatchMode
 from astra.tasks.nodes import TaskNode
+from astra.tasks.plain import plain_value
 from astra.tasks.recording import recorded
 from astra.tasks.runner import astra_version, current_invocation
 
@@ -78,11 +79,11 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
 
     output_root = luigi.Parameter(
         default="",
-        significant=False,
         visibility=ParameterVisibility.HIDDEN,
         description="Root of products with a SQLite database of its own, in place of the configured ones.",
     )
 
+    accepts_partial_batches = False
     recorder: Recorder | None = None
     required_in: Invocation | None = None
 
@@ -135,7 +136,7 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
 
     @property
     def is_required(self) -> bool:
-        """Whether another task of this invocation waits for this one."""
+        """Whether a task of this invocation waits for this one, or for what it can give."""
         return self.required_in is current_invocation()
 
     @property
@@ -144,10 +145,13 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
         return bool(self.rerun)
 
     def deps(self) -> list[luigi.Task]:
-        """Return the requirements, and note that somebody waits for them."""
+        """Return the requirements, and note that somebody waits for them who can do with a part of a batch.
+
+        A batch leaves out the members whose own requirements failed; a single task needs all of a batch.
+        """
         requirements = list(super().deps())
         for requirement in requirements:
-            if isinstance(requirement, AstraTask):
+            if isinstance(requirement, AstraTask) and (self.is_batch_mode or self.accepts_partial_batches):
                 requirement.required_in = current_invocation()
         return requirements
 
@@ -163,9 +167,7 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
         done = self.done_ids(ids)
         if self.is_batch_mode and self.is_required and done and done != ids:
             done |= self._failed_ids(ids)
-        if done != ids:
-            return False
-        return not self.strict_output_checking or self._outputs_exist()
+        return done == ids
 
     def stale_ids(self) -> set[str]:
         """Return the ids of members whose inputs have changed since they were done."""
@@ -186,7 +188,10 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
         since = current_invocation().started if self.must_rerun else None
         with reading(self.database_url) as connection:
             done = done_ids(connection, task_ids, since)
-        return done - self.stale_ids()
+        done -= self.stale_ids()
+        if self.strict_output_checking and done:
+            done = {member.task_id for member in self.members(done) if member._outputs_exist()}  # noqa: SLF001
+        return done
 
     def _failed_ids(self, task_ids: set[str]) -> set[str]:
         from astra.database.engine import reading
@@ -262,4 +267,4 @@ class AstraTask(TaskNode, BatchMode, luigi.Task):
         """Keep named figures of this task (timings, quality), as ``family:step.item`` in the database."""
         family = self.get_task_family()
         for item, value in figures.items():
-            self.figures[f"{family}:{step}.{item}"] = value
+            self.figures[f"{family}:{step}.{item}"] = plain_value(value)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 import luigi
+import psutil
 
 from astra.tasks.runner import current_invocation, utc_now
 
@@ -14,16 +16,17 @@ from astra.tasks.runner import current_invocation, utc_now
 def write_plan(tasks: Iterable[luigi.Task]) -> None:
     """Write the tasks that are to run, and the members of batches, as created.
 
-    A task that is done or running by somebody else's hand is left as it is.
+    A task that has run before is left as it is. What a process that is gone left running is closed.
     """
     for url, group in _by_database(tasks).items():
         from astra.database.engine import transaction
-        from astra.database.plan import plan_tasks
+        from astra.database.plan import bury_dead, plan_tasks
 
         run_pk = current_invocation().run_pk(url)
         parents = [task.state_record() for task in group]  # may write the values of a large batch
         members = chain.from_iterable(task.member_records() for task in group)
         with transaction(url) as connection:
+            bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
             plan_tasks(connection, chain(parents, members), run_pk, utc_now())
 
 
@@ -31,11 +34,20 @@ def close_plan(tasks: Iterable[luigi.Task]) -> None:
     """Mark what this invocation planned and never started, because something that it needs failed."""
     for url in _by_database(tasks):
         from astra.database.engine import transaction
-        from astra.database.plan import block_unstarted
+        from astra.database.plan import block_unstarted, bury_dead
 
         run_pk = current_invocation().run_pk(url)  # written in a transaction of its own, if nothing ran
         with transaction(url) as connection:
+            bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
             block_unstarted(connection, run_pk, utc_now())
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process of this host is there and not a corpse that waits for its parent."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _by_database(tasks: Iterable[luigi.Task]) -> dict[str, list[Any]]:

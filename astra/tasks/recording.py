@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from astra.errors import AstraError, BatchError
 from astra.tasks.nodes import figures_of
+from astra.tasks.plain import plain_text, plain_value
 from astra.tasks.runner import current_invocation, utc_now
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Recorder:
         self._keys: dict[str, int] = {}
         self._todo: list[str] = []
         self._ended: set[str] = set()
+        self._running: str | None = None
+        self._invocation = current_invocation()
         self._outcomes: list[Outcome] = []
         self._idle_since = self.started
         self._flushed = time.monotonic()
@@ -64,7 +67,7 @@ class Recorder:
         todo = self.task.unfinished_records()
         self._todo = [record.task_id for record in todo]
         parents = [self.task.state_record()] if self.task.is_batch_mode else []
-        run_pk = current_invocation().run_pk(self.url)
+        run_pk = self._invocation.run_pk(self.url)
         records = {record.task_id: record for record in [*parents, *todo]}
         with transaction(self.url) as connection:
             self._keys = planned_keys(connection, [self.task.task_id, *self._todo], run_pk)
@@ -97,6 +100,7 @@ class Recorder:
     def member(self, member: AstraTask) -> Iterator[None]:
         """Record one member; its failure is kept, and does not reach the others."""
         began = utc_now()
+        self._running = member.task_id
         overhead = (began - self._idle_since).total_seconds()
         self._flush_if_due(running=member.task_id)
         try:
@@ -116,7 +120,7 @@ class Recorder:
         Raises
         ------
         BatchError
-            If every member that was to do failed, or some did and no other task waits for the rest.
+            If members failed and no other task waits for the rest, or there is no rest.
         """
         if not self.task.is_batch_mode:
             self._done(self.task, self.task.product_rows(), self.started, 0.0)
@@ -131,13 +135,17 @@ class Recorder:
             return
         self._failed(self.task.task_id, error, self.started, 0.0, figures_of(self.task))
         self.flush()
-        if not self.task.is_required or len(self.failures) > len(self._todo):
+        if not self.task.is_required or not self.task.complete():
             raise error
         logger.error("%r: %s", self.task, error)
 
     def fail(self, exc: BaseException) -> None:
-        """Record that ``run`` itself failed: the task, and the members that had not ended."""
-        for task_id in [*self._todo, self.task.task_id]:
+        """Record that ``run`` itself failed: the task, and the members that had not ended.
+
+        If it was interrupted, those that had not begun are left for the next run.
+        """
+        todo = self._todo if isinstance(exc, Exception) else [self._running]
+        for task_id in [*filter(None, todo), self.task.task_id]:
             if task_id not in self._ended:
                 figures = figures_of(self.task) if task_id == self.task.task_id else {}
                 self._failed(task_id, exc, self.started, 0.0, figures)
@@ -156,12 +164,12 @@ class Recorder:
         from astra.database import state
         from astra.database.engine import transaction
 
-        run_pk = current_invocation().run_pk(self.url)
+        run_pk = self._invocation.run_pk(self.url)
+        outcomes, self._outcomes = self._outcomes, []
         with transaction(self.url) as connection:
-            state.end_tasks(connection, self._outcomes, self._keys, run_pk, **self._place)
+            state.end_tasks(connection, outcomes, self._keys, run_pk, **self._place)
             if running is not None:
                 state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
-        self._outcomes = []
         self._flushed = time.monotonic()
 
     def _flush_if_due(self, running: str | None = None) -> None:
@@ -176,12 +184,17 @@ class Recorder:
         from astra.database.state import link_dependencies
         from astra.tasks.base import AstraTask, flat_requirements
 
-        required = {member.task_id: flat_requirements(member) for member in members}
+        required, unmet = {}, {}
+        for member in members:
+            try:
+                required[member.task_id] = flat_requirements(member)
+            except Exception as exc:  # noqa: BLE001  # one member is blocked; the others go on
+                unmet[member.task_id] = f"not started: its requirements failed: {type(exc).__name__}: {exc}"
         stateful = {
             task.task_id
             for tasks in required.values()
             for task in tasks
-            if isinstance(task, AstraTask) and not task.is_external
+            if isinstance(task, AstraTask) and not task.is_external and not task.is_batch_mode
         }
         with transaction(self.url) as connection:
             link_dependencies(
@@ -190,7 +203,7 @@ class Recorder:
             )
             states = task_states(connection, stateful)
         done = {task_id for task_id, task_state in states.items() if task_state.status_code == 1}
-        return {
+        return unmet | {
             task_id: f"not started: {_why_incomplete(needed)}"
             for task_id, tasks in required.items()
             for needed in tasks
@@ -202,7 +215,7 @@ class Recorder:
         from astra.database.state import Outcome
 
         now = utc_now()
-        self._end(Outcome(member.task_id, Status.DEPENDENCY_MISSING, now, now, message=message))
+        self._end(Outcome(member.task_id, Status.DEPENDENCY_MISSING, now, now, message=plain_text(message)))
         self.failures[member.task_id] = message
 
     def _done(
@@ -219,7 +232,7 @@ class Recorder:
                 utc_now(),
                 overhead,
                 products=products,
-                figures=figures_of(task),
+                figures=plain_value(figures_of(task)),
             )
         )
 
@@ -238,10 +251,10 @@ class Recorder:
                 utc_now(),
                 overhead,
                 error_class=type(exc).__name__,
-                message=str(exc),
-                traceback="".join(traceback_module.format_exception(exc)),
-                context={key: _plain(value) for key, value in context.items()} if context else None,
-                figures=figures,
+                message=plain_text(str(exc)),
+                traceback=plain_text("".join(traceback_module.format_exception(exc))),
+                context={key: plain_value(value) for key, value in context.items()} if context else None,
+                figures=plain_value(figures),
             )
         )
         self.failures[task_id] = f"{type(exc).__name__}: {exc}"
@@ -266,13 +279,6 @@ def _why_incomplete(needed: Any) -> str:
     """Say what is missing: a requirement that knows better than its name says so."""
     explain = getattr(needed, "why_incomplete", None)
     return str(explain()) if explain is not None else f"{needed!r} is not there"
-
-
-def _plain(value: Any) -> Any:
-    """Make a number or name of an error fit for JSON."""
-    if hasattr(value, "item"):
-        value = value.item()
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -307,13 +313,12 @@ def _recording_run(task: AstraTask) -> Iterator[None]:
     task.recorder = recorder
     try:
         yield
+        recorder.succeed()
     except GeneratorExit:
         recorder.suspend()
         raise
-    except Exception as exc:
+    except BaseException as exc:
         recorder.fail(exc)
         raise
-    else:
-        recorder.succeed()
     finally:
         task.recorder = None

@@ -11,6 +11,7 @@ import datetime as dt
 import functools
 import logging
 import os
+import re
 import socket
 import sys
 from dataclasses import dataclass, field
@@ -54,6 +55,12 @@ def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
 
 
+def mask_passwords(text: str) -> str:
+    """Take the passwords out of the URLs in a text."""
+    masked = re.sub(r"(?i)(passw(?:or)?d=)[^\s&]+", r"\1***", text)
+    return re.sub(r"(\w+://[^\s:/@]*:)[^\s@]*@", r"\1***@", masked)
+
+
 @dataclass
 class Invocation:
     """One run of the program: when it began, and its rows in the databases that it writes.
@@ -86,7 +93,7 @@ class Invocation:
     def _values(self) -> dict[str, Any]:
         names = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", "fastavro")
         return {
-            "command": " ".join(map(_shortened, sys.argv)),
+            "command": mask_passwords(" ".join(map(_shortened, sys.argv))),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": astra_version(),
@@ -117,10 +124,17 @@ def begin_invocation() -> Invocation:
     return _current
 
 
+def restore_invocation(invocation: Invocation) -> None:
+    """Go back to an invocation: a task may have built others from within."""
+    global _current  # noqa: PLW0603  # one per process, as sys.argv is
+    _current = invocation
+
+
 class AstraWorker(luigi.worker.Worker):
     """Luigi's worker, which records the invocation, its plan and what was left undone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.invocation_before = current_invocation()
         self.invocation = begin_invocation()
         super().__init__(*args, **kwargs)
 
@@ -141,10 +155,13 @@ class AstraWorker(luigi.worker.Worker):
         tasks = list(self._scheduled_tasks.values())
         done = self._reported("DONE")
         write_plan(task for task in tasks if task not in done)
-        succeeded = bool(super().run())
-        self._count_work_of_others(tasks)
-        close_plan(tasks)
-        self.invocation.end(None)
+        try:
+            succeeded = bool(super().run())
+            self._count_work_of_others(tasks)
+        finally:
+            close_plan(tasks)
+            self.invocation.end(None)
+            restore_invocation(self.invocation_before)
         return succeeded
 
     def _reported(self, *statuses: str) -> set[luigi.Task]:
@@ -160,12 +177,21 @@ class AstraWorker(luigi.worker.Worker):
     def _count_work_of_others(self, tasks: list[luigi.Task]) -> None:
         """Count what other workers have finished: the exit code speaks of the root, not of this worker."""
         known, ended = self._reported("DONE"), self._reported("DONE", "FAILED")
-        done = {task.task_id for task in tasks if task in known or task.complete()}
+        done = {task.task_id for task in tasks if task in known or _is_complete(task)}
         others = [task for task in tasks if task.task_id in done and task not in ended]
         self._add_task_history.extend((task, "DONE", True) for task in others)
         for response in self._get_work_response_history:
             running = response["running_tasks"]
             response["running_tasks"] = [other for other in running if other["task_id"] not in done]
+
+
+def _is_complete(task: luigi.Task) -> bool:
+    """Ask a task whether it is complete; one that cannot tell is not."""
+    try:
+        return bool(task.complete())
+    except Exception as exc:  # noqa: BLE001  # Luigi has reported it where it mattered
+        logging.getLogger("luigi-interface").warning("%r cannot tell whether it is complete: %s", task, exc)
+        return False
 
 
 def _create_worker(

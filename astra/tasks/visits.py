@@ -18,6 +18,8 @@ class DefineVisits(ImagingTask):
 
     exposure = luigi.IntParameter(batch_method=tuple, description="Exposure id.")
 
+    accepts_partial_batches = True  # it needs its own exposure, not every file that was named
+
     def requires(self) -> list[luigi.Task]:
         """Ingest the raws that were named; without any, the exposure must have been ingested before."""
         paths = tuple(path for path in self.raw.split(os.pathsep) if path)

@@ -1,5 +1,7 @@
 """Small tasks that the engine's tests run, in this process and in others."""
 
+import sys
+
 import luigi
 
 import astra  # noqa: F401
@@ -64,3 +66,51 @@ class Careless(AstraTask):
     def run(self):
         if self.number < 0:
             raise DataError(f"number {self.number} is negative")
+
+
+class Sum(AstraTask):
+    """A single task that needs every member of a batch."""
+
+    numbers = luigi.ListParameter(description="What to add.")
+    refuse = luigi.IntParameter(default=-1, significant=False, description="Number that Toy refuses.")
+
+    def requires(self):
+        return [Toy(number=tuple(self.numbers), refuse=self.refuse)]
+
+    def run(self):
+        self.add_figures("run", {"sum": sum(self.numbers)})
+
+
+class Odd(AstraTask):
+    """Figures and messages that not every database takes."""
+
+    number = luigi.IntParameter(batch_method=tuple, description="The number.")
+
+    def run(self):
+        import numpy as np
+
+        for task in self.pending_tasks():
+            with task.recording():
+                task.add_figures("run", {"single": np.float32(1.5), "nothing": np.nan, "list": np.arange(2)})
+                if task.number == 2:
+                    raise DataError("a header said \0 and \udcff", value=np.nan)
+                if task.number == 3:
+                    sys.exit("stop")
+
+
+class Picky(AstraTask):
+    """A batch in which one member cannot even say what it requires."""
+
+    number = luigi.IntParameter(batch_method=tuple, description="The number.")
+
+    def requires(self):
+        if self.is_batch_mode:
+            return []
+        if self.number == 2:
+            raise DataError("number 2 requires the impossible")
+        return []
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording():
+                pass

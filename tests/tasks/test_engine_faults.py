@@ -1,0 +1,131 @@
+"""The engine when things go wrong twice, at once, or in odd ways."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from astra.tasks.runner import mask_passwords
+from tests.conftest import PROJECT
+from tests.tasks.test_engine import TOY, build, rows, states
+from tests.tasks.toy_tasks import Double, Odd, Picky, Sum, Toy
+
+
+def test_what_fails_again_still_blocks_nothing_but_its_own(astra_root):
+    assert not build(Toy(number=(1, 2, 3), refuse=2))
+    assert not build(Double(number=(1, 2, 3), refuse=2))
+    assert states(astra_root, "Double") == {"1": "done", "2": "dependency missing", "3": "done"}
+
+
+def test_a_single_task_does_not_run_on_a_part_of_a_batch(astra_root):
+    assert not build(Sum(numbers=(1, 2, 3), refuse=2))
+    assert rows(astra_root, "SELECT state FROM task_state WHERE family = 'Sum'") == [("dependency missing",)]
+    assert build(Sum(numbers=(1, 2, 3)))
+
+
+def test_strict_checking_mends_the_members_whose_outputs_are_gone(astra_root):
+    assert build(Toy(number=(1, 2)))
+    Path(Toy(number=2).output().path).unlink()
+    assert build(Toy(number=(1, 2), strict_output_checking=True))
+    assert Path(Toy(number=2).output().path).exists()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_odd_figures_and_messages_spoil_no_other_member(astra_root, database, request, monkeypatch):
+    from sqlalchemy import text
+
+    from astra.database.engine import reading
+
+    if database == "postgresql":
+        monkeypatch.setenv("ASTRA_DATABASE_URL", request.getfixturevalue("postgresql_url"))
+    task = Odd(number=(1, 2, 4))
+    assert not build(task)
+    with reading(task.database_url) as connection:
+        query = "SELECT state, message FROM task_state WHERE batch_size IS NULL ORDER BY task_id"
+        found = sorted(map(tuple, connection.execute(text(query))), key=str)
+        figures = {row.key for row in connection.execute(text("SELECT key FROM task_metadata"))}
+    assert found[:2] == [("done", None), ("done", None)]
+    assert found[2] == ("failed", "a header said \\x00 and \\udcff")
+    assert figures == {"Odd:run.single", "Odd:run.nothing", "Odd:run.list"}
+
+
+def test_an_interrupted_batch_keeps_what_was_finished(astra_root, run_luigi):
+    run_luigi("Odd", "--number", "[1, 3, 4]", module=TOY)
+    assert states(astra_root, "Odd") == {"1": "done", "3": "failed", "4": "dependency missing"}
+    assert rows(astra_root, "SELECT count(*) FROM task_state WHERE state = 'running'") == [(0,)]
+
+
+def test_one_member_that_cannot_say_what_it_requires_is_blocked_alone(astra_root):
+    assert not build(Picky(number=(1, 2, 3)))
+    assert states(astra_root, "Picky") == {"1": "done", "2": "dependency missing", "3": "done"}
+
+
+def test_roots_of_their_own_make_tasks_of_their_own(astra_root):
+    first, second = (Toy(number=7, output_root=str(astra_root / name)) for name in ("a", "b"))
+    assert build(first, second)
+    assert Path(first.output().path).exists()
+    assert Path(second.output().path).exists()
+
+
+def test_a_build_from_within_leaves_the_outer_run_alone(astra_root):
+    from astra.tasks.runner import current_invocation
+
+    before = current_invocation()
+    assert build(Toy(number=1))
+    assert current_invocation() is before
+
+
+def test_a_killed_process_is_found_dead_by_the_next_run(astra_root, run_luigi):
+    command = [
+        sys.executable,
+        "-m",
+        "luigi",
+        "--module",
+        "tests.tasks.sleeper",
+        "Sleeper",
+        "--local-scheduler",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    process = subprocess.Popen(command, cwd=astra_root, env=environment, stderr=subprocess.DEVNULL)
+    for _ in range(200):
+        if (astra_root / "asleep").exists():
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=30)
+    assert rows(astra_root, "SELECT state FROM task_state") == [("running",)]
+    assert run_luigi("Toy", "--number", "1", module=TOY).returncode == 0
+    query = "SELECT state, message FROM task_state WHERE family = 'Sleeper'"
+    assert rows(astra_root, query) == [("process died", "the process that ran it has died")]
+
+
+def test_a_forked_worker_that_is_killed_is_recorded_by_its_parent(astra_root, run_luigi):
+    result = run_luigi("Sleeper", "--die", "--workers", "2", module="tests.tasks.sleeper")
+    assert result.returncode == 30
+    assert rows(astra_root, "SELECT state FROM task_state") == [("process died",)]
+
+
+def test_two_processes_with_one_batch_in_two_orders_do_not_lock_each_other_out(astra_root, postgresql_url):
+    command = [sys.executable, "-m", "luigi", "--module", TOY, "Picky", "--local-scheduler", "--number"]
+    numbers = [n for n in range(3000) if n != 2]
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "ASTRA_DATABASE_URL": postgresql_url}
+    processes = [
+        subprocess.Popen(
+            [*command, str(order)], cwd=astra_root, env=environment, stderr=subprocess.PIPE, text=True
+        )
+        for order in (numbers, numbers[::-1])
+    ]
+    errors = [process.communicate(timeout=120)[1][-2000:] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+
+
+def test_no_password_is_kept():
+    text = "luigi --astra-database-url postgresql://me:secret@host/db?password=hidden&x=1 --n 1"
+    masked = mask_passwords(text)
+    assert "secret" not in masked
+    assert "hidden" not in masked
+    assert masked.endswith("&x=1 --n 1")
