@@ -23,6 +23,7 @@ import luigi.interface
 import luigi.worker
 
 from astra.errors import AstraError
+from astra.tasks.merged_tasks import MemberReports
 
 DISTRIBUTION = "astra-pipeline"
 MAX_ARGUMENT_LENGTH = 2000  # of what is kept of a command line
@@ -130,7 +131,7 @@ def restore_invocation(invocation: Invocation) -> None:
     _current = invocation
 
 
-class AstraWorker(luigi.worker.Worker):
+class AstraWorker(MemberReports):
     """Luigi's worker, which records the invocation, its plan and what was left undone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
