@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 
 from astra import config
-from astra.cli import forget, retry, schema, show, status
+from astra.cli import doctor, forget, options, retry, schema, show, status
 from astra.cli.terminal import escape
 from astra.errors import AstraError
 from astra.tasks.runner import astra_version
 
 EXIT_ERROR = 1
-GROUPS = (status, show, retry, forget, schema)
+GROUPS = (status, show, retry, forget, schema, options, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,13 +36,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 1 for an error, 2 for wrong usage."""
-    options = build_parser().parse_args(arguments)
-    if options.root:
-        os.environ["ASTRA_ROOT"] = options.root
+    given = build_parser().parse_args(arguments)
+    if given.root:
+        os.environ["ASTRA_ROOT"] = given.root
         if config.own_database(config.root()).exists():
             os.environ["ASTRA_DATABASE_URL"] = config.own_database_url(config.root())
     try:
-        return int(options.function(options) or 0)
+        return int(given.function(given) or 0)
     except AstraError as exc:
         print(f"astra: {escape(exc)}", file=sys.stderr)
         return EXIT_ERROR
