@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, insert, select
+from sqlalchemy import Connection, Row, Table, and_, insert, select, update
 
 from astra.database.models.survey import (
     Exposure,
@@ -17,7 +19,7 @@ from astra.database.models.survey import (
     VisitSystem,
     VisitSystemMembership,
 )
-from astra.database.state import chunks, upsert
+from astra.database.state import chunks, product_table, upsert
 from astra.errors import ConflictingDefinitionError, DataError
 
 ONE_TO_ONE = 0
@@ -34,10 +36,23 @@ region_table: Table = VisitDetectorRegion.__table__  # type: ignore[assignment]
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What tells that a file is still the one that was read: size [byte] and time of change [ns]."""
+    """What tells that a file is still the one that was read.
+
+    Parameters
+    ----------
+    size : int
+        [byte]
+    modified_ns : int, optional
+        Time of the last change [ns]; None for a copy of a file that was read elsewhere.
+    """
 
     size: int
-    modified_ns: int
+    modified_ns: int | None
+
+    def is_of(self, status: os.stat_result) -> bool:
+        """Say whether a file is still as it was."""
+        same_time = self.modified_ns is None or self.modified_ns == status.st_mtime_ns
+        return self.size == status.st_size and same_time
 
 
 def ingest_raw(connection: Connection, exposure: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
@@ -62,14 +77,57 @@ def ingest_raw(connection: Connection, exposure: Mapping[str, Any], raw: Mapping
     upsert(connection, raw_table, [raw], ["instrument", "exposure", "detector"])
 
 
+def note_files(connection: Connection, raws: Sequence[Mapping[str, Any]], now: dt.datetime) -> None:
+    """Note all raw files as products, copies of one content too: ``raw`` has one place for each content."""
+    rows = [
+        {
+            "path": raw["path"],
+            "kind": "raw",
+            "size": raw["size"],
+            "checksum": raw["checksum"],
+            "created": now,
+        }
+        for raw in raws
+    ]
+    upsert(connection, product_table, rows, ["path"])
+
+
 def raw_stamps(connection: Connection, paths: Iterable[str]) -> dict[str, FileStamp]:
     """Return size and time of the ingested files among ``paths``."""
     stamps: dict[str, FileStamp] = {}
-    columns = (raw_table.c.path, raw_table.c.size, raw_table.c.modified_ns)
     for chunk in chunks(paths):
+        query = select(product_table.c.path, product_table.c.size).where(
+            product_table.c.path.in_(chunk), product_table.c.kind == "raw"
+        )
+        stamps.update({row.path: FileStamp(row.size, None) for row in connection.execute(query)})
+        columns = (raw_table.c.path, raw_table.c.size, raw_table.c.modified_ns)
         for row in connection.execute(select(*columns).where(raw_table.c.path.in_(chunk))):
             stamps[row.path] = FileStamp(row.size, row.modified_ns)
     return stamps
+
+
+def incomplete_visits(connection: Connection, instrument: str, exposures: Iterable[int]) -> set[int]:
+    """Return which exposures have raws of detectors that their one-to-one visit does not know."""
+    region = region_table
+    found: set[int] = set()
+    for chunk in chunks(set(exposures)):
+        known = (
+            (region.c.instrument == raw_table.c.instrument)
+            & (region.c.visit == raw_table.c.exposure)
+            & (region.c.visit_system == ONE_TO_ONE)
+            & (region.c.detector == raw_table.c.detector)
+        )
+        query = (
+            select(raw_table.c.exposure)
+            .outerjoin(region, known)
+            .where(
+                raw_table.c.instrument == instrument,
+                raw_table.c.exposure.in_(chunk),
+                region.c.detector.is_(None),
+            )
+        )
+        found.update(row.exposure for row in connection.execute(query))
+    return found
 
 
 def get_exposure(connection: Connection, instrument: str, exposure: int) -> Row[Any] | None:
@@ -171,6 +229,8 @@ def define_visit(
     key = {name: visit[name] for name in ("instrument", "visit_system", "visit")}
     if known is not None:
         _require_equal(visit, known)
+        same = [visit_table.c[name] == value for name, value in key.items()]
+        connection.execute(update(visit_table).where(*same).values(region=visit["region"]))
     else:
         connection.execute(insert(visit_table), [dict(visit)])
         connection.execute(insert(definition_table), [{**key, "exposure": number} for number in exposures])

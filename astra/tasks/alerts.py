@@ -38,6 +38,15 @@ class PackageAlerts(DifferenceTask):
             "calexp": self.require(ProcessCcd),
         }
 
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members whose association another task has replaced since."""
+        stale = self.require(Associate).stale_ids()
+        if not stale:
+            return set()
+        return {
+            member.task_id for member in self.get_batch_tasks() if member.require(Associate).task_id in stale
+        }
+
     def path(self, kind: str) -> Path:
         """Path of the alerts of a single task; there is one association, so one file."""
         from astra.products.layout import alert_path
@@ -51,9 +60,9 @@ class PackageAlerts(DifferenceTask):
         from astra.database.engine import reading
         from astra.products.exposures import read_exposure
 
+        self.sweep()  # once: all alerts lie in one folder
         for task in self.pending_tasks():
             with task.recording():
-                task.sweep()
                 required = task.requires()
                 images = {
                     "difference": read_exposure(required["diffim"].path("diffexp")),

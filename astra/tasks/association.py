@@ -36,6 +36,21 @@ class Associate(DifferenceTask):
         """Detect on the difference; the calibrated exposure serves forced photometry."""
         return {"diffim": self.require(DiffIm), "calexp": self.require(ProcessCcd)}
 
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members whose rows another task has replaced since."""
+        return {task_id for task_id, owner in self.owners().items() if owner != task_id}
+
+    def owners(self) -> dict[str, str]:
+        """Return which task's rows are in the tables now, by the ids of the members that have any."""
+        from astra.database.engine import reading
+        from astra.database.markers import marker_tasks
+
+        pairs = [(kwargs["visit"], kwargs["detector"]) for kwargs in self.get_batch_task_kwds(False)]
+        with reading(self.database_url) as connection:
+            owners = marker_tasks(connection, self.instrument, {visit for visit, _ in pairs})
+        ids = zip(self.member_ids(), pairs, strict=True)
+        return {task_id: owners[pair] for task_id, pair in ids if pair in owners}
+
     def members(self, wanted: set[str]) -> Iterator[Self]:
         """Yield the members with the wanted ids in order of their time."""
         from astra.database.engine import reading

@@ -10,6 +10,7 @@ import luigi
 from astra.errors import DataError, MissingDataError
 from astra.tasks.base import AstraTask
 from astra.tasks.parameters import PathParameter
+from astra.tasks.runner import utc_now
 
 
 class IngestRaws(AstraTask):
@@ -24,7 +25,7 @@ class IngestRaws(AstraTask):
     def run(self) -> None:
         """Read the headers and write the rows, one transaction for each path."""
         from astra.database.engine import transaction
-        from astra.database.survey import ingest_raw
+        from astra.database.survey import ingest_raw, note_files
         from astra.instruments.registry import get_instrument
 
         camera = get_instrument(self.instrument)
@@ -34,6 +35,7 @@ class IngestRaws(AstraTask):
                 with transaction(task.database_url) as connection:
                     for exposure, raw in frames:
                         ingest_raw(connection, exposure, raw)
+                    note_files(connection, [raw for _, raw in frames], utc_now())
                 task.add_figures("ingest", {"nRaws": len(frames), "nRefused": len(refused)})
                 if refused:
                     raise DataError(
@@ -65,26 +67,23 @@ class IngestRaws(AstraTask):
 
     def stale_ids(self) -> set[str]:
         """Return the ids of members with files that are new or have changed."""
-        return {task.task_id for task in self.get_batch_tasks() if task._has_new_files()}  # noqa: SLF001
-
-    def _has_new_files(self) -> bool:
         from astra.database.engine import reading
         from astra.database.survey import raw_stamps
 
-        try:
-            files = self.raw_files()
-        except MissingDataError:
-            return False  # what is ingested stays so: raws may be archived
+        files = {task.task_id: task._known_files() for task in self.get_batch_tasks()}  # noqa: SLF001
         with reading(self.database_url) as connection:
-            known = raw_stamps(connection, [str(file) for file in files])
-        return any(known.get(str(file)) != _stamp(file) for file in files)
+            known = raw_stamps(connection, [str(file) for some in files.values() for file in some])
+        return {
+            task_id
+            for task_id, some in files.items()
+            if any(str(file) not in known or not known[str(file)].is_of(file.stat()) for file in some)
+        }
 
-
-def _stamp(path: Path) -> Any:
-    from astra.database.survey import FileStamp
-
-    status = path.stat()
-    return FileStamp(status.st_size, status.st_mtime_ns)
+    def _known_files(self) -> list[Path]:
+        try:
+            return self.raw_files()
+        except MissingDataError:
+            return []  # what is ingested stays so: raws may be archived
 
 
 def _read_frames(camera: Any, files: list[Path]) -> tuple[list[tuple[Any, Any]], list[str]]:
@@ -111,13 +110,13 @@ def _rows(frame: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "observation_type target_name science_program group_name"
     )
     exposure = {**key, **{name: getattr(frame, name) for name in names.split()}}
-    stamp = _stamp(frame.path)
+    status = frame.path.stat()
     raw = {
         **key,
         "detector": frame.detector,
         "path": str(frame.path),
-        "size": stamp.size,
-        "modified_ns": stamp.modified_ns,
+        "size": status.st_size,
+        "modified_ns": status.st_mtime_ns,
         "checksum": checksum(frame.path),
         "region": encode(convex_hull(frame.corners[:, 0], frame.corners[:, 1])),
     }

@@ -28,6 +28,17 @@ class DefineVisits(ImagingTask):
         path = paths if len(paths) > 1 else paths[0]
         return [self.require(IngestRaws, path=path)]
 
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members whose exposure has got raws of further detectors since."""
+        from astra.database.engine import reading
+        from astra.database.survey import incomplete_visits
+
+        exposures = [kwargs["exposure"] for kwargs in self.get_batch_task_kwds(False)]
+        with reading(self.database_url) as connection:
+            incomplete = incomplete_visits(connection, self.instrument, exposures)
+        ids = zip(self.member_ids(), exposures, strict=True)
+        return {task_id for task_id, exposure in ids if exposure in incomplete}
+
     def run(self) -> None:
         """Write each visit with its definition and regions in one transaction."""
         from astra.database.engine import transaction
