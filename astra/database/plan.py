@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from astra.database.bulk import execute_rows
 from astra.database.models.state import Status
 from astra.database.state import TaskRecord, attempt_table, chunks, order_writers, task_row, task_table
 
@@ -31,7 +32,7 @@ def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: in
         where=task_table.c.status_code == int(Status.CREATED),
     )
     for chunk in chunks(records):
-        connection.execute(statement, [task_row(record, run_pk, now) for record in chunk])
+        execute_rows(connection, statement, [task_row(record, run_pk, now) for record in chunk])
 
 
 def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> None:

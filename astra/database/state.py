@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from astra.database.bulk import execute_rows
 from astra.database.models.state import (
     BatchInterface,
     DataProduct,
@@ -139,7 +140,7 @@ def upsert(
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys))
-    connection.execute(statement, list(rows))
+    execute_rows(connection, statement, rows)
 
 
 def order_writers(connection: Connection) -> None:
@@ -176,7 +177,7 @@ def create_tasks(
         index_elements=["task_id"], set_={name: statement.excluded[name] for name in names}
     )
     for chunk in chunks(records):
-        connection.execute(statement, [task_row(record, run_pk, now) for record in chunk])
+        execute_rows(connection, statement, [task_row(record, run_pk, now) for record in chunk])
 
 
 def task_row(record: TaskRecord, run_pk: int, now: dt.datetime) -> dict[str, Any]:
@@ -222,8 +223,7 @@ def link_batch(
         for position, child in enumerate(children)
         if child in keys
     ]
-    if rows:
-        connection.execute(insert(batch_table), rows)
+    execute_rows(connection, insert(batch_table), rows)
 
 
 def link_dependencies(connection: Connection, pairs: Iterable[tuple[str, str]]) -> None:
@@ -309,7 +309,8 @@ def end_tasks(
     order_writers(connection)
     if not outcomes:
         return
-    connection.execute(
+    execute_rows(
+        connection,
         update(task_table).where(task_table.c.pk == bindparam("key")),
         [_task_values(outcome, keys[outcome.task_id], run_pk) for outcome in outcomes],
     )
@@ -371,4 +372,4 @@ def _end_attempts(
         }
         for outcome in outcomes
     ]
-    connection.execute(insert(attempt_table), rows)
+    execute_rows(connection, insert(attempt_table), rows)
