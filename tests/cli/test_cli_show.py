@@ -191,7 +191,10 @@ def test_a_class_that_is_gone_is_none():
     assert find_task_class(".relative", "Toy") is None
 
 
-def test_the_shown_command_runs(astra_root, tmp_path_factory, capsys):
+def test_the_shown_command_runs(astra_root, tmp_path_factory, monkeypatch, capsys):
+    monkeypatch.setenv(
+        "ASTRA_DATABASE_URL", ""
+    )  # the command sets it for good, which is undone after the test
     build(Toy(number=(1, 2), refuse=2))
     failed = Toy(number=2, refuse=2).task_id
     assert main(["--root", str(astra_root), "show", failed, "--json"]) == 0
