@@ -23,7 +23,6 @@ from astra.images.difference_measurement import measure_dia_sources
 from astra.images.exposure import (
     MASK_DETECTED,
     MASK_DETECTED_NEGATIVE,
-    MASK_EDGE,
     MASK_INTRP,
     MASK_NO_DATA,
     MASK_SAT,
@@ -42,6 +41,7 @@ SOURCE_SNR = 3.5  # pixels above this do not count in the local mean
 SOURCE_GROW_PIXEL = 3
 INTERPOLATED_VARIANCE = 4.0  # added to that of interpolated pixels, in its own units
 MIN_SCATTER = 0.8  # less is no error of the variance: the images share their noise
+SEARCH_MARGIN_PIXEL = 5  # from the edge of the data
 SAME_SEEING = 1.02  # ratio of widths within which the template is the one to convolve
 
 
@@ -186,6 +186,13 @@ def _model_variance(matched: Exposure, config: DifferenceConfig) -> NDArray[np.f
     return variance.astype(np.float32)
 
 
+def _is_searched(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Tell where detections are looked for: not where the core of a PSF would reach beyond the data."""
+    bordered = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
+    near: NDArray[np.bool_] = grow(bordered, SEARCH_MARGIN_PIXEL)[1:-1, 1:-1]
+    return ~near
+
+
 def _find_sources(
     science: Exposure, matched: Exposure, difference: Exposure, config: DifferenceConfig
 ) -> tuple[Exposure, Peaks, dict[str, float]]:
@@ -209,9 +216,7 @@ def _find_sources(
     metrics["blankFraction"] = float(np.mean(blank))
     if config.scale_snr and np.isfinite(scatter):
         snr = snr / np.float32(max(scatter, MIN_SCATTER))
-    # Within the kernel's reach of an edge part of the light is missing: nothing is looked for there.
-    searched = (difference.mask & (MASK_EDGE | MASK_NO_DATA)) == 0
-    snr = np.where(searched, snr, np.float32(0))
+    snr = np.where(_is_searched(difference.mask), snr, np.float32(0))
     peaks = find_peaks(snr, config.threshold_snr, config.merge_distance_pixel)
     mask = difference.mask & ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
     mask[(peaks.footprints > 0) & (snr > 0)] |= MASK_DETECTED
