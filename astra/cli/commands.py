@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import re
@@ -53,6 +54,7 @@ class LuigiCommand:
         ]
 
 
+@functools.cache
 def find_task_class(module: str, family: str) -> type[luigi.Task] | None:
     """Return the class of a stored task; None where its module cannot be imported or lacks it."""
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", module):
