@@ -171,6 +171,28 @@ def test_each_task_has_a_process_of_its_own(astra_root):
     assert {pid for (pid,) in rows(astra_root, "SELECT pid FROM task_attempt")} == set(pids)
 
 
+def test_processes_share_any_database(any_database_url, tmp_path, monkeypatch):
+    from sqlalchemy import text
+
+    from astra.database.engine import reading
+
+    monkeypatch.setenv("ASTRA_ROOT", str(tmp_path))
+    monkeypatch.setenv("ASTRA_DATABASE_URL", any_database_url)
+    found = astra.run(Square, ids(*range(-4, 20)), processes=4)
+    assert sum(result.exitStatus for result in found) == 4
+    with reading(any_database_url) as connection:
+        query = text("SELECT status_code, count(*) FROM task GROUP BY status_code")
+        assert {tuple(row) for row in connection.execute(query)} == {(1, 20), (30, 4)}
+        assert connection.execute(text("SELECT count(*) FROM run")).scalar_one() == 1
+
+
+def test_a_batch_is_one_data_id_whose_members_fail_alone(astra_root):
+    results = astra.run(Toy, [{"number": (1, 2, 3)}], config={"refuse": 2})
+    assert [result.exitStatus for result in results] == [1]
+    query = "SELECT json_extract(parameters, '$.number'), status_code FROM task WHERE batch_size IS NULL"
+    assert dict(rows(astra_root, query)) == {"1": 1, "2": 30, "3": 1}
+
+
 def test_one_process_is_this_one(astra_root):
     [result] = astra.run(Where, ids(1), do_return_results=True)
     assert result.result == os.getpid()
