@@ -18,6 +18,7 @@ from astra.tasks.nodes import TaskNode
 from astra.tasks.plain import plain_value
 from astra.tasks.recording import recorded
 from astra.tasks.runner import astra_version, current_invocation
+from astra.tasks.state_api import StateApi
 
 if TYPE_CHECKING:
     from astra.database.queries import TaskState
@@ -33,7 +34,7 @@ def flat_requirements(task: luigi.Task) -> list[luigi.Task]:
     return list(luigi.task.flatten(task.requires()))
 
 
-class AstraTask(TaskNode, BatchMode, luigi.Task):
+class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
     """A step of a survey's data processing, on one object or on many in one batch.
 
     Subclasses declare parameters, `requires`, `output` and `run`, as any Luigi task does. A parameter with

@@ -1,0 +1,78 @@
+"""The row of a task, by hand: get, create, change and delete it, inside the caller's transaction."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from astra.database.models.state import Status
+from astra.database.state import TaskRecord, chunks, task_keys, task_row, task_table
+
+WRITABLE = frozenset(
+    {"status_code", "started", "modified", "completed", "duration", "overhead", "parameters"}
+)
+
+
+def get_task_row(connection: Connection, task_id: str) -> Row[Any] | None:
+    """Return the row of a task; None if it has none."""
+    return connection.execute(select(task_table).where(task_table.c.task_id == task_id)).one_or_none()
+
+
+def add_task_rows(
+    connection: Connection, records: Sequence[TaskRecord], run_pk: int, now: dt.datetime
+) -> dict[str, int]:
+    """Write rows for tasks that have none; return the keys of all, by task id.
+
+    Safe with others that add the same rows at the same time.
+    """
+    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement: Any = make(task_table).on_conflict_do_nothing(index_elements=["task_id"])
+    for chunk in chunks(records):
+        connection.execute(statement, [task_row(record, run_pk, now) for record in chunk])
+    return task_keys(connection, [record.task_id for record in records])
+
+
+def change_task_rows(connection: Connection, task_ids: Sequence[str], values: Mapping[str, Any]) -> int:
+    """Set columns of tasks; return how many rows were changed.
+
+    Raises
+    ------
+    ValueError
+        If a name is not a column that may be set.
+    """
+    unknown = set(values) - WRITABLE
+    if unknown:
+        message = (
+            f"the state of a task has no column {', '.join(sorted(unknown))} to set; "
+            f"it has {', '.join(sorted(WRITABLE))}"
+        )
+        raise ValueError(message)
+    changed = 0
+    for chunk in chunks(task_ids):
+        statement = update(task_table).where(task_table.c.task_id.in_(chunk)).values(**values)
+        changed += connection.execute(statement).rowcount
+    return changed
+
+
+def delete_task_rows(connection: Connection, task_ids: Sequence[str]) -> int:
+    """Delete tasks with their attempts, links and figures; return how many there were. Products stay."""
+    deleted = 0
+    for chunk in chunks(task_ids):
+        deleted += connection.execute(delete(task_table).where(task_table.c.task_id.in_(chunk))).rowcount
+    return deleted
+
+
+def values_of_status(status: Status, now: dt.datetime) -> dict[str, Any]:
+    """Return the columns that a change to a status sets."""
+    values: dict[str, Any] = {"status_code": int(status), "modified": now}
+    if status is Status.DONE:
+        values["completed"] = now
+    elif status is Status.RUNNING:
+        values |= {"started": now, "completed": None}
+    else:
+        values["completed"] = None
+    return values
