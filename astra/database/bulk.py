@@ -29,13 +29,14 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
     if not rows:
         return
     compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    columns = []
+    columns: list[Iterable[Any]] = []
+    moments: dict[dt.datetime, Any] = {}
     names = compiled.positiontup if compiled.positional else list(compiled.binds)
     for name in names:
         bind = compiled.binds[name]
         process = bind.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
         if name in rows[0]:
-            columns.append(_prepared(process, [row[name] for row in rows]))
+            columns.append(_prepared(process, [row[name] for row in rows], moments))
         else:
             value = bind.effective_value
             columns.append(repeat(value if process is None else process(value), len(rows)))
@@ -46,10 +47,15 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
         connection.exec_driver_sql(compiled.string, [dict(zip(names, row, strict=True)) for row in values])
 
 
-def _prepared(process: Callable[[Any], Any] | None, values: list[Any]) -> Iterable[Any]:
-    """Prepare the values of one column for the driver; one moment stands in many rows."""
+def _prepared(
+    process: Callable[[Any], Any] | None, values: list[Any], moments: dict[dt.datetime, Any]
+) -> Iterable[Any]:
+    """Prepare the values of one column for the driver; one moment stands in many rows and columns."""
     if process is None:
         return values
-    moments = {value for value in values if isinstance(value, dt.datetime)}
-    texts = {value: process(value) for value in moments}
-    return [texts[value] if isinstance(value, dt.datetime) else process(value) for value in values]
+    if not isinstance(next(filter(None, values), None), dt.datetime):
+        return map(process, values)
+    for value in values:
+        if value not in moments:
+            moments[value] = process(value)
+    return map(moments.__getitem__, values)

@@ -52,7 +52,7 @@ def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -
             columns.run_pk == run_pk,
             columns.status_code == int(Status.CREATED),
         )
-        keys.update((row.task_id, row.pk) for row in connection.execute(query))
+        keys.update((task_id, pk) for task_id, pk in connection.execute(query).all())
     return keys
 
 
@@ -62,5 +62,7 @@ def _matching(
     found: set[str] = set()
     for chunk in chunks(task_ids, ID_ROWS):
         among = is_among(connection, task_table.c.task_id, chunk)
-        found.update(connection.execute(select(task_table.c.task_id).where(among, *conditions)).scalars())
+        found.update(
+            connection.execute(select(task_table.c.task_id).where(among, *conditions)).scalars().all()
+        )
     return found

@@ -202,7 +202,7 @@ def task_keys(connection: Connection, task_ids: Iterable[str]) -> dict[str, int]
     keys: dict[str, int] = {}
     for chunk in chunks(task_ids):
         query = select(task_table.c.task_id, task_table.c.pk).where(task_table.c.task_id.in_(chunk))
-        keys.update((row.task_id, row.pk) for row in connection.execute(query))
+        keys.update((task_id, pk) for task_id, pk in connection.execute(query).all())
     return keys
 
 
@@ -267,7 +267,7 @@ def start_tasks(
             }
             for key in chunk
         ]
-        connection.execute(insert(attempt_table), attempts)
+        execute_rows(connection, insert(attempt_table), attempts)
 
 
 def suspend_tasks(connection: Connection, keys: Sequence[int], pid: int) -> None:

@@ -31,6 +31,7 @@ class BatchMode(_Base):
 
     scheduler_batching = False
     _params: list[tuple[str, luigi.Parameter]]
+    _batch_names: list[str]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -53,6 +54,13 @@ class BatchMode(_Base):
         if "_params" not in cls.__dict__:
             cls._params = super().get_params()
         return cls._params
+
+    @classmethod
+    def batch_param_names(cls) -> list[str]:
+        """Return the names of the batch parameters; looked up once for each class."""
+        if "_batch_names" not in cls.__dict__:
+            cls._batch_names = super().batch_param_names()
+        return cls._batch_names
 
     @classmethod
     def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
