@@ -63,6 +63,7 @@ class Recorder:
         from astra.database import state
         from astra.database.engine import transaction
         from astra.database.progress import planned_keys
+        from astra.tasks.base import flat_requirements
 
         todo = self.task.unfinished_records()
         self._todo = [record.task_id for record in todo]
@@ -76,6 +77,9 @@ class Recorder:
             self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
             if parents:
                 state.link_batch(connection, self.task.task_id, self.task.member_ids(), self._keys)
+            else:
+                required = flat_requirements(self.task)
+                state.link_dependencies(connection, [(self.task.task_id, task.task_id) for task in required])
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )

@@ -129,3 +129,10 @@ def test_no_password_is_kept():
     assert "secret" not in masked
     assert "hidden" not in masked
     assert masked.endswith("&x=1 --n 1")
+
+
+def test_a_single_task_has_its_lineage_too(astra_root):
+    assert build(Double(number=5))
+    query = """SELECT a.task_id, b.task_id FROM task_dependency AS d
+               JOIN task AS a ON a.pk = d.task_pk JOIN task AS b ON b.pk = d.required_task_pk"""
+    assert rows(astra_root, query) == [(Double(number=5).task_id, Toy(number=5).task_id)]
