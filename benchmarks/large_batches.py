@@ -3,8 +3,9 @@
     python benchmarks/large_batches.py [--sizes 10000 100000 1000000] [--database URL]
 
 Each size runs in a process of its own. "split" divides N members into chunks of 1,000, "plan" asks for the
-state of every chunk; "run" builds one batch of trivial members, created, running and done; "no-op" builds it
-again. The default database is a new SQLite file; a PostgreSQL one must be migrated, and is not emptied.
+state of every chunk; "state" writes the rows of N members alone: created, each one running, done; "run" builds
+one batch of trivial members, "no-op" builds it again. The default database is a new SQLite file; a PostgreSQL
+one must be migrated, and is not emptied.
 """
 
 import argparse
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 
-WRAPPER, BATCH = "wrapper", "batch"
+WRAPPER, BATCH, STATE = "wrapper", "batch", "state"
 LARGEST_RUN = 100_000  # members of one task, in one piece
 
 
@@ -86,6 +87,35 @@ def measure_batch(size):
     return {"run": run[:2], "no-op": again[:2], "bytes": len(json.dumps(task.to_str_params()))}
 
 
+def measure_state(size):
+    import datetime as dt
+
+    from astra import config
+    from astra.database import progress, state
+    from astra.database.engine import transaction
+    from astra.database.plan import plan_tasks
+
+    url, now, place = config.database_url(), dt.datetime.now(dt.UTC), {"host": "here", "pid": 1}
+    prefix = f"T_{os.getpid()}_{time.time_ns()}"
+    parameters = [{"number": str(i), "name": f"object-{i:07d}"} for i in range(size)]
+    records = [state.TaskRecord(f"{prefix}_{i}", "T", "m", parameters[i], "1") for i in range(size)]
+    run = {"command": "", "version": "", "packages": {}, "configuration": {}, "started": now, **place}
+    with transaction(url) as connection:
+        run_pk = state.insert_run(connection, run)
+
+    def write():
+        with transaction(url) as connection:
+            plan_tasks(connection, records, run_pk, now)
+            keys = progress.planned_keys(connection, [record.task_id for record in records], run_pk)
+            state.start_tasks(connection, list(keys.values()), run_pk, now=now, **place)
+        ends = (state.Outcome(record.task_id, 1, now, dt.datetime.now(dt.UTC)) for record in records)
+        for some in state.chunks(ends, 500):
+            with transaction(url) as connection:
+                state.end_tasks(connection, some, keys, run_pk, **place)
+
+    return {"state": timed(write)[:2], "bytes": 0}
+
+
 def child(kind, size):
     """Measure in this process; print the result as JSON."""
     import astra  # noqa: F401  # its configuration comes first
@@ -97,7 +127,7 @@ def child(kind, size):
         InChunks.complete_all = lambda self: [chunk.complete() for chunk in self.requires()]
         measured = measure_wrapper(size)
     else:
-        measured = measure_batch(size)
+        measured = {BATCH: measure_batch, STATE: measure_state}[kind](size)
     measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(measured))
 
@@ -122,14 +152,16 @@ def report(sizes, database):
     print(f"{'step':<10}{'members':>10}{'wall s':>10}{'CPU s':>10}{'peak MB':>10}{'bytes/batch':>13}")
     cpu = {}
     for size in sizes:
-        kinds = [(WRAPPER, ("split", "plan"))] + [(BATCH, ("run", "no-op"))] * (size <= LARGEST_RUN)
+        kinds = [(WRAPPER, ("split", "plan"))]
+        if size <= LARGEST_RUN:
+            kinds += [(STATE, ("state",)), (BATCH, ("run", "no-op"))]
         for kind, steps in kinds:
             measured = measured_apart(kind, size, database)
             for step in steps:
                 wall, cpu[step, size] = measured[step]
                 row = f"{step:<10}{size:>10}{wall:>10.2f}{cpu[step, size]:>10.2f}"
                 print(f"{row}{measured['peak_mb']:>10.0f}{measured['bytes']:>13}", flush=True)
-    for step in ("split", "plan", "run", "no-op"):
+    for step in ("split", "plan", "state", "run", "no-op"):
         if (step, 10_000) in cpu and (step, 100_000) in cpu:
             print(f"{step}: CPU of 100k / 10k = {cpu[step, 100_000] / cpu[step, 10_000]:.1f}")
 
@@ -138,7 +170,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--database", default="")
-    parser.add_argument("--child", choices=[WRAPPER, BATCH], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=[WRAPPER, BATCH, STATE], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments.child, arguments.sizes[0])
