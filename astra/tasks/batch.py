@@ -93,7 +93,7 @@ def accept_batches(name: str, parameter: luigi.Parameter) -> None:
         message = f"{type(parameter).__name__} {name!r} cannot make a batch: its single values are lists"
         raise TypeError(message)
     vars(parameter).update(
-        parse=functools.partial(_parse, parameter.parse),
+        parse=functools.partial(_parse_named, name, parameter.parse),
         serialize=functools.partial(_serialize, parameter.serialize),
         normalize=functools.partial(_normalize, _normalize_one(parameter)),
         parse_one=parameter.parse,
@@ -114,6 +114,15 @@ def _normalize(normalize_one: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(None if item is None else normalize_one(item) for item in value)
     return normalize_one(value)
+
+
+def _parse_named(name: str, parse_one: Callable[[str], Any], text: Any) -> Any:
+    """Parse as `_parse` does; an error says which parameter it is about, and what was found."""
+    try:
+        return _parse(parse_one, text)
+    except ValueError as exc:
+        message = f"{name} must be one value or a JSON list of values, found {str(text)[:80]!r} ({exc})"
+        raise ValueError(message) from exc
 
 
 def _parse(parse_one: Callable[[str], Any], text: Any) -> Any:

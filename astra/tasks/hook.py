@@ -14,6 +14,9 @@ from typing import Any
 
 import luigi
 from luigi.cmdline_parser import CmdlineParser
+from luigi.parameter import ParameterException
+
+from astra.errors import ConfigError
 
 
 class AstraOptions(luigi.Config):
@@ -41,11 +44,15 @@ _luigi_root_task = CmdlineParser.get_task_obj
 
 def root_task(parser: CmdlineParser) -> Any:
     """Make the root task that a command line names."""
-    table = AstraOptions().from_table
-    if not table:
-        return _luigi_root_task(parser)
-    cls, given = parser._get_task_cls(), parser._get_task_kwargs()  # noqa: SLF001  # no public names
-    return task_from_table(cls, table, given)
+    try:
+        table = AstraOptions().from_table
+        if not table:
+            return _luigi_root_task(parser)
+        cls, given = parser._get_task_cls(), parser._get_task_kwargs()  # noqa: SLF001  # no public names
+        return task_from_table(cls, table, given)
+    except (ValueError, ParameterException) as exc:
+        message = f"the command line cannot be read: {exc}"
+        raise ConfigError(message) from exc
 
 
 def task_from_table(cls: Any, table: str, given: dict[str, Any]) -> Any:

@@ -25,6 +25,18 @@ def sentences(result):
             ["DefineVisits", "--instrument", "sdss", "--exposure", "5"],
             "exposure 5 of instrument sdss is not ingested; run IngestRaws on it",
         ),
+        (
+            ["DefineVisits", "--instrument", "sdss", "--exposure", "M31"],
+            "exposure must be one value or a JSON list of values, found 'M31'",
+        ),
+        (
+            ["ProcessCcd", "--instrument", "sdss", "--visit", "[1, 2]", "--detector", "[1, 2, 3]"],
+            "the parameters of a batch must have one length, found detector has 3, visit has 2",
+        ),
+        (
+            ["ApPipe", "--reuse", "foo"],
+            "foo is not a valid choice",
+        ),
     ],
 )
 def test_one_sentence_says_what_is_wrong(astra_root, run_luigi, arguments, expected):
