@@ -4,8 +4,8 @@
 
 Each size runs in a process of its own. "split" divides N members into chunks of 1,000, "plan" asks for the
 state of every chunk; "state" writes the rows of N members alone: created, each one running, done; "run"
-builds one batch of trivial members, "no-op" builds it again. The default database is a new SQLite file; a PostgreSQL
-one must be migrated, and is not emptied.
+builds one batch of trivial members, "no-op" builds it again. The default database is a new SQLite file; a
+PostgreSQL one must be migrated, and is not emptied.
 """
 
 import argparse

@@ -7,11 +7,17 @@ them. Here a statement is compiled once and values are prepared column by column
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Insert
+
+SERVER_ROWS = 500  # of one statement: below 65,535 parameters
+
+_VALUES = re.compile(r" VALUES (?P<row>\(.*?\))(?= ON CONFLICT|$)", re.DOTALL)
+_SLOT = re.compile(r"%\((\w+)\)s")
 
 
 def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -43,8 +49,30 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
     values = zip(*columns, strict=True)
     if compiled.positional:
         connection.exec_driver_sql(compiled.string, list(values))
-    else:
+        return
+    slots = _VALUES.search(compiled.string) if isinstance(statement, Insert) else None
+    if slots is None:
         connection.exec_driver_sql(compiled.string, [dict(zip(names, row, strict=True)) for row in values])
+        return
+    while some := list(islice(values, SERVER_ROWS)):
+        _insert_together(connection, compiled.string, slots, names, some)
+
+
+def _insert_together(
+    connection: Connection, sql: str, slots: re.Match[str], names: list[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Insert many rows with one statement: a server answers each statement on its own."""
+    row_slots = slots["row"]
+    repeated = ", ".join(_SLOT.sub(rf"%(\g<1>__{number})s", row_slots) for number in range(len(rows)))
+    parameters = {
+        f"{name}__{number}": value
+        for number, row in enumerate(rows)
+        for name, value in zip(names, row, strict=True)
+    }
+    # What stands outside the row, as in a condition, is the same for all rows.
+    parameters.update(zip(names, rows[0], strict=True))
+    begin, end = slots.span("row")
+    connection.exec_driver_sql(sql[:begin] + repeated + sql[end:], parameters)
 
 
 def _prepared(

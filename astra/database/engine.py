@@ -103,6 +103,7 @@ def _sqlite_engine(url: str) -> Engine:
         _use_write_ahead_log(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA cache_size=-65536")  # [KiB] the index of 100,000 task ids is larger than 2 MB
         cursor.close()
 
     @event.listens_for(engine, "begin")

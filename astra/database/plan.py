@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from astra.database.bulk import execute_rows
 from astra.database.models.state import Status
-from astra.database.state import TaskRecord, attempt_table, chunks, order_writers, task_row, task_table
+from astra.database.state import TaskRecord, attempt_table, chunks, order_writers, task_rows, task_table
 
 DIED_MESSAGE = "the process that ran it has died"
 BLOCKED_MESSAGE = "not started: something that it requires has failed, or the run ended before its turn"
@@ -32,7 +32,7 @@ def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: in
         where=task_table.c.status_code == int(Status.CREATED),
     )
     for chunk in chunks(records):
-        execute_rows(connection, statement, [task_row(record, run_pk, now) for record in chunk])
+        execute_rows(connection, statement, task_rows(chunk, run_pk, now))
 
 
 def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> None:

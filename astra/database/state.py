@@ -140,7 +140,8 @@ def upsert(
         statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(keys))
-    execute_rows(connection, statement, rows)
+    last = {tuple(row[name] for name in keys): row for row in rows}
+    execute_rows(connection, statement, list(last.values()))
 
 
 def order_writers(connection: Connection) -> None:
@@ -177,7 +178,12 @@ def create_tasks(
         index_elements=["task_id"], set_={name: statement.excluded[name] for name in names}
     )
     for chunk in chunks(records):
-        execute_rows(connection, statement, [task_row(record, run_pk, now) for record in chunk])
+        execute_rows(connection, statement, task_rows(chunk, run_pk, now))
+
+
+def task_rows(records: Iterable[TaskRecord], run_pk: int, now: dt.datetime) -> list[dict[str, Any]]:
+    """Return the rows of tasks that are about to run, each once: two batches may share a member."""
+    return [task_row(record, run_pk, now) for record in {item.task_id: item for item in records}.values()]
 
 
 def task_row(record: TaskRecord, run_pk: int, now: dt.datetime) -> dict[str, Any]:

@@ -64,3 +64,15 @@ def test_conditions_and_updates_are_kept(any_database_url):
         durations = select(task_table.c.duration).order_by(task_table.c.task_id)
         assert connection.execute(durations).scalars().all() == [1.5, None, None]
         execute_rows(connection, change, [])
+
+
+def test_a_key_may_stand_twice_among_the_rows(any_database_url):
+    from astra.database.state import TaskRecord, create_tasks, upsert
+
+    with transaction(any_database_url) as connection:
+        run = {"command": "", "host": "", "pid": 1, "version": "", "packages": {}, "configuration": {}}
+        run_pk = insert_run(connection, {**run, "started": NOW})
+        record = TaskRecord("T_1", "T", "m", {"n": "1"}, "1")
+        create_tasks(connection, [record, record], run_pk, NOW)
+        upsert(connection, task_table, [{**row(1, run_pk), "version": v} for v in "ab"], ["task_id"])
+        assert connection.execute(select(task_table.c.version)).scalars().all() == ["b"]
