@@ -11,7 +11,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from astra.database.bulk import execute_rows
 from astra.database.models.state import Status
-from astra.database.state import TaskRecord, attempt_table, chunks, order_writers, task_rows, task_table
+from astra.database.state import (
+    TaskRecord,
+    attempt_table,
+    chunks,
+    order_writers,
+    task_keys,
+    task_rows,
+    task_table,
+)
 
 DIED_MESSAGE = "the process that ran it has died"
 BLOCKED_MESSAGE = "not started: something that it requires has failed, or the run ended before its turn"
@@ -66,6 +74,23 @@ def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> No
             for key in chunk
         ]
         connection.execute(insert(attempt_table), attempts)
+
+
+def close_running(
+    connection: Connection, task_ids: Iterable[str], run_pk: int, *, status: Status, message: str
+) -> None:
+    """Close the running attempts of a run at tasks, and the tasks, with a status from outside."""
+    order_writers(connection)
+    now = dt.datetime.now(dt.UTC)
+    running = (attempt_table.c.status_code == int(Status.RUNNING)) & (attempt_table.c.run_pk == run_pk)
+    still = task_table.c.status_code == int(Status.RUNNING)
+    ended = {"status_code": int(status), "ended": now, "message": message}
+    for chunk in chunks(task_ids):
+        keys = list(task_keys(connection, chunk).values())
+        attempts = update(attempt_table).where(attempt_table.c.task_pk.in_(keys), running)
+        connection.execute(attempts.values(**ended))
+        tasks = update(task_table).where(task_table.c.pk.in_(keys), still)
+        connection.execute(tasks.values(status_code=int(status), modified=now))
 
 
 def bury_dead(

@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from astra.tasks.child_processes import Lost
+from astra.tasks.plain import plain_text
 from astra.tasks.runner import current_invocation, utc_now
 
 
@@ -24,6 +25,36 @@ def record_lost(task: Any, lost: Lost) -> None:
     status = Status.TIMED_OUT if lost.timed_out else Status.PROCESS_DIED
     error = "TimeoutError" if lost.timed_out else "ProcessDied"
     _record_end(task, status, lost.message, error, lost.pid)
+
+
+def record_missing(task: Any) -> None:
+    """Record a file task whose file is not there: each member that has none."""
+    from astra.database.models.state import Status
+
+    for member in task.get_batch_tasks():
+        if not member.complete():
+            explain = getattr(member, "why_incomplete", None)
+            message = str(explain()) if explain is not None else f"{member!r} is not there"
+            _record_end(member, Status.DEPENDENCY_MISSING, plain_text(message), None, os.getpid())
+
+
+def record_broken(task: Any, message: str, error_class: str) -> None:
+    """Record a task that could not be scheduled: it could not say what it requires, or if it is complete."""
+    from astra.database.models.state import Status
+
+    _record_end(task, Status.BROKEN, plain_text(message), error_class, os.getpid())
+
+
+def record_cut_off(task: Any, status_name: str, message: str) -> None:
+    """Record that what ran of a task, itself and members of its batch, was ended from outside."""
+    from astra.database.engine import transaction
+    from astra.database.models.state import Status
+    from astra.database.plan import close_running
+
+    run_pk = current_invocation().run_pk(task.database_url)
+    ids = list(dict.fromkeys([task.task_id, *task.member_ids()]))
+    with transaction(task.database_url) as connection:
+        close_running(connection, ids, run_pk, status=Status[status_name], message=plain_text(message))
 
 
 def _record_end(task: Any, status: int, message: str, error: str | None, pid: int) -> None:

@@ -8,6 +8,7 @@ from astra.tasks.hook import install
 
 MODULES = (
     "base",
+    "events",
     "chunks",
     "io.local",
     "io.sdss4",

@@ -165,6 +165,16 @@ class AstraWorker(MemberReports):
             restore_invocation(self.invocation_before)
         return succeeded
 
+    def _log_complete_error(self, task: luigi.Task, tb: str) -> None:
+        """Log that a task cannot say whether it is complete, and write it."""
+        from astra.tasks.base import AstraTask
+        from astra.tasks.lost_records import record_broken
+
+        super()._log_complete_error(task, tb)
+        name, _, message = tb.strip().splitlines()[-1].partition(": ")
+        if isinstance(task, AstraTask):
+            record_broken(task, message or name, name.rpartition(".")[2])
+
     def _reported(self, *statuses: str) -> set[luigi.Task]:
         """Return the tasks that this worker has reported to the scheduler as being in a state."""
         return {task for task, status, _ in self._add_task_history if status in statuses}

@@ -106,7 +106,9 @@ def test_a_killed_process_is_found_dead_by_the_next_run(astra_root, run_luigi):
 def test_a_forked_worker_that_is_killed_is_recorded_by_its_parent(astra_root, run_luigi):
     result = run_luigi("Sleeper", "--die", "--workers", "2", module="tests.tasks.sleeper")
     assert result.returncode == 30
-    assert rows(astra_root, "SELECT state FROM task_state") == [("process died",)]
+    [(state, message)] = rows(astra_root, "SELECT state, message FROM task_state")
+    assert state == "process died"
+    assert "exit code -9" in message
 
 
 def test_two_processes_with_one_batch_in_two_orders_do_not_lock_each_other_out(astra_root, postgresql_url):
@@ -136,3 +138,29 @@ def test_a_single_task_has_its_lineage_too(astra_root):
     query = """SELECT a.task_id, b.task_id FROM task_dependency AS d
                JOIN task AS a ON a.pk = d.task_pk JOIN task AS b ON b.pk = d.required_task_pk"""
     assert rows(astra_root, query) == [(Double(number=5).task_id, Toy(number=5).task_id)]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [("requires", "the requirements cannot be told"), ("complete", "completeness cannot be told")],
+)
+def test_a_task_that_cannot_be_scheduled_is_broken(astra_root, run_luigi, where, message):
+    result = run_luigi("Broken", "--where", where, module=TOY)
+    assert result.returncode == 35
+    assert rows(astra_root, "SELECT state, message FROM task_state") == [("broken", message)]
+    assert run_luigi("Broken", "--where", "nowhere", module=TOY).returncode == 0
+
+
+def test_a_file_that_is_not_there_is_the_state_of_its_task(astra_root, run_luigi):
+    result = run_luigi("Waits", "--name", "absent.fits", module=TOY)
+    assert result.returncode == 20
+    query = "SELECT state FROM task_state WHERE family = 'Absent'"
+    assert rows(astra_root, query) == [("dependency missing",)]
+
+
+def test_a_task_past_its_deadline_is_timed_out(astra_root, run_luigi):
+    result = run_luigi("Sleeper", "--worker-timeout", "1", "--workers", "2", module="tests.tasks.sleeper")
+    assert result.returncode == 30
+    [(state, message)] = rows(astra_root, "SELECT state, message FROM task_state")
+    assert state == "timed out"
+    assert "timed out after 1 seconds" in message

@@ -114,3 +114,44 @@ class Picky(AstraTask):
         for task in self.pending_tasks():
             with task.recording():
                 pass
+
+
+class Broken(AstraTask):
+    """A task that cannot be scheduled."""
+
+    where = luigi.Parameter(description="Which method fails.")
+
+    def requires(self):
+        if self.where == "requires":
+            raise DataError("the requirements cannot be told")
+        return []
+
+    def complete(self):
+        if self.where == "complete":
+            raise DataError("completeness cannot be told")
+        return super().complete()
+
+    def run(self):
+        pass
+
+
+class Absent(AstraTask):
+    """A file that others make."""
+
+    run = None
+    name = luigi.Parameter(batch_method=tuple, description="File name.")
+
+    def output(self):
+        return luigi.LocalTarget(str(self.root / self.name))
+
+
+class Waits(AstraTask):
+    """A task that needs such a file."""
+
+    name = luigi.Parameter(description="File name.")
+
+    def requires(self):
+        return [Absent(name=self.name)]
+
+    def run(self):
+        pass
