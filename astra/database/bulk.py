@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert
 
-SERVER_ROWS = 500  # of one statement: below 65,535 parameters
+SERVER_ROWS = 500  # of one statement: their values travel as one array a column
 
 _VALUES = re.compile(r" VALUES (?P<row>\(.*?\))(?= ON CONFLICT|$)", re.DOTALL)
-_SLOT = re.compile(r"%\((\w+)\)s")
+_SLOT = re.compile(r"%\((\w+)\)s(?:::[A-Z]+(?: [A-Z]+)*(?:\(\d+\))?)?")
 
 
 def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -34,10 +34,14 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
     """
     if not rows:
         return
+    if isinstance(statement, Insert):
+        statement = statement.inline()  # else it would ask for the keys that the server made
     compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
     columns: list[Iterable[Any]] = []
     moments: dict[dt.datetime, Any] = {}
-    names = compiled.positiontup if compiled.positional else list(compiled.binds)
+    names = (
+        compiled.positiontup if compiled.positional else list(dict.fromkeys(_SLOT.findall(compiled.string)))
+    )
     for name in names:
         bind = compiled.binds[name]
         process = bind.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
@@ -50,29 +54,30 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
     if compiled.positional:
         connection.exec_driver_sql(compiled.string, list(values))
         return
-    slots = _VALUES.search(compiled.string) if isinstance(statement, Insert) else None
-    if slots is None:
-        connection.exec_driver_sql(compiled.string, [dict(zip(names, row, strict=True)) for row in values])
-        return
+    types = {name: compiled.binds[name].type.compile(dialect=connection.dialect) for name in names}
+    together = _set_based(compiled.string, types, isinstance(statement, Insert))
     while some := list(islice(values, SERVER_ROWS)):
-        _insert_together(connection, compiled.string, slots, names, some)
+        parameters = {name: list(column) for name, column in zip(names, zip(*some, strict=True), strict=True)}
+        connection.exec_driver_sql(together, parameters)
 
 
-def _insert_together(
-    connection: Connection, sql: str, slots: re.Match[str], names: list[str], rows: Sequence[tuple[Any, ...]]
-) -> None:
-    """Insert many rows with one statement: a server answers each statement on its own."""
-    row_slots = slots["row"]
-    repeated = ", ".join(_SLOT.sub(rf"%(\g<1>__{number})s", row_slots) for number in range(len(rows)))
-    parameters = {
-        f"{name}__{number}": value
-        for number, row in enumerate(rows)
-        for name, value in zip(names, row, strict=True)
-    }
-    # What stands outside the row, as in a condition, is the same for all rows.
-    parameters.update(zip(names, rows[0], strict=True))
-    begin, end = slots.span("row")
-    connection.exec_driver_sql(sql[:begin] + repeated + sql[end:], parameters)
+def _set_based(sql: str, types: Mapping[str, str], is_insert: bool) -> str:
+    """Rewrite a statement for one row into one for all: a server answers each statement on its own.
+
+    Every slot ``%(name)s::TYPE`` becomes a column of a table that is made of one array for each slot.
+    """
+    arrays = ", ".join(f"%({name})s::{kind}[]" for name, kind in types.items())
+    columns = ", ".join(f'"{name}"' for name in types)
+    table = f"unnest({arrays}) AS given({columns})"
+    if not is_insert:
+        head, where, tail = sql.partition(" WHERE ")
+        return _SLOT.sub(r'given."\1"', head) + f" FROM {table}" + where + _SLOT.sub(r'given."\1"', tail)
+    found = _VALUES.search(sql)
+    begin, end = found.span() if found else (len(sql), len(sql))
+    chosen = _SLOT.sub(r'given."\1"', sql[begin:end]).removeprefix(" VALUES (").removesuffix(")")
+    # What a condition compares with is one value, which stands in its slot's array many times.
+    condition = _SLOT.sub(lambda slot: f"(%({slot[1]})s::{types[slot[1]]}[])[1]", sql[end:])
+    return "".join((sql[:begin], " SELECT ", chosen, " FROM ", table, condition))
 
 
 def _prepared(
