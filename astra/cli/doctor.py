@@ -160,7 +160,7 @@ def check_extras() -> Iterator[Finding]:
         if importlib.util.find_spec(module) is not None:
             yield Finding(f"extra {extra}", OK, f"{module} is installed")
             continue
-        remedy = f'pip install "astra-pipeline[{extra}]"'
+        remedy = f'pip install ".[{extra}]"'
         verdict = PROBLEM if extra in needed else NOTE
         yield Finding(f"extra {extra}", verdict, f"{module} is not installed", remedy)
 

@@ -94,7 +94,7 @@ def test_a_missing_extra_is_a_problem_only_where_it_is_needed(monkeypatch):
     monkeypatch.setenv("ASTRA_DATABASE_URL", "postgresql+psycopg://a@127.0.0.1/x")
     verdicts = {finding.name: finding for finding in doctor.check_extras()}
     assert verdicts["extra postgres"].verdict == "problem"
-    assert verdicts["extra postgres"].remedy == 'pip install "astra-pipeline[postgres]"'
+    assert verdicts["extra postgres"].remedy == 'pip install ".[postgres]"'
 
 
 @pytest.mark.parametrize("folder", ["", "/proc/numba"])
