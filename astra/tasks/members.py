@@ -79,6 +79,19 @@ class BatchMode(_Base):
             if name not in batch_names or not isinstance(value, tuple):
                 parameter._warn_on_wrong_param_type(name, value)  # noqa: SLF001  # overridden here
 
+    def get_hashed_params(self, only_significant: bool = True, only_public: bool = False) -> dict[str, Any]:
+        """Return the values that make the identity, by name; never those of private parameters.
+
+        With ``only_significant=False`` all of them, with ``only_public=True`` none that is hidden.
+        """
+        return {
+            name: self.param_kwargs[name]
+            for name, parameter in self.get_params()
+            if (parameter.significant or not only_significant)
+            and parameter.visibility != ParameterVisibility.PRIVATE
+            and (parameter.visibility == ParameterVisibility.PUBLIC or not only_public)
+        }
+
     def get_common_param_names(self, klass: type[luigi.Task], include_significant: bool = True) -> set[str]:
         """Return the names of the parameters that this task shares with a class.
 

@@ -236,3 +236,14 @@ def test_two_workers_of_one_scheduler_both_exit_with_success(astra_root, luigid)
     assert [process.returncode for process in processes] == [0, 0], errors
     assert set(states(astra_root, "Double").values()) == {"done"}
     assert rows(astra_root, "SELECT count(*) FROM task_attempt WHERE status_code != 1") == [(0,)]
+
+
+def test_hashed_params_are_raw_values_by_name():
+    task = Toy(number=(1, 2), name="n")
+    assert task.get_hashed_params(only_public=True) == {
+        "label": "plain",
+        "number": (1, 2),
+        "name": ("n", "n"),
+    }
+    assert "astra_version_major" in task.get_hashed_params()
+    assert task.get_hashed_params(only_significant=False)["refuse"] == -1
