@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from astra.database.models.state import Status
 from astra.database.selection import STATES, Selection
-from astra.database.state import attempt_table, chunks, product_table, task_table
+from astra.database.state import attempt_table, chunks, task_table
 
 EVERYTHING = Selection()
 
@@ -174,14 +174,3 @@ def list_tasks(connection: Connection, selection: Selection, limit: int) -> list
         TaskSummary(**{**row, "started": as_utc(row["started"])})
         for row in connection.execute(query).mappings()
     ]
-
-
-def products_of(connection: Connection, task_id: str) -> list[tuple[str, str, str]]:
-    """Return (kind, path, checksum) of the files that a task wrote."""
-    query = (
-        select(product_table.c.kind, product_table.c.path, product_table.c.checksum)
-        .join(task_table, task_table.c.pk == product_table.c.task_pk)
-        .where(task_table.c.task_id == task_id)
-        .order_by(product_table.c.pk)
-    )
-    return [(row.kind, row.path, row.checksum) for row in connection.execute(query)]

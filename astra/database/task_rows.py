@@ -8,8 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Query, Session
 
-from astra.database.models.state import Status
+from astra.database.engine import get_engine
+from astra.database.models.state import Status, Task
 from astra.database.state import TaskRecord, chunks, task_keys, task_row, task_table
 
 WRITABLE = frozenset(
@@ -20,6 +22,12 @@ WRITABLE = frozenset(
 def get_task_row(connection: Connection, task_id: str) -> Row[Any] | None:
     """Return the row of a task; None if it has none."""
     return connection.execute(select(task_table).where(task_table.c.task_id == task_id)).one_or_none()
+
+
+def query_tasks(url: str, keys: Mapping[str, Any]) -> Query[Task]:
+    """Return an ORM query for the tasks with some values of columns; it reads, and takes no lock."""
+    engine = get_engine(url).execution_options(astra_read_only=True)
+    return Session(engine).query(Task).filter_by(**keys)
 
 
 def add_task_rows(

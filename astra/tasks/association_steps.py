@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import sqlalchemy as sa
 from lsst.sphgeom import ConvexPolygon
 from numpy.typing import NDArray
 
@@ -23,6 +22,9 @@ from astra.sky.association import associate, is_measurement, may_found_object
 from astra.sky.dia_objects import make_dia_objects
 from astra.sky.identifiers import pack_source_ids
 from astra.sky.regions import contains, dilate, htm_pixels, htm_ranges
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 LOAD_MARGIN_ARCSEC = 20.0  # objects this far beyond the detector may still be the ones detected on it
 
@@ -63,7 +65,7 @@ class AssociationResult:
 
 
 def associate_visit(
-    connection: sa.Connection,
+    connection: Connection,
     *,
     instrument: str,
     visit: int,
@@ -205,7 +207,7 @@ def _stack(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate([first, rows])
 
 
-def _known_before(connection: sa.Connection, objects: NDArray[Any], time: float) -> NDArray[Any]:
+def _known_before(connection: Connection, objects: NDArray[Any], time: float) -> NDArray[Any]:
     """Take the objects that had been detected before a time [d, MJD TAI], at their mean position until then.
 
     Forced photometry is then the same in whatever order visits, and detectors of a visit, are processed.

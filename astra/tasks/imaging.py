@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,9 +60,9 @@ class ProductTask(ImagingTask):
 
     kinds: ClassVar[tuple[str, ...]] = ()
 
+    @abc.abstractmethod
     def path(self, kind: str) -> Path:
         """Path of one product of a single task."""
-        raise NotImplementedError
 
     def output(self) -> Any:
         """Return the products by kind; for a batch, those of each member."""

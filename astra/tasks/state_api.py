@@ -43,14 +43,11 @@ class StateApi:
 
         With ``full_output`` the query, the model and the filter come as a triple.
         """
-        from sqlalchemy.orm import Session
-
-        from astra.database.engine import get_engine
         from astra.database.models.state import Task
+        from astra.database.task_rows import query_tasks
 
         keys = {"module": type(self).__module__, "task_id": self.task_id}
-        engine = get_engine(self.database_url).execution_options(astra_read_only=True)
-        query = Session(engine).query(Task).filter_by(**keys)
+        query = query_tasks(self.database_url, keys)
         return (query, Task, keys) if full_output else query
 
     def get_or_create_state(self, defaults: dict[str, Any] | None = None) -> tuple[Row[Any], bool]:
