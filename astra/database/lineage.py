@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
+from astra.database.constants import all_parameters, constants_of
 from astra.database.queries import as_utc
 from astra.database.selection import state_word
 from astra.database.state import (
@@ -100,7 +101,10 @@ def get_task_id(connection: Connection, prefix: str, candidates: int = 20) -> st
 
 def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskReport:
     """Return all that is known of a task, at most ``limit`` of its inputs, dependents and outputs each."""
-    task = _rows(connection, select(task_table).where(task_table.c.task_id == task_id))[0]
+    query = select(task_table, constants_of(task_table)).where(task_table.c.task_id == task_id)
+    task = _rows(connection, query)[0]
+    task["parameters"] = all_parameters(task)
+    del task["constants"], task["constants_pk"]
     key = task["pk"]
     upward = (dependency_table.c.required_task_pk == task_table.c.pk, dependency_table.c.task_pk == key)
     downward = (dependency_table.c.task_pk == task_table.c.pk, dependency_table.c.required_task_pk == key)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from astra.database.bulk import execute_rows
 from astra.database.models.state import Status
 from astra.database.state import (
+    REPLANNED,
     TaskRecord,
     attempt_table,
     chunks,
@@ -33,14 +34,13 @@ def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: in
     order_writers(connection)
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table)
-    names = ("parameters", "status_code", "batch_size", "modified", "completed", "run_pk", "version")
     statement = statement.on_conflict_do_update(
         index_elements=["task_id"],
-        set_={name: statement.excluded[name] for name in names},
+        set_={name: statement.excluded[name] for name in REPLANNED},
         where=task_table.c.status_code == int(Status.CREATED),
     )
-    for chunk in chunks(records):
-        execute_rows(connection, statement, task_rows(chunk, run_pk, now))
+    for rows in task_rows(connection, records, run_pk, now):
+        execute_rows(connection, statement, rows)
 
 
 def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> None:

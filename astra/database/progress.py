@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, String, any_, bindparam, literal, select, text
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ColumnElement, Connection, select
 
+from astra.database.bulk import is_among
 from astra.database.models.state import Status
-from astra.database.state import chunks, task_table
-
-ID_ROWS = 5000  # ids of one statement; they are one bound value, which no limit of variables counts
-
-_LISTED = text("SELECT value FROM json_each(:ids)")
-
-
-def is_among(connection: Connection, column: Any, values: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a column holds one of some texts, which are bound as one value."""
-    if connection.dialect.name == "sqlite":
-        listed = _LISTED.bindparams(bindparam("ids", json.dumps(values)))
-        return column.in_(listed)  # type: ignore[no-any-return]
-    return column == any_(literal(list(values), postgresql.ARRAY(String)))  # type: ignore[no-any-return]
+from astra.database.state import ID_ROWS, chunks, task_table
 
 
 def done_ids(connection: Connection, task_ids: Iterable[str], since: dt.datetime | None = None) -> set[str]:

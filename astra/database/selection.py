@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, String, cast, or_, select, tuple_
+from sqlalchemy import ColumnElement, String, cast, func, or_, select, tuple_
 
+from astra.database.constants import constants_table
 from astra.database.models.state import Status
 from astra.database.state import attempt_table, task_table
 from astra.database.survey import visit_table
@@ -75,11 +76,18 @@ def _in_run(run: int) -> ColumnElement[bool]:
 
 def _in_night(night: int) -> ColumnElement[bool]:
     """Compare the text of parameters with the visits of a night."""
-    visit = cast(task_table.c.parameters["visit"].as_string(), String)
-    instrument = cast(task_table.c.parameters["instrument"].as_string(), String)
+    visit, instrument = _parameter("visit"), _parameter("instrument")
     number = cast(visit_table.c.visit, String)
     of_night = visit_table.c.day_obs == night
     return or_(
         tuple_(instrument, visit).in_(select(visit_table.c.instrument, number).where(of_night)),
         instrument.is_(None) & visit.in_(select(number).where(of_night)),
     )
+
+
+def _parameter(name: str) -> ColumnElement[str]:
+    """Text of a parameter, whether it is a task's own or one that many share."""
+    common = select(constants_table.c.parameters[name].as_string())
+    common = common.where(constants_table.c.pk == task_table.c.constants_pk)
+    own = cast(task_table.c.parameters[name].as_string(), String)
+    return func.coalesce(own, cast(common.scalar_subquery(), String))

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from astra.database.bulk import execute_rows
+from astra.database.bulk import execute_rows, is_among
+from astra.database.constants import Constants
 from astra.database.models.state import (
     BatchInterface,
     DataProduct,
@@ -28,6 +29,18 @@ from astra.database.models.state import (
 )
 
 CHUNK_ROWS = 500  # below SQLite's limit of bound variables for an IN list of any age
+ID_ROWS = 5000  # ids of one statement, as one bound value
+PLANNED_ROWS = 5000  # of tasks that are about to run, in one statement; a million would fill the memory
+REPLANNED = (  # columns of a task that planning it again overwrites
+    "parameters",
+    "constants_pk",
+    "status_code",
+    "batch_size",
+    "modified",
+    "completed",
+    "run_pk",
+    "version",
+)
 
 task_table: Table = Task.__table__  # type: ignore[assignment]
 attempt_table: Table = TaskAttempt.__table__  # type: ignore[assignment]
@@ -56,6 +69,9 @@ class TaskRecord:
         Version of astra.
     batch_size : int
         Number of members of a batch; None for a task that is not a batch.
+    constants : dict
+        Further parameters: those that all members of a batch share. They are stored once for all tasks that
+        have the same.
     """
 
     task_id: str
@@ -64,6 +80,7 @@ class TaskRecord:
     parameters: Mapping[str, Any]
     version: str
     batch_size: int | None = None
+    constants: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,26 +190,30 @@ def create_tasks(
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table)
     # The first creation stands: only what this run changes is overwritten.
-    names = ("parameters", "status_code", "batch_size", "modified", "completed", "run_pk", "version")
     statement = statement.on_conflict_do_update(
-        index_elements=["task_id"], set_={name: statement.excluded[name] for name in names}
+        index_elements=["task_id"], set_={name: statement.excluded[name] for name in REPLANNED}
     )
-    for chunk in chunks(records):
-        execute_rows(connection, statement, task_rows(chunk, run_pk, now))
+    for rows in task_rows(connection, records, run_pk, now):
+        execute_rows(connection, statement, rows)
 
 
-def task_rows(records: Iterable[TaskRecord], run_pk: int, now: dt.datetime) -> list[dict[str, Any]]:
-    """Return the rows of tasks that are about to run, each once: two batches may share a member."""
-    return [task_row(record, run_pk, now) for record in {item.task_id: item for item in records}.values()]
+def task_rows(
+    connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of tasks that are about to run in parts, each once: two batches may share a member."""
+    constants = Constants(connection)
+    for chunk in chunks(records, PLANNED_ROWS):
+        distinct = {record.task_id: record for record in chunk}.values()
+        yield [_task_row(record, constants.key(record.constants), run_pk, now) for record in distinct]
 
 
-def task_row(record: TaskRecord, run_pk: int, now: dt.datetime) -> dict[str, Any]:
-    """Return the row of a task that is about to run."""
+def _task_row(record: TaskRecord, constants_pk: int | None, run_pk: int, now: dt.datetime) -> dict[str, Any]:
     return {
         "task_id": record.task_id,
         "family": record.family,
         "module": record.module,
         "parameters": dict(record.parameters),
+        "constants_pk": constants_pk,
         "status_code": int(Status.CREATED),
         "batch_size": record.batch_size,
         "created": now,
@@ -206,8 +227,9 @@ def task_row(record: TaskRecord, run_pk: int, now: dt.datetime) -> dict[str, Any
 def task_keys(connection: Connection, task_ids: Iterable[str]) -> dict[str, int]:
     """Return the integer keys of tasks by task id; unknown ones are left out."""
     keys: dict[str, int] = {}
-    for chunk in chunks(task_ids):
-        query = select(task_table.c.task_id, task_table.c.pk).where(task_table.c.task_id.in_(chunk))
+    for chunk in chunks(task_ids, ID_ROWS):
+        among = is_among(connection, task_table.c.task_id, chunk)
+        query = select(task_table.c.task_id, task_table.c.pk).where(among)
         keys.update((task_id, pk) for task_id, pk in connection.execute(query).all())
     return keys
 
@@ -256,24 +278,14 @@ def start_tasks(
 ) -> None:
     """Mark tasks as running, each with a new attempt."""
     order_writers(connection)
-    for chunk in chunks(keys):
-        connection.execute(
-            update(task_table)
-            .where(task_table.c.pk.in_(chunk))
-            .values(status_code=int(Status.RUNNING), started=now, modified=now, run_pk=run_pk)
-        )
-        attempts = [
-            {
-                "task_pk": key,
-                "run_pk": run_pk,
-                "status_code": int(Status.RUNNING),
-                "host": host,
-                "pid": pid,
-                "started": now,
-            }
-            for key in chunk
-        ]
-        execute_rows(connection, insert(attempt_table), attempts)
+    changes = {"status_code": int(Status.RUNNING), "started": now, "modified": now, "run_pk": run_pk}
+    execute_rows(connection, _update_task(), [{"key": key, **changes} for key in keys])
+    place = {"run_pk": run_pk, "status_code": int(Status.RUNNING), "host": host, "pid": pid, "started": now}
+    execute_rows(connection, insert(attempt_table), [{"task_pk": key, **place} for key in keys])
+
+
+def _update_task() -> Update:
+    return update(task_table).where(task_table.c.pk == bindparam("key"))
 
 
 def suspend_tasks(connection: Connection, keys: Sequence[int], pid: int) -> None:
@@ -315,11 +327,8 @@ def end_tasks(
     order_writers(connection)
     if not outcomes:
         return
-    execute_rows(
-        connection,
-        update(task_table).where(task_table.c.pk == bindparam("key")),
-        [_task_values(outcome, keys[outcome.task_id], run_pk) for outcome in outcomes],
-    )
+    values = [_task_values(outcome, keys[outcome.task_id], run_pk) for outcome in outcomes]
+    execute_rows(connection, _update_task(), values)
     for chunk in chunks(outcomes):
         _end_attempts(connection, chunk, keys, {"run_pk": run_pk, "host": host, "pid": pid})
     now = outcomes[-1].ended
@@ -354,28 +363,29 @@ def _task_values(outcome: Outcome, key: int, run_pk: int) -> dict[str, Any]:
 def _end_attempts(
     connection: Connection, outcomes: Sequence[Outcome], keys: Mapping[str, int], place: Mapping[str, Any]
 ) -> None:
-    """Replace the running attempts of this process, at ``place``, by finished ones."""
-    connection.execute(
-        delete(attempt_table).where(
-            attempt_table.c.task_pk.in_([keys[outcome.task_id] for outcome in outcomes]),
-            attempt_table.c.run_pk == place["run_pk"],
-            attempt_table.c.pid == place["pid"],
-            attempt_table.c.status_code == int(Status.RUNNING),
-        )
+    """Finish the running attempts of this process, at ``place``; write those that nobody saw running."""
+    running = (
+        (attempt_table.c.run_pk == place["run_pk"])
+        & (attempt_table.c.pid == place["pid"])
+        & (attempt_table.c.status_code == int(Status.RUNNING))
     )
-    rows = [
-        {
-            **place,
-            "task_pk": keys[outcome.task_id],
-            "status_code": int(outcome.status_code),
-            "started": outcome.started,
-            "ended": outcome.ended,
-            "duration": outcome.duration,
-            "error_class": outcome.error_class,
-            "message": outcome.message,
-            "context": dict(outcome.context) if outcome.context else None,
-            "traceback": outcome.traceback,
-        }
-        for outcome in outcomes
-    ]
-    execute_rows(connection, insert(attempt_table), rows)
+    among = is_among(connection, attempt_table.c.task_pk, [keys[outcome.task_id] for outcome in outcomes])
+    seen = set(connection.execute(select(attempt_table.c.task_pk).where(among, running)).scalars())
+    rows = [(keys[outcome.task_id], _attempt_values(outcome)) for outcome in outcomes]
+    finish = update(attempt_table).where(attempt_table.c.task_pk == bindparam("key"), running)
+    execute_rows(connection, finish, [{"key": key, **row} for key, row in rows if key in seen])
+    unseen = [{**place, "task_pk": key, **row} for key, row in rows if key not in seen]
+    execute_rows(connection, insert(attempt_table), unseen)
+
+
+def _attempt_values(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "status_code": int(outcome.status_code),
+        "started": outcome.started,
+        "ended": outcome.ended,
+        "duration": outcome.duration,
+        "error_class": outcome.error_class,
+        "message": outcome.message,
+        "context": dict(outcome.context) if outcome.context else None,
+        "traceback": outcome.traceback,
+    }

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
+from astra.database.constants import all_parameters, constants_of
 from astra.database.selection import STATES, Selection
 from astra.database.state import batch_table, run_table, task_table
 
@@ -79,9 +80,18 @@ def _lonely_batch(selection: Selection, state: str) -> list[ColumnElement[bool]]
 def _fetch(connection: Connection, *conditions: ColumnElement[bool]) -> list[StoredTask]:
     names = ("task_id", "family", "module", "parameters", "status_code", "batch_size")
     query = (
-        select(*(task_table.c[name] for name in names), run_table.c.command.label("run_command"))
+        select(
+            *(task_table.c[name] for name in names),
+            constants_of(task_table),
+            run_table.c.command.label("run_command"),
+        )
         .join(run_table, run_table.c.pk == task_table.c.run_pk, isouter=True)
         .where(*conditions)
         .order_by(task_table.c.pk)
     )
-    return [StoredTask(**row) for row in connection.execute(query).mappings()]
+    found = []
+    for row in connection.execute(query).mappings():
+        values = {**row, "parameters": all_parameters(row)}
+        del values["constants"]
+        found.append(StoredTask(**values))
+    return found

@@ -10,9 +10,11 @@ from sqlalchemy import Connection, Row, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Query, Session
 
+from astra.database import state
+from astra.database.bulk import execute_rows
 from astra.database.engine import get_engine
 from astra.database.models.state import Status, Task
-from astra.database.state import TaskRecord, chunks, task_keys, task_row, task_table
+from astra.database.state import TaskRecord, chunks, task_keys, task_table
 
 WRITABLE = frozenset(
     {"status_code", "started", "modified", "completed", "duration", "overhead", "parameters"}
@@ -39,8 +41,8 @@ def add_task_rows(
     """
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table).on_conflict_do_nothing(index_elements=["task_id"])
-    for chunk in chunks(records):
-        connection.execute(statement, [task_row(record, run_pk, now) for record in chunk])
+    for rows in state.task_rows(connection, records, run_pk, now):
+        execute_rows(connection, statement, rows)
     return task_keys(connection, [record.task_id for record in records])
 
 

@@ -212,12 +212,21 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
 
     def state_record(self) -> TaskRecord:
         """Return what the database keeps of this task."""
-        parameters = {
-            name: self.text_of(name, parameter)
-            for name, parameter in self.get_params()
-            if parameter.visibility == ParameterVisibility.PUBLIC
-        }
-        return self._record(self.task_id, parameters, self.get_batch_size() if self.is_batch_mode else None)
+        own = {name: self.text_of(name, parameter) for name, parameter in self._public_params(batchable=True)}
+        return self._record(self.task_id, own, self.get_batch_size() if self.is_batch_mode else None)
+
+    @classmethod
+    def _public_params(cls, *, batchable: bool) -> list[tuple[str, luigi.Parameter]]:
+        """Return the public parameters that may differ between the members of a batch, or the others.
+
+        All those of a class that makes no batches are its tasks' own.
+        """
+        names = set(cls.batch_param_names() or cls.get_param_names(include_significant=True))
+        return [
+            (name, parameter)
+            for name, parameter in cls.get_params()
+            if parameter.visibility == ParameterVisibility.PUBLIC and (name in names) is batchable
+        ]
 
     def unfinished_records(self) -> list[TaskRecord]:
         """Return the records of what is still to do: this task, or the members that are not done."""
@@ -229,21 +238,24 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         """Yield the records of the members of a batch, each once, but for some ids."""
         if not self.is_batch_mode:
             return
-        names = frozenset(self.batch_param_names())
-        public = dict(item for item in self.get_params() if item[1].visibility == ParameterVisibility.PUBLIC)
-        order = {name: "" if name in names else self.text_of(name, public[name]) for name in public}
-        own = {name: map(public[name].serialize, self.param_kwargs[name]) for name in public if name in names}
+        own = {
+            name: map(parameter.serialize, self.param_kwargs[name])
+            for name, parameter in self._public_params(batchable=True)
+        }
         seen = set(left_out)
         for task_id, *texts in zip(self.member_ids(), *own.values(), strict=True):
             if task_id not in seen:
                 seen.add(task_id)
-                yield self._record(task_id, {**order, **dict(zip(own, texts, strict=True))}, None)
+                yield self._record(task_id, dict(zip(own, texts, strict=True)), None)
 
-    def _record(self, task_id: str, parameters: dict[str, str], batch_size: int | None) -> TaskRecord:
+    def _record(self, task_id: str, own: dict[str, str], batch_size: int | None) -> TaskRecord:
         from astra.database.state import TaskRecord
 
+        if self._constants is None:
+            common = self._public_params(batchable=False)
+            self._constants = {name: self.text_of(name, parameter) for name, parameter in common}
         family, module = self.get_task_family(), type(self).__module__
-        return TaskRecord(task_id, family, module, parameters, astra_version(), batch_size)
+        return TaskRecord(task_id, family, module, own, astra_version(), batch_size, self._constants)
 
     def pending_tasks(self) -> Iterator[Self]:
         """Yield the members that are still to do, as single tasks, from within `run`.

@@ -45,6 +45,7 @@ class BatchMode(_Base):
         self.figures: dict[str, Any] = {}
         self._member_ids: list[str] | None = None
         self._references: dict[str, str] | None = None
+        self._constants: dict[str, str] | None = None
 
     # -- parameters -----------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from astra.database.models.base import Base, BigInt
 
@@ -56,21 +56,34 @@ class Run(Base):
     exit_status: Mapped[int | None] = mapped_column(Integer)
 
 
+class TaskConstants(Base):
+    """Parameters that the members of a batch have in common, under the hash of their text."""
+
+    __tablename__ = "task_constants"
+    __table_args__ = (UniqueConstraint("digest"),)
+
+    pk: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
 class Task(Base):
-    """One row per task, per batch (``batch_size`` is set) and per member of a batch."""
+    """One row per task, per batch (``batch_size`` is set) and per member of a batch.
+
+    ``parameters`` holds those that may differ between the members of a batch; the others are those of
+    ``constants``. `all_parameters` has both.
+    """
 
     __tablename__ = "task"
-    __table_args__ = (
-        UniqueConstraint("task_id"),
-        Index(None, "family", "status_code"),
-        Index(None, "status_code"),
-    )
+    # No index on what changes with the state: PostgreSQL then rewrites a row without touching any index.
+    __table_args__ = (UniqueConstraint("task_id"), Index(None, "family"))
 
     pk: Mapped[int] = mapped_column(BigInt, primary_key=True)
     task_id: Mapped[str] = mapped_column(String(255))
     family: Mapped[str] = mapped_column(String(255))
     module: Mapped[str] = mapped_column(String(255))
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    constants_pk: Mapped[int | None] = mapped_column(BigInt, ForeignKey("task_constants.pk"))
     status_code: Mapped[int] = mapped_column(Integer, default=Status.CREATED)
     batch_size: Mapped[int | None] = mapped_column(BigInt)
     created: Mapped[dt.datetime] = mapped_column(UTC)
@@ -81,6 +94,13 @@ class Task(Base):
     overhead: Mapped[float | None] = mapped_column(Float)
     run_pk: Mapped[int | None] = mapped_column(BigInt, ForeignKey("run.pk", ondelete="SET NULL"))
     version: Mapped[str] = mapped_column(String(64))
+    constants: Mapped[TaskConstants | None] = relationship(lazy="joined")
+
+    @property
+    def all_parameters(self) -> dict[str, Any]:
+        """Text of all public parameters by name."""
+        common = self.constants.parameters if self.constants is not None else {}
+        return {**self.parameters, **common}
 
 
 class TaskAttempt(Base):
@@ -101,7 +121,7 @@ class TaskAttempt(Base):
     exit_signal: Mapped[int | None] = mapped_column(Integer)
     error_class: Mapped[str | None] = mapped_column(String(255))
     message: Mapped[str | None] = mapped_column(Text)
-    context: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    context: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     traceback: Mapped[str | None] = mapped_column(Text)
     log: Mapped[str | None] = mapped_column(Text)
 
