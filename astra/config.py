@@ -27,6 +27,11 @@ class astra(luigi.Config):
         default="",
         description="Reference catalogue (FITS, ECSV or CSV) for ProcessCcd, if the task names none.",
     )
+    check_inputs = luigi.BoolParameter(
+        default=True,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="Whether a task that is done runs again if a file that it depends on has changed since.",
+    )
     plain_luigi = luigi.BoolParameter(
         default=False, description="Whether the luigi command keeps to its own options; see astra.tasks.hook."
     )

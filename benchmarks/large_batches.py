@@ -4,8 +4,9 @@
 
 Each size runs in a process of its own. "split" divides N members into chunks of 1,000, "plan" asks for the
 state of every chunk; "state" writes the rows of N members alone: created, each one running, done; "run"
-builds one batch of trivial members, "no-op" builds it again. The default database is a new SQLite file; a
-PostgreSQL one must be migrated, and is not emptied.
+builds one batch of trivial members, "no-op" builds it again. "read" builds a batch whose members each read
+a file of their own, "checked" builds it again with the check whether files have changed, "unchecked"
+without. The default database is a new SQLite file; a PostgreSQL one must be migrated, and is not emptied.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 
-WRAPPER, BATCH, STATE = "wrapper", "batch", "state"
+WRAPPER, BATCH, STATE, INPUTS = "wrapper", "batch", "state", "inputs"
 LARGEST_RUN = 100_000  # members of one task, in one piece
 
 
@@ -87,6 +88,47 @@ def measure_batch(size):
     return {"run": run[:2], "no-op": again[:2], "bytes": len(json.dumps(task.to_str_params()))}
 
 
+@functools.cache
+def reading_class():
+    """A task whose members each depend on a file."""
+    from astra.tasks.base import AstraTask
+    from astra.tasks.parameters import PathParameter
+
+    class Reading(AstraTask):
+        """Depend on a file."""
+
+        path = PathParameter(batch_method=tuple, description="File.")
+
+        def run(self):
+            for task in self.pending_tasks():
+                with task.recording():
+                    pass
+
+    return Reading
+
+
+def measure_inputs(size):
+    import luigi
+
+    from astra import config
+
+    folder = config.root() / "files"
+    folder.mkdir(parents=True)
+    paths = [folder / f"{number:07d}" for number in range(size)]
+    for path in paths:
+        path.write_bytes(b"x")
+    task = reading_class()(path=tuple(map(str, paths)))
+
+    def build():
+        if not luigi.build([task], local_scheduler=True, log_level="ERROR"):
+            raise SystemExit("the batch failed")
+
+    read, checked = timed(build), timed(build)
+    luigi.configuration.get_config().set("astra", "check_inputs", "false")
+    unchecked = timed(build)
+    return {"read": read[:2], "checked": checked[:2], "unchecked": unchecked[:2], "bytes": 0}
+
+
 def measure_state(size):
     import datetime as dt
 
@@ -127,7 +169,7 @@ def child(kind, size):
         InChunks.complete_all = lambda self: [chunk.complete() for chunk in self.requires()]
         measured = measure_wrapper(size)
     else:
-        measured = {BATCH: measure_batch, STATE: measure_state}[kind](size)
+        measured = {BATCH: measure_batch, STATE: measure_state, INPUTS: measure_inputs}[kind](size)
     measured["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(measured))
 
@@ -155,13 +197,14 @@ def report(sizes, database):
         kinds = [(WRAPPER, ("split", "plan"))]
         if size <= LARGEST_RUN:
             kinds += [(STATE, ("state",)), (BATCH, ("run", "no-op"))]
+            kinds += [(INPUTS, ("read", "checked", "unchecked"))]
         for kind, steps in kinds:
             measured = measured_apart(kind, size, database)
             for step in steps:
                 wall, cpu[step, size] = measured[step]
                 row = f"{step:<10}{size:>10}{wall:>10.2f}{cpu[step, size]:>10.2f}"
                 print(f"{row}{measured['peak_mb']:>10.0f}{measured['bytes']:>13}", flush=True)
-    for step in ("split", "plan", "state", "run", "no-op"):
+    for step in ("split", "plan", "state", "run", "no-op", "read", "checked", "unchecked"):
         if (step, 10_000) in cpu and (step, 100_000) in cpu:
             print(f"{step}: CPU of 100k / 10k = {cpu[step, 100_000] / cpu[step, 10_000]:.1f}")
 
@@ -170,7 +213,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--database", default="")
-    parser.add_argument("--child", choices=[WRAPPER, BATCH, STATE], help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=[WRAPPER, BATCH, STATE, INPUTS], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments.child, arguments.sizes[0])

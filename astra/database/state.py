@@ -254,11 +254,21 @@ def link_batch(
     execute_rows(connection, insert(batch_table), rows)
 
 
-def link_dependencies(connection: Connection, pairs: Iterable[tuple[str, str]]) -> None:
-    """Write lineage: pairs of (task id, task id that it requires); pairs without rows are left out."""
+def link_dependencies(
+    connection: Connection, pairs: Iterable[tuple[str, str]], anew: Iterable[str] = ()
+) -> None:
+    """Write lineage: pairs of (task id, task id that it requires); pairs without rows are left out.
+
+    What the tasks in ``anew`` required before is forgotten.
+    """
     order_writers(connection)
-    wanted = list(dict.fromkeys(pairs))
-    keys = task_keys(connection, {task_id for pair in wanted for task_id in pair})
+    wanted, anew = list(dict.fromkeys(pairs)), list(anew)
+    keys = task_keys(connection, {*anew, *(task_id for pair in wanted for task_id in pair)})
+    former = [keys[task_id] for task_id in anew if task_id in keys]
+    if former:
+        connection.execute(
+            delete(dependency_table).where(is_among(connection, dependency_table.c.task_pk, former))
+        )
     rows = [
         {"task_pk": keys[task], "required_task_pk": keys[required]}
         for task, required in wanted

@@ -58,16 +58,17 @@ class FileStamp:
 def ingest_raw(connection: Connection, exposure: Mapping[str, Any], raw: Mapping[str, Any]) -> None:
     """Write the raw file of one detector of an exposure, and the exposure.
 
-    The same content again changes nothing but the place where it lies.
+    The same content again changes nothing but the place where it lies; other content in the same place
+    replaces what was there.
 
     Raises
     ------
     DataError
-        If that detector of that exposure is known with other content.
+        If that detector of that exposure is known with other content, from another file.
     """
     key = and_(*(raw_table.c[name] == raw[name] for name in ("instrument", "exposure", "detector")))
     known = connection.execute(select(raw_table).where(key)).one_or_none()
-    if known is not None and known.checksum != raw["checksum"]:
+    if known is not None and known.checksum != raw["checksum"] and known.path != raw["path"]:
         message = (
             f"exposure {raw['exposure']} detector {raw['detector']} of {raw['instrument']} is "
             f"ingested already from {known.path} with other content than {raw['path']}; remove one of the two"

@@ -15,8 +15,9 @@ from astra import config
 from astra.tasks.batch import accept_batches, is_batchable
 from astra.tasks.members import BatchMode
 from astra.tasks.nodes import TaskNode
+from astra.tasks.parameters import PathParameter
 from astra.tasks.plain import plain_value
-from astra.tasks.recording import recorded
+from astra.tasks.recording import logger, recorded
 from astra.tasks.runner import astra_version, current_invocation
 from astra.tasks.state_api import StateApi
 
@@ -114,18 +115,29 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         """Return the output of one requirement, without looking at the others."""
         return self.requires()[key].output()
 
+    def input_files(self) -> Iterable[str | Path]:
+        """Return the files that a single task reads besides the outputs of what it requires.
+
+        By default those that its path parameters name. A change of any of them, or of what the task requires,
+        lets it run again. What is no file, or not there, does not count.
+        """
+        return [
+            value
+            for name, parameter in self.get_params()
+            if isinstance(parameter, PathParameter) and isinstance(value := self.param_kwargs[name], str)
+        ]
+
     def product_rows(self) -> list[dict[str, Any]]:
-        """Return a row for each file of `output` that is there: path, kind, size and checksum."""
-        from astra.products.atomic import checksum
+        """Return a row for each file of `output` that is there, as `data_product` has it."""
+        from astra.products.checksums import stamp, with_checksum
 
         outputs = self.output()
         named = outputs.items() if isinstance(outputs, dict) else enumerate(luigi.task.flatten(outputs))
         rows = []
         for kind, target in named:
-            path = Path(getattr(target, "path", ""))
-            if isinstance(target, luigi.LocalTarget) and path.is_file():
-                size = path.stat().st_size
-                rows.append({"path": str(path), "kind": str(kind), "size": size, "checksum": checksum(path)})
+            found = stamp(target.path) if isinstance(target, luigi.LocalTarget) else None
+            if found is not None:
+                rows.append({"kind": str(kind), **vars(with_checksum(found))})
         return rows
 
     # -- completeness ---------------------------------------------------------------------------------------
@@ -190,9 +202,24 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         with reading(self.database_url) as connection:
             done = done_ids(connection, task_ids, since)
         done -= self.stale_ids()
+        if config.astra().check_inputs:
+            done -= self.changed_ids(done)
         if self.strict_output_checking and done:
             done = {member.task_id for member in self.members(done) if member._outputs_exist()}  # noqa: SLF001
         return done
+
+    def changed_ids(self, done: set[str]) -> set[str]:
+        """Return which of some tasks that are done depend on a file that has changed since; log why."""
+        from astra.tasks.inputs import changed_inputs
+
+        changed = changed_inputs(self.database_url, done)
+        told = current_invocation().told
+        new = [task_id for task_id in changed if task_id not in told]
+        if new:
+            told.update(new)
+            which = f"{len(new)} members of {self!r} are" if self.is_batch_mode else f"{self!r} is"
+            logger.info("%s done again: %s", which, changed[new[0]])
+        return set(changed)
 
     def _failed_ids(self, task_ids: set[str]) -> set[str]:
         from astra.database.engine import reading

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -59,6 +60,10 @@ class ProductTask(ImagingTask):
     )
 
     kinds: ClassVar[tuple[str, ...]] = ()
+
+    def input_files(self) -> Iterable[str | Path]:
+        """Return the files of its own that a single task reads: none, but for those that calibrate."""
+        return ()
 
     @abc.abstractmethod
     def path(self, kind: str) -> Path:

@@ -34,6 +34,10 @@ class ProcessCcd(DetectorTask):
         """Define the visit; one to one, its exposure has its id."""
         return [self.require(DefineVisits, exposure=self.visit)]
 
+    def input_files(self) -> list[str | Path]:
+        """Return the raw frame and the reference catalogue of a single task."""
+        return [*(raw.path for raw in self._raws()), *filter(None, [self.reference_catalog])]
+
     def run(self) -> None:
         """Load, calibrate and write each detector."""
         from astra.images.process_ccd import process_ccd
@@ -70,18 +74,22 @@ class ProcessCcd(DetectorTask):
         MissingDataError
             If no raw of it is ingested, or its file is gone.
         """
-        from astra.database.engine import reading
-        from astra.database.survey import raws_of_visit
         from astra.instruments.registry import get_instrument
 
-        with reading(self.database_url) as connection:
-            raws = raws_of_visit(connection, self.instrument, self.visit, self.detector)
+        raws = self._raws()
         if not raws:
             message = (
                 f"no raw of visit {self.visit} detector {self.detector} of {self.instrument} is ingested"
             )
             raise MissingDataError(message, visit=self.visit, detector=self.detector)
         return get_instrument(self.instrument).load(Path(raws[0].path))
+
+    def _raws(self) -> list[Any]:
+        from astra.database.engine import reading
+        from astra.database.survey import raws_of_visit
+
+        with reading(self.database_url) as connection:
+            return list(raws_of_visit(connection, self.instrument, self.visit, self.detector))
 
     def load_reference(self, band: str) -> NDArray[np.void]:
         """Read the standards of a band.

@@ -15,9 +15,11 @@ import socket
 import time
 import traceback as traceback_module
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+
+import luigi
 
 from astra.errors import AstraError, BatchError
 from astra.tasks.nodes import figures_of
@@ -25,7 +27,10 @@ from astra.tasks.plain import plain_text, plain_value
 from astra.tasks.runner import current_invocation, utc_now
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from astra.database.state import Outcome
+    from astra.products.checksums import FileStamp
     from astra.tasks.base import AstraTask
 
 FLUSH_INTERVAL_S = 1.0
@@ -55,6 +60,8 @@ class Recorder:
         self._running: str | None = None
         self._invocation = current_invocation()
         self._outcomes: list[Outcome] = []
+        self._inputs: dict[str, list[FileStamp]] = {}  # of what is running or about to
+        self._read: dict[str, list[dict[str, Any]]] = {}  # by what is done
         self._idle_since = self.started
         self._flushed = time.monotonic()
 
@@ -64,12 +71,16 @@ class Recorder:
         from astra.database.engine import transaction
         from astra.database.progress import planned_keys
         from astra.tasks.base import flat_requirements
+        from astra.tasks.inputs import input_stamps
 
         todo = self.task.unfinished_records()
         self._todo = [record.task_id for record in todo]
         parents = [self.task.state_record()] if self.task.is_batch_mode else []
         run_pk = self._invocation.run_pk(self.url)
         records = {record.task_id: record for record in [*parents, *todo]}
+        required = [] if parents else flat_requirements(self.task)
+        if not parents:
+            self._inputs[self.task.task_id] = input_stamps(self.task, required)
         with transaction(self.url) as connection:
             self._keys = planned_keys(connection, [self.task.task_id, *self._todo], run_pk)
             unplanned = [record for task_id, record in records.items() if task_id not in self._keys]
@@ -78,8 +89,7 @@ class Recorder:
             if parents:
                 state.link_batch(connection, self.task.task_id, self.task.member_ids(), self._keys)
             else:
-                required = flat_requirements(self.task)
-                state.link_dependencies(connection, [(self.task.task_id, task.task_id) for task in required])
+                self._note_required(connection, {self.task.task_id: required})
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
@@ -109,12 +119,12 @@ class Recorder:
         self._flush_if_due(running=member.task_id)
         try:
             yield
-            products = member.product_rows()
+            made = self._made(member)
         except Exception as exc:  # noqa: BLE001  # one member fails alone; the batch raises at its end
             self._failed(member.task_id, exc, began, overhead, figures_of(member))
             logger.error("%r failed: %s: %s", member, type(exc).__name__, exc)  # noqa: TRY400
         else:
-            self._done(member, products, began, overhead)
+            self._done(member, made, began, overhead)
         self._idle_since = utc_now()
         self._flush_if_due()
 
@@ -126,12 +136,16 @@ class Recorder:
         BatchError
             If members failed and no other task waits for the rest, or there is no rest.
         """
+        from astra.tasks.base import flat_requirements
+        from astra.tasks.inputs import input_stamps
+
         if not self.task.is_batch_mode:
-            self._done(self.task, self.task.product_rows(), self.started, 0.0)
+            self._done(self.task, self._made(self.task), self.started, 0.0)
             self.flush()
             return
         for member in self.task.members(set(self._todo) - self._ended):
-            self._done(member, member.product_rows(), self.started, 0.0)
+            self._inputs[member.task_id] = input_stamps(member, flat_requirements(member))
+            self._done(member, self._made(member), self.started, 0.0)
         error = self._batch_error()
         if error is None:
             self._done(self.task, [], self.started, 0.0)
@@ -167,11 +181,14 @@ class Recorder:
         """Write all that ended since the last flush in one transaction, and what runs now."""
         from astra.database import state
         from astra.database.engine import transaction
+        from astra.database.inputs import store_inputs
 
         run_pk = self._invocation.run_pk(self.url)
         outcomes, self._outcomes = self._outcomes, []
+        read, self._read = self._read, {}
         with transaction(self.url) as connection:
             state.end_tasks(connection, outcomes, self._keys, run_pk, **self._place)
+            store_inputs(connection, {self._keys[task_id]: files for task_id, files in read.items()})
             if running is not None:
                 state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
         self._flushed = time.monotonic()
@@ -181,17 +198,39 @@ class Recorder:
         if due or len(self._outcomes) >= FLUSH_ROWS:
             self.flush(running)
 
+    def note_dynamic(self, required: list[luigi.Task]) -> None:
+        """Note what `run` has asked for, and what it will read of it."""
+        from astra.database.engine import transaction
+        from astra.database.state import link_dependencies
+        from astra.tasks.inputs import input_stamps
+
+        task_id = self.task.task_id
+        self._inputs.setdefault(task_id, []).extend(input_stamps(self.task, required))
+        with transaction(self.url) as connection:
+            link_dependencies(connection, [(task_id, needed.task_id) for needed in required])
+
+    def _note_required(self, connection: Connection, required: dict[str, list[luigi.Task]]) -> None:
+        """Write the lineage of tasks that are about to run; learn what is known of what they will read."""
+        from astra.database.state import link_dependencies
+        from astra.tasks.inputs import learn_checksums
+
+        pairs = ((task_id, needed.task_id) for task_id, tasks in required.items() for needed in tasks)
+        link_dependencies(connection, pairs, required)
+        stamps = (found for task_id in required for found in self._inputs.get(task_id, ()))
+        learn_checksums(connection, stamps)
+
     def _link_requirements(self, members: list[AstraTask]) -> dict[str, str]:
         """Write the lineage of members; return what is missing, by task id."""
         from astra.database.engine import transaction
         from astra.database.queries import task_states
-        from astra.database.state import link_dependencies
         from astra.tasks.base import AstraTask, flat_requirements
+        from astra.tasks.inputs import input_stamps
 
         required, unmet = {}, {}
         for member in members:
             try:
                 required[member.task_id] = flat_requirements(member)
+                self._inputs[member.task_id] = input_stamps(member, required[member.task_id])
             except Exception as exc:  # noqa: BLE001  # one member is blocked; the others go on
                 unmet[member.task_id] = f"not started: its requirements failed: {type(exc).__name__}: {exc}"
         stateful = {
@@ -201,10 +240,7 @@ class Recorder:
             if isinstance(task, AstraTask) and not task.is_external and not task.is_batch_mode
         }
         with transaction(self.url) as connection:
-            link_dependencies(
-                connection,
-                ((task_id, needed.task_id) for task_id, tasks in required.items() for needed in tasks),
-            )
+            self._note_required(connection, required)
             states = task_states(connection, stateful)
         done = {task_id for task_id, task_state in states.items() if task_state.status_code == 1}
         return unmet | {
@@ -221,6 +257,14 @@ class Recorder:
         now = utc_now()
         self._end(Outcome(member.task_id, Status.DEPENDENCY_MISSING, now, now, message=plain_text(message)))
         self.failures[member.task_id] = message
+
+    def _made(self, task: AstraTask) -> list[dict[str, Any]]:
+        """Return the files that a task has written, and keep what it has read."""
+        from astra.tasks.inputs import input_rows
+
+        products = task.product_rows()
+        self._read[task.task_id] = input_rows(self._inputs.get(task.task_id, ()))
+        return products
 
     def _done(
         self, task: AstraTask, products: list[dict[str, Any]], began: dt.datetime, overhead: float
@@ -265,6 +309,7 @@ class Recorder:
 
     def _end(self, outcome: Outcome) -> None:
         self._outcomes.append(outcome)
+        self._inputs.pop(outcome.task_id, None)
         self._ended.add(outcome.task_id)
 
     def _batch_error(self) -> BatchError | None:
@@ -304,19 +349,26 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
     """Record a `run` that yields dynamic requirements."""
-    with _recording_run(task):
-        return (yield from run(task))
+    with _recording_run(task) as recorder, closing(run(task)) as generator:
+        paths = None
+        while True:
+            try:
+                needed = generator.send(paths)
+            except StopIteration as end:
+                return end.value
+            paths = yield needed
+            recorder.note_dynamic(luigi.task.flatten(needed))
 
 
 @contextmanager
-def _recording_run(task: AstraTask) -> Iterator[None]:
+def _recording_run(task: AstraTask) -> Iterator[Recorder]:
     recorder = Recorder(task)
     recorder.begin()
     task.figures = {}
     task.empty_metadata()
     task.recorder = recorder
     try:
-        yield
+        yield recorder
         recorder.succeed()
     except GeneratorExit:
         recorder.suspend()

@@ -71,6 +71,7 @@ class Invocation:
 
     started: dt.datetime = field(default_factory=utc_now)
     run_keys: dict[str, int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)  # tasks of which was logged why they run again
 
     def run_pk(self, url: str) -> int:
         """Return the key of this invocation's row in a database; the row is written at first use."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import luigi
@@ -38,6 +39,14 @@ class DefineVisits(ImagingTask):
             incomplete = incomplete_visits(connection, self.instrument, exposures)
         ids = zip(self.member_ids(), exposures, strict=True)
         return {task_id for task_id, exposure in ids if exposure in incomplete}
+
+    def input_files(self) -> list[str | Path]:
+        """Return the raw frames of the exposure of a single task."""
+        from astra.database.engine import reading
+        from astra.database.survey import raws_of_exposure
+
+        with reading(self.database_url) as connection:
+            return [raw.path for raw in raws_of_exposure(connection, self.instrument, self.exposure)]
 
     def run(self) -> None:
         """Write each visit with its definition and regions in one transaction."""

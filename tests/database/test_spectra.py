@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from astra.database.engine import reading, transaction
-from astra.database.spectra import MeasuredFile, measured_files, signal_to_noise_table, write_signal_to_noise
+from astra.database.spectra import signal_to_noise_table, write_signal_to_noise
 from astra.database.state import TaskRecord, create_tasks, insert_run
 from astra.errors import TaskError
 
@@ -53,15 +53,6 @@ def test_results_of_many_tasks_are_written_and_replaced(url_with_tasks):
         write_signal_to_noise(connection, {"S_0": [row(0, 5.0)], "S_1": []})
     assert stored(url_with_tasks)[:2] == [(0, 5.0), (0, 2.0)]
     assert len(stored(url_with_tasks)) == 2397
-
-
-def test_measured_files_are_found_by_task(url_with_tasks):
-    with transaction(url_with_tasks) as connection:
-        write_signal_to_noise(connection, {f"S_{i}": [row(0, 1.0), row(1, 2.0)] for i in range(1100)})
-    with reading(url_with_tasks) as connection:
-        found = measured_files(connection, [f"S_{i}" for i in range(1200)])
-    assert set(found) == {f"S_{i}" for i in range(1100)}
-    assert found["S_7"] == MeasuredFile("p", 2**40, 2**60 + 1)
 
 
 def test_result_without_a_task_is_refused(url_with_tasks):

@@ -162,8 +162,32 @@ class DataProduct(Base):
     kind: Mapped[str] = mapped_column(String(64))
     size: Mapped[int] = mapped_column(BigInt)
     checksum: Mapped[str] = mapped_column(String(64))
+    modified_ns: Mapped[int | None] = mapped_column(BigInt)
     created: Mapped[dt.datetime] = mapped_column(UTC)
     task_pk: Mapped[int | None] = mapped_column(BigInt, ForeignKey("task.pk", ondelete="SET NULL"))
+
+
+class FileVersion(Base):
+    """A file that tasks have read, as it was then; size and time of change are the quick test of it."""
+
+    __tablename__ = "file_version"
+    __table_args__ = (UniqueConstraint("path", "checksum"),)
+
+    pk: Mapped[int] = mapped_column(BigInt, primary_key=True)
+    path: Mapped[str] = mapped_column(String(1024))
+    checksum: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int] = mapped_column(BigInt)
+    modified_ns: Mapped[int] = mapped_column(BigInt)
+
+
+class TaskInput(Base):
+    """A file that a task has read."""
+
+    __tablename__ = "task_input"
+    __table_args__ = (Index(None, "file_pk"),)
+
+    task_pk: Mapped[int] = mapped_column(BigInt, ForeignKey("task.pk", ondelete="CASCADE"), primary_key=True)
+    file_pk: Mapped[int] = mapped_column(BigInt, ForeignKey("file_version.pk"), primary_key=True)
 
 
 class TaskMetadata(Base):

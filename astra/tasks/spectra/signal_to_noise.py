@@ -72,23 +72,6 @@ class SignalToNoise(AstraTask):
     def _files(self) -> Any:
         return file_task(self.product, self.path, self.use_remote)
 
-    def stale_ids(self) -> set[str]:
-        """Return the ids of members whose file has changed since it was measured.
-
-        A file that is no longer there is no reason to measure it again.
-        """
-        from astra.database.engine import reading
-        from astra.database.spectra import measured_files
-
-        with reading(self.database_url) as connection:
-            measured = measured_files(connection, self.member_ids())
-        return {
-            task_id
-            for task_id, file in measured.items()
-            if _file_state(file.path)
-            not in (None, {"file_size": file.size, "file_modified_ns": file.modified_ns})
-        }
-
     def run(self) -> None:
         """Measure the files, and write the rows of each before its state says that it is done."""
         from astra.database.engine import transaction

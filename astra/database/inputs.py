@@ -1,0 +1,151 @@
+"""Files that tasks have read: what they were then, and which tasks, at any distance, depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import CTE, Connection, Select, Table, bindparam, delete, insert, select, union_all, update
+
+from astra.database.bulk import execute_rows, is_among
+from astra.database.models.state import FileVersion, TaskInput
+from astra.database.state import (
+    ID_ROWS,
+    batch_table,
+    chunks,
+    dependency_table,
+    product_table,
+    task_table,
+    upsert,
+)
+
+file_table: Table = FileVersion.__table__  # type: ignore[assignment]
+input_table: Table = TaskInput.__table__  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class RecordedFile:
+    """A file as a task has read it.
+
+    Parameters
+    ----------
+    pk : int
+        Key.
+    path : str
+        Where it was.
+    checksum : str
+        SHA-256 of it, hexadecimal.
+    size : int
+        [byte]
+    modified_ns : int
+        Time of its last change [ns since 1970].
+    """
+
+    pk: int
+    path: str
+    checksum: str
+    size: int
+    modified_ns: int
+
+
+def store_inputs(connection: Connection, inputs: Mapping[int, Sequence[Mapping[str, Any]]]) -> None:
+    """Write what tasks have read, in the place of what they had read before.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    inputs : mapping
+        For the key of each task the files: path, checksum, size and modified_ns.
+    """
+    if not inputs:
+        return
+    connection.execute(delete(input_table).where(is_among(connection, input_table.c.task_pk, list(inputs))))
+    files = {(file["path"], file["checksum"]): file for some in inputs.values() for file in some}
+    if not files:
+        return
+    upsert(connection, file_table, list(files.values()), ["path", "checksum"])
+    keys: dict[tuple[str, str], int] = {}
+    for paths in chunks({path for path, _ in files}, ID_ROWS):
+        query = select(file_table.c.path, file_table.c.checksum, file_table.c.pk)
+        for row in connection.execute(query.where(is_among(connection, file_table.c.path, paths))):
+            keys[row.path, row.checksum] = row.pk
+    rows = {
+        (task_pk, keys[file["path"], file["checksum"]]) for task_pk, some in inputs.items() for file in some
+    }
+    execute_rows(
+        connection,
+        insert(input_table),
+        [{"task_pk": task_pk, "file_pk": file_pk} for task_pk, file_pk in sorted(rows)],
+    )
+
+
+def known_checksums(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, int, int], str]:
+    """Return the checksums of products, by path, size [byte] and time of change [ns]."""
+    columns = [product_table.c[name] for name in ("path", "size", "modified_ns", "checksum")]
+    known = {}
+    for chunk in chunks(paths, ID_ROWS):
+        for row in connection.execute(
+            select(*columns).where(is_among(connection, product_table.c.path, chunk))
+        ):
+            known[row.path, row.size, row.modified_ns] = row.checksum
+    return known
+
+
+def files_behind(connection: Connection, task_ids: Iterable[str]) -> list[RecordedFile]:
+    """Return the files that tasks have read, and those that all that they required had read."""
+    found: dict[int, RecordedFile] = {}
+    names = ("pk", "path", "checksum", "size", "modified_ns")
+    for chunk in chunks(task_ids, ID_ROWS):
+        start = select(task_table.c.pk).where(is_among(connection, task_table.c.task_id, chunk))
+        behind = _upstream(start)
+        query = (
+            select(*(file_table.c[name] for name in names))
+            .join(input_table, input_table.c.file_pk == file_table.c.pk)
+            .where(input_table.c.task_pk.in_(select(behind.c.pk)))
+            .distinct()
+        )
+        found.update((row["pk"], RecordedFile(**row)) for row in connection.execute(query).mappings())
+    return list(found.values())
+
+
+def tasks_behind(connection: Connection, task_ids: Iterable[str], file_pks: Sequence[int]) -> dict[str, str]:
+    """Return the tasks among some that depend on files at any distance, each with the path of one."""
+    start = select(input_table.c.task_pk.label("pk"), input_table.c.file_pk).where(
+        is_among(connection, input_table.c.file_pk, list(file_pks))
+    )
+    reached = start.cte("reached", recursive=True)
+    links = _links("required_task_pk", "task_pk", "child_task_pk", "parent_task_pk")
+    step = select(links.c.target, reached.c.file_pk).join(reached, links.c.source == reached.c.pk)
+    dependent = reached.union(step)
+    query = (
+        select(task_table.c.task_id, file_table.c.path)
+        .join(dependent, dependent.c.pk == task_table.c.pk)
+        .join(file_table, file_table.c.pk == dependent.c.file_pk)
+        .order_by(file_table.c.path.desc())
+    )
+    asked = set(task_ids)
+    return {row.task_id: row.path for row in connection.execute(query) if row.task_id in asked}
+
+
+def refresh_files(connection: Connection, stamps: Mapping[int, tuple[int, int]]) -> None:
+    """Note the new size [byte] and time of change [ns] of files whose content is as it was."""
+    statement = update(file_table).where(file_table.c.pk == bindparam("key"))
+    rows = [{"key": pk, "size": size, "modified_ns": moment} for pk, (size, moment) in stamps.items()]
+    execute_rows(connection, statement, rows)
+
+
+def _upstream(start: Select[Any]) -> CTE:
+    """Follow tasks to what they required, and batches to their members."""
+    reached = start.cte("reached", recursive=True)
+    links = _links("task_pk", "required_task_pk", "parent_task_pk", "child_task_pk")
+    # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
+    return reached.union(select(links.c.target).join(reached, links.c.source == reached.c.pk))
+
+
+def _links(source: str, target: str, batch_source: str, batch_target: str) -> Any:
+    return union_all(
+        select(dependency_table.c[source].label("source"), dependency_table.c[target].label("target")),
+        select(batch_table.c[batch_source], batch_table.c[batch_target]),
+    ).subquery("links")

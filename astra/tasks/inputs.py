@@ -1,0 +1,99 @@
+"""What tasks read, and whether it has changed since: a task is done again if it depends on a changed file.
+
+A file is looked at first (size and time of change), and read only if it looks different: one that was only
+touched, or written again with the same content, is no reason to do anything again. Nor is one that is gone:
+raw frames move to archives.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+import luigi
+
+from astra.errors import DataError
+from astra.products.checksums import FileStamp, learn, stamp, unknown, with_checksum
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from astra.database.inputs import RecordedFile
+    from astra.tasks.base import AstraTask
+
+
+def input_stamps(task: AstraTask, required: Iterable[luigi.Task]) -> list[FileStamp]:
+    """Look at the files that a single task is about to read: outputs of what it requires, and its own.
+
+    Parameters
+    ----------
+    task : AstraTask
+        The task, see `AstraTask.input_files`.
+    required : iterable of Task
+        What it requires.
+    """
+    outputs = (target for needed in required for target in luigi.task.flatten(needed.output()))
+    paths = [target.path for target in outputs if isinstance(target, luigi.LocalTarget)]
+    names = dict.fromkeys(map(os.path.abspath, [*paths, *task.input_files()]))
+    return [found for found in map(stamp, names) if found is not None]
+
+
+def learn_checksums(connection: Connection, stamps: Iterable[FileStamp]) -> None:
+    """Take the checksums of files that tasks have made from the database, where they were noted."""
+    from astra.database.inputs import known_checksums
+
+    paths = {found.path for found in unknown(stamps)}
+    if paths:
+        learn(known_checksums(connection, paths))
+
+
+def input_rows(stamps: Iterable[FileStamp]) -> list[dict[str, Any]]:
+    """Return what the database keeps of files that a task has read.
+
+    Raises
+    ------
+    DataError
+        If one has changed since the task began: nobody knows what it read.
+    """
+    rows = []
+    for before in stamps:
+        if stamp(before.path) not in (before, None):  # what is gone was read, and cannot be read again
+            message = f"input {before.path} has changed while it was read; run it again"
+            raise DataError(message, path=before.path)
+        rows.append(vars(with_checksum(before)))
+    return rows
+
+
+def changed_inputs(url: str, task_ids: Collection[str]) -> dict[str, str]:
+    """Return the tasks among some that depend, at any distance, on a file that has changed, each with why."""
+    from astra.database.engine import reading, transaction
+    from astra.database.inputs import files_behind, refresh_files, tasks_behind
+
+    if not task_ids:
+        return {}
+    with reading(url) as connection:
+        files = files_behind(connection, task_ids)
+    changed, touched = _compare(files)
+    if touched:
+        with transaction(url) as connection:
+            refresh_files(connection, touched)
+    if not changed:
+        return {}
+    with reading(url) as connection:
+        found = tasks_behind(connection, task_ids, list(changed))
+    return {task_id: f"input {path} has changed" for task_id, path in found.items()}
+
+
+def _compare(files: Iterable[RecordedFile]) -> tuple[list[int], dict[int, tuple[int, int]]]:
+    """Return the keys of files with other content now, and new stamps of those that only look different."""
+    changed, touched = [], {}
+    for file in files:
+        found = stamp(file.path)
+        if found is None or (found.size, found.modified_ns) == (file.size, file.modified_ns):
+            continue
+        if found.size == file.size and with_checksum(found).checksum == file.checksum:
+            touched[file.pk] = (found.size, found.modified_ns)
+        else:
+            changed.append(file.pk)
+    return changed, touched

@@ -1,0 +1,251 @@
+"""A task runs again if a file that it depends on, at any distance, has changed, and only then."""
+
+import logging
+import os
+
+import luigi
+import pytest
+
+from astra.database.engine import reading
+from astra.database.inputs import files_behind
+from astra.tasks.base import AstraTask
+from astra.tasks.batch import per_member
+from astra.tasks.parameters import PathParameter
+from astra.tasks.runner import begin_invocation
+
+
+class Copy(AstraTask):
+    """Copy the first line of a file that others make."""
+
+    path = PathParameter(batch_method=tuple, description="The file.")
+    common = PathParameter(default="", description="A file that all members read.")
+
+    def output(self):
+        if self.is_batch_mode:
+            return [task.output() for task in self.get_batch_tasks()]
+        return luigi.LocalTarget(str(self.root / f"copy-{os.path.basename(self.path)}"))
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording(), open(task.path) as source, task.output().open("w") as target:
+                target.write(source.readline())
+
+
+class Shout(AstraTask):
+    """Write what `Copy` wrote in capitals."""
+
+    path = PathParameter(batch_method=tuple, description="The file.")
+
+    @per_member
+    def requires(self):
+        return [Copy(path=self.path)]
+
+    def input_files(self):
+        return ()
+
+    def output(self):
+        if self.is_batch_mode:
+            return [task.output() for task in self.get_batch_tasks()]
+        return luigi.LocalTarget(str(self.root / f"shout-{os.path.basename(self.path)}"))
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording():
+                [copied] = task.requires()
+                with copied.output().open() as source, task.output().open("w") as target:
+                    target.write(source.read().upper())
+
+
+class Ask(AstraTask):
+    """Ask for a `Copy` while it runs, and count what it wrote."""
+
+    path = luigi.Parameter(description="The file.")
+
+    def output(self):
+        return luigi.LocalTarget(str(self.root / "length"))
+
+    def run(self):
+        copied = yield Copy(path=self.path)
+        with copied.open() as source, self.output().open("w") as target:
+            target.write(str(len(source.read())))
+
+
+@pytest.fixture
+def files(astra_root):
+    paths = [astra_root / f"in-{number}" for number in range(3)]
+    for path in paths:
+        path.write_text(f"one {path.name}\nmore\n")
+    return tuple(map(str, paths))
+
+
+def build(*tasks):
+    return luigi.build(list(tasks), local_scheduler=True, log_level="WARNING")
+
+
+def attempts(task):
+    """Number of attempts that each member, or the task, has had."""
+    from sqlalchemy import func, select
+
+    from astra.database.state import attempt_table, task_table
+
+    query = select(task_table.c.task_id, func.count()).join(
+        attempt_table, attempt_table.c.task_pk == task_table.c.pk
+    )
+    with reading(task.database_url) as connection:
+        counts = dict(connection.execute(query.group_by(task_table.c.task_id)).all())
+    return [counts.get(task_id, 0) for task_id in task.member_ids()]
+
+
+def failure(task_id):
+    """Message of the last attempt."""
+    from astra import config
+    from astra.database.lineage import report_task
+
+    with reading(config.database_url()) as connection:
+        return report_task(connection, task_id).attempts[-1]["message"]
+
+
+def replace(path, text):
+    """Write a file anew, surely at another time."""
+    before = os.stat(path).st_mtime_ns
+    with open(path, "w") as stream:
+        stream.write(text)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_only_the_member_with_a_changed_file_runs_again_and_says_why(files, caplog):
+    task = Copy(path=files)
+    assert build(task)
+    replace(files[1], "two")
+    begin_invocation()
+    with caplog.at_level(logging.INFO, "luigi-interface"):
+        assert not task.complete()
+        assert not task.complete()
+    told = [record.getMessage() for record in caplog.records if "done again" in record.getMessage()]
+    assert told == [f"1 members of {task!r} are done again: input {files[1]} has changed"]
+    assert build(task)
+    assert attempts(task) == [1, 2, 1]
+    assert task.complete()
+    with task.output()[1].open() as stream:
+        assert stream.read() == "two"
+
+
+def test_a_file_that_was_only_touched_is_read_once_and_changes_nothing(files, monkeypatch):
+    task = Copy(path=files)
+    assert build(task)
+    os.utime(files[0], ns=(1, 1))
+    assert task.complete()
+    with reading(task.database_url) as connection:
+        stamps = {file.path: file.modified_ns for file in files_behind(connection, task.member_ids())}
+    assert stamps[files[0]] == 1  # so that the next look needs no reading
+    monkeypatch.setattr("astra.tasks.inputs.with_checksum", lambda found: pytest.fail("it was read again"))
+    assert task.complete()
+
+
+def test_a_change_of_the_same_length_is_found_by_its_content(files):
+    task = Copy(path=files[0])
+    assert build(task)
+    replace(files[0], "ONE in-0\nmore\n")
+    assert not task.complete()
+
+
+def test_a_file_that_is_gone_is_no_reason_to_run_again(files):
+    task = Copy(path=files)
+    assert build(task)
+    os.remove(files[2])
+    assert task.complete()
+
+
+def test_a_change_reaches_what_depends_on_it_at_any_distance(files):
+    task = Shout(path=files)
+    assert build(task)
+    replace(files[2], "two\n")
+    assert not task.complete()
+    assert build(task)
+    assert attempts(task) == [1, 1, 2]
+    assert attempts(Copy(path=files)) == [1, 1, 2]
+    with open(task.output()[2].path) as stream:
+        assert stream.read() == "TWO\n"
+
+
+def test_a_change_that_makes_no_difference_ends_where_it_makes_none(files):
+    task = Shout(path=files)
+    assert build(task)
+    replace(files[0], "one in-0\nanother second line\n")
+    assert not task.complete()
+    assert build(task)
+    assert attempts(Copy(path=files)) == [2, 1, 1]
+    assert attempts(task) == [1, 1, 1]
+    assert task.complete()
+
+
+def test_single_tasks_follow_changes_too(files):
+    task = Shout(path=files[0])
+    assert build(task)
+    replace(files[0], "two\n")
+    assert build(task)
+    assert attempts(task) == attempts(Copy(path=files[0])) == [2]
+
+
+def test_a_file_that_all_members_read_lets_all_run_again(files, astra_root):
+    common = astra_root / "common"
+    common.write_text("a")
+    task = Copy(path=files, common=str(common))
+    assert build(task)
+    common.write_text("bb")
+    assert build(task)
+    assert attempts(task) == [2, 2, 2]
+
+
+def test_what_a_run_asked_for_counts(files):
+    task = Ask(path=files[0])
+    assert build(task)
+    replace(files[0], "longer than before\n")
+    assert not task.complete()
+    assert build(task)
+    with task.output().open() as stream:
+        assert stream.read() == "19"
+
+
+def test_the_check_can_be_turned_off(files, monkeypatch):
+    task = Copy(path=files)
+    assert build(task)
+    replace(files[0], "two")
+    luigi.configuration.get_config().set("astra", "check_inputs", "false")
+    try:
+        assert task.complete()
+    finally:
+        luigi.configuration.get_config().remove_option("astra", "check_inputs")
+    assert not task.complete()
+
+
+def test_a_member_whose_file_changes_while_it_is_read_fails_alone(files):
+    class Meddler(Copy):
+        """Change a file after it was read."""
+
+        def run(self):
+            for task in self.pending_tasks():
+                with task.recording(), open(task.path) as source, task.output().open("w") as target:
+                    target.write(source.read())
+                    if task.path.endswith("1"):
+                        replace(task.path, "two")
+
+    task = Meddler(path=files)
+    assert not build(task)
+    states = task._states(set(task.member_ids()))
+    assert [states[task_id].status_code for task_id in task.member_ids()] == [1, 30, 1]
+    assert "changed while it was read" in failure(task.member_ids()[1])
+
+
+def test_inputs_are_replaced_by_those_of_the_last_run(files, any_database_url, monkeypatch):
+    monkeypatch.setenv("ASTRA_DATABASE_URL", any_database_url)
+    task = Shout(path=files)
+    assert build(task)
+    replace(files[0], "two\n")
+    assert build(task)
+    with reading(task.database_url) as connection:
+        behind = files_behind(connection, task.member_ids())
+    versions = [file.path for file in behind]
+    assert sorted(versions) == sorted(
+        {*files, *(item.output().path for item in Copy(path=files).get_batch_tasks())}
+    )
