@@ -28,6 +28,13 @@ def failed_ids(connection: Connection, task_ids: Iterable[str], since: dt.dateti
     return _matching(connection, task_ids, conditions)
 
 
+def versions_of(connection: Connection, family: str) -> list[str]:
+    """Return the versions of astra that have run tasks of a family."""
+    columns = task_table.c
+    query = select(columns.version).where(columns.family == family).distinct().order_by(columns.version)
+    return list(connection.execute(query).scalars())
+
+
 def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -> dict[str, int]:
     """Return the keys, by id, of the tasks that a run has planned and nobody has started."""
     columns = task_table.c

@@ -79,6 +79,27 @@ def task_states(connection: Connection, task_ids: Iterable[str]) -> dict[str, Ta
     return states
 
 
+def last_errors(connection: Connection, task_ids: Iterable[str]) -> dict[str, str]:
+    """Return what the last attempt at tasks said, as ``ErrorClass: message``; silent ones are left out."""
+    errors: dict[str, str] = {}
+    for chunk in chunks(task_ids):
+        latest = (
+            select(func.max(attempt_table.c.pk))
+            .join(task_table, task_table.c.pk == attempt_table.c.task_pk)
+            .where(task_table.c.task_id.in_(chunk))
+            .group_by(attempt_table.c.task_pk)
+        )
+        query = (
+            select(task_table.c.task_id, attempt_table.c.error_class, attempt_table.c.message)
+            .join(task_table, task_table.c.pk == attempt_table.c.task_pk)
+            .where(attempt_table.c.pk.in_(latest))
+        )
+        for task_id, *words in connection.execute(query):
+            if any(words):
+                errors[task_id] = ": ".join(filter(None, words))
+    return errors
+
+
 @dataclass(frozen=True)
 class TaskSummary:
     """A task in one line: its state and what its last attempt said.

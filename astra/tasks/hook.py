@@ -6,10 +6,13 @@ task. With ``plain_luigi = true`` in the section ``[astra]`` of luigi.cfg the co
 ``--from-table FILE``
     The members of the root task's batch are the rows of a table, see `astra.tasks.tables`. A table with more
     rows than the task's ``max_batch_size`` runs in chunks, see `astra.tasks.chunks`.
+``--dry-run``
+    List what would run, and why, and end; see `astra.tasks.dry_run`.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import luigi
@@ -30,6 +33,14 @@ class AstraOptions(luigi.Config):
         description="Table (CSV, ECSV, FITS or Parquet) with a row for each member of the root task's batch; "
         "its columns are the batch parameters.",
     )
+    dry_run = luigi.BoolParameter(
+        default=False,
+        always_in_help=True,
+        description="List what would run, and the reason for each, and end.",
+    )
+    dry_run_members = luigi.IntParameter(
+        default=20, always_in_help=True, description="With --dry-run: members of a batch to list, at most."
+    )
 
 
 def install() -> None:
@@ -45,14 +56,24 @@ _luigi_root_task = CmdlineParser.get_task_obj
 def root_task(parser: CmdlineParser) -> Any:
     """Make the root task that a command line names."""
     try:
-        table = AstraOptions().from_table
-        if not table:
-            return _luigi_root_task(parser)
-        cls, given = parser._get_task_cls(), parser._get_task_kwargs()  # noqa: SLF001  # no public names
-        return task_from_table(cls, table, given)
+        task = _named_task(parser)
     except (ValueError, ParameterException) as exc:
         message = f"the command line cannot be read: {exc}"
         raise ConfigError(message) from exc
+    if AstraOptions().dry_run:
+        from astra.tasks.dry_run import write_plan_lines
+
+        write_plan_lines(task, AstraOptions().dry_run_members)
+        sys.exit(0)
+    return task
+
+
+def _named_task(parser: CmdlineParser) -> Any:
+    table = AstraOptions().from_table
+    if not table:
+        return _luigi_root_task(parser)
+    cls, given = parser._get_task_cls(), parser._get_task_kwargs()  # noqa: SLF001  # no public names
+    return task_from_table(cls, table, given)
 
 
 def task_from_table(cls: Any, table: str, given: dict[str, Any]) -> Any:
