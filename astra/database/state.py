@@ -175,11 +175,16 @@ def insert_run(connection: Connection, values: Mapping[str, Any]) -> int:
     return int(connection.execute(insert(run_table).values(**values).returning(run_table.c.pk)).scalar_one())
 
 
-def end_run(connection: Connection, run_pk: int, exit_status: int | None, now: dt.datetime) -> None:
-    """Record the end of an invocation."""
-    connection.execute(
-        update(run_table).where(run_table.c.pk == run_pk).values(ended=now, exit_status=exit_status)
-    )
+def end_run(
+    connection: Connection,
+    run_pk: int,
+    exit_status: int | None,
+    now: dt.datetime,
+    configuration: Mapping[str, Any],
+) -> None:
+    """Record the end of an invocation, and the configuration that it had."""
+    values = {"ended": now, "exit_status": exit_status, "configuration": dict(configuration)}
+    connection.execute(update(run_table).where(run_table.c.pk == run_pk).values(**values))
 
 
 def create_tasks(

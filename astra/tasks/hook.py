@@ -1,11 +1,15 @@
 """What astra adds to the ``luigi`` command: options without prefix, which concern the root task alone.
 
 Importing astra calls `install`, which gives Luigi's parser of command lines another way to make the root
-task. With ``plain_luigi = true`` in the section ``[astra]`` of luigi.cfg the command is Luigi's own.
+task, and lets Luigi's runs use the worker of astra (`astra.tasks.runner.AstraWorker`). With ``plain_luigi =
+true`` in the section ``[astra]`` of luigi.cfg both are Luigi's own.
 
 ``--from-table FILE``
     The members of the root task's batch are the rows of a table, see `astra.tasks.tables`. A table with more
     rows than the task's ``max_batch_size`` runs in chunks, see `astra.tasks.chunks`.
+``--clobber-config``, ``--clobber-versions``, ``--no-versions``, ``--no-backup-config``
+    What to do where configuration, schemas or package versions differ from those stored in the root, see
+    `astra.tasks.precall`.
 ``--dry-run``
     List what would run, and why, and end; see `astra.tasks.dry_run`.
 """
@@ -16,10 +20,12 @@ import sys
 from typing import Any
 
 import luigi
+import luigi.interface
 from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterException
 
 from astra.errors import ConfigError
+from astra.tasks.runner import AstraWorker
 
 
 class AstraOptions(luigi.Config):
@@ -32,6 +38,18 @@ class AstraOptions(luigi.Config):
         always_in_help=True,
         description="Table (CSV, ECSV, FITS or Parquet) with a row for each member of the root task's batch; "
         "its columns are the batch parameters.",
+    )
+    clobber_config = luigi.BoolParameter(
+        default=False, always_in_help=True, description="Replace the stored configuration and schemas."
+    )
+    no_backup_config = luigi.BoolParameter(
+        default=False, always_in_help=True, description="Keep no copy of a replaced configuration."
+    )
+    clobber_versions = luigi.BoolParameter(
+        default=False, always_in_help=True, description="Replace the stored package versions."
+    )
+    no_versions = luigi.BoolParameter(
+        default=False, always_in_help=True, description="Do not look at package versions."
     )
     dry_run = luigi.BoolParameter(
         default=False,
@@ -48,9 +66,27 @@ def install() -> None:
     plain = luigi.configuration.get_config().getboolean("astra", "plain_luigi", False)
     AstraOptions._visible_in_registry = not plain  # noqa: SLF001  # else its options would be parsed
     CmdlineParser.get_task_obj = _luigi_root_task if plain else root_task
+    # Luigi takes a factory of workers from `luigi.build` alone, not from its command line.
+    factory = luigi.interface._WorkerSchedulerFactory  # noqa: SLF001
+    factory.create_worker = _luigi_create_worker if plain else _create_worker
 
 
 _luigi_root_task = CmdlineParser.get_task_obj
+_luigi_create_worker = luigi.interface._WorkerSchedulerFactory.create_worker  # noqa: SLF001
+
+
+def _create_worker(
+    _factory: Any, scheduler: Any, worker_processes: int, assistant: bool = False
+) -> luigi.worker.Worker:
+    return AstraWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+
+
+def is_from_command_line(task: luigi.Task) -> bool:
+    """Say whether a task is the one that the command line of this process names."""
+    return task is _named.get("task")
+
+
+_named: dict[str, luigi.Task] = {}
 
 
 def root_task(parser: CmdlineParser) -> Any:
@@ -65,6 +101,7 @@ def root_task(parser: CmdlineParser) -> Any:
 
         write_plan_lines(task, AstraOptions().dry_run_members)
         sys.exit(0)
+    _named["task"] = task
     return task
 
 

@@ -221,7 +221,7 @@ class TaskNode:
         stored.store_equal(
             {self.stored_path(f"{self.get_name()}_config.json"): stored.config_values(self)},
             what=f"the configuration of {self.get_full_name()}",
-            flag="--clobber-config",
+            flag=stored.CONFIG_FLAG,
             clobber=clobber,
             do_backup=do_backup,
         )
@@ -234,7 +234,7 @@ class TaskNode:
         stored.store_equal(
             {self.stored_path(f"{name}_schema.json"): stored.schema_values(table) for name, table in tables},
             what=f"the schemas of {self.get_full_name()}",
-            flag="--clobber-config",
+            flag=stored.CONFIG_FLAG,
             clobber=clobber,
             do_backup=do_backup,
         )

@@ -16,14 +16,18 @@ import socket
 import sys
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import luigi
-import luigi.interface
+import luigi.execution_summary
+import luigi.retcodes
 import luigi.worker
 
-from astra.errors import AstraError
+from astra.errors import AstraError, TaskError
 from astra.tasks.merged_tasks import MemberReports
+
+if TYPE_CHECKING:
+    from astra.tasks.precall import Precall
 
 DISTRIBUTION = "astra-pipeline"
 MAX_ARGUMENT_LENGTH = 2000  # of what is kept of a command line
@@ -71,6 +75,7 @@ class Invocation:
 
     started: dt.datetime = field(default_factory=utc_now)
     run_keys: dict[str, int] = field(default_factory=dict)
+    configuration: dict[str, Any] = field(default_factory=dict)  # by task family
     told: set[str] = field(default_factory=set)  # tasks of which was logged why they run again
 
     def run_pk(self, url: str) -> int:
@@ -90,7 +95,7 @@ class Invocation:
 
         for url, run_pk in self.run_keys.items():
             with transaction(url) as connection:
-                end_run(connection, run_pk, exit_status, utc_now())
+                end_run(connection, run_pk, exit_status, utc_now(), self._configuration())
 
     def _values(self) -> dict[str, Any]:
         names = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", "fastavro")
@@ -100,8 +105,20 @@ class Invocation:
             "pid": os.getpid(),
             "version": astra_version(),
             "packages": {name: metadata.version(name) for name in names},
-            "configuration": {"python": sys.version.split()[0]},
+            "configuration": self._configuration(),
             "started": self.started,
+        }
+
+    def _configuration(self) -> dict[str, Any]:
+        """Return what this invocation runs with: Python, the options of astra, the tasks by family."""
+        from astra import config
+
+        options = {name: str(value) for name, value in config.astra().to_str_params().items()}
+        return {
+            "python": sys.version.split()[0],
+            "root": str(config.root()),
+            "astra": {name: mask_passwords(value) for name, value in options.items()},
+            "tasks": self.configuration,
         }
 
 
@@ -138,17 +155,43 @@ class AstraWorker(MemberReports):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.invocation_before = current_invocation()
         self.invocation = begin_invocation()
+        self._precall: Precall | None = None
+        self._urls: set[str] = set()
         super().__init__(*args, **kwargs)
 
     def add(self, task: luigi.Task, *args: Any, **kwargs: Any) -> Any:
         """Schedule a task and what it requires; its database must be there and at the right revision."""
         from astra.tasks.base import AstraTask
+        from astra.tasks.precall import Precall
 
+        if self._precall is None:
+            self._precall = Precall(self.invocation.configuration)
         if isinstance(task, AstraTask) and not task.is_external:
             from astra.database.engine import get_engine
 
             get_engine(task.database_url)
+            self._urls.add(task.database_url)
+        try:
+            self._precall.check_root(task)
+        except TaskError:
+            self._end(luigi.retcodes.retcode().unhandled_exception)
+            raise
         return super().add(task, *args, **kwargs)
+
+    def _add(self, task: luigi.Task, is_complete: Any) -> Any:
+        """Schedule one task; what it would write must have the schemas of what is there."""
+        if self._precall is not None and not is_complete:
+            self._precall.check_task(task)
+        return super()._add(task, is_complete)
+
+    def _end(self, exit_status: int) -> None:
+        """Record the end of the run, in the databases of its root tasks even if nothing was to do."""
+        try:
+            for url in self._urls:
+                self.invocation.run_pk(url)
+            self.invocation.end(exit_status)
+        finally:
+            restore_invocation(self.invocation_before)
 
     def run(self) -> bool:
         """Run the scheduled tasks."""
@@ -156,14 +199,17 @@ class AstraWorker(MemberReports):
 
         tasks = list(self._scheduled_tasks.values())
         done = self._reported("DONE")
-        write_plan(task for task in tasks if task not in done)
+        exit_status = luigi.retcodes.retcode().unhandled_exception
         try:
+            write_plan(task for task in tasks if task not in done)
             succeeded = bool(super().run())
             self._count_work_of_others(tasks)
+            exit_status = _exit_status(self)
         finally:
-            close_plan(tasks)
-            self.invocation.end(None)
-            restore_invocation(self.invocation_before)
+            try:
+                close_plan(tasks)
+            finally:
+                self._end(exit_status)
         return succeeded
 
     def _log_complete_error(self, task: luigi.Task, tb: str) -> None:
@@ -197,6 +243,25 @@ class AstraWorker(MemberReports):
             response["running_tasks"] = [other for other in running if other["task_id"] not in done]
 
 
+def _exit_status(worker: luigi.worker.Worker) -> int:
+    """Return what the ``luigi`` command answers after a run: it says so nowhere but in its exit."""
+    if not worker._add_task_history:  # noqa: SLF001  # an assistant that found nothing to do
+        return 0
+    summary = luigi.execution_summary._summary_dict(worker)  # noqa: SLF001  # no public names
+    root = luigi.execution_summary._root_task(worker)  # noqa: SLF001
+    codes = luigi.retcodes.retcode()
+    found = {
+        "still_pending_ext": codes.missing_data,
+        "failed": codes.task_failed,
+        "run_by_other_worker": codes.already_running,
+        "scheduling_error": codes.scheduling_error,
+        "not_run": codes.not_run,
+    }
+    status = max(code for name, code in {**found, "": 0}.items() if not name or summary.get(name))
+    is_there = root in summary["completed"] or root in summary["already_done"]
+    return int(status if status or is_there else codes.not_run)
+
+
 def _is_complete(task: luigi.Task) -> bool:
     """Ask a task whether it is complete; one that cannot tell is not."""
     try:
@@ -204,12 +269,6 @@ def _is_complete(task: luigi.Task) -> bool:
     except Exception as exc:  # noqa: BLE001  # Luigi has reported it where it mattered
         logging.getLogger("luigi-interface").warning("%r cannot tell whether it is complete: %s", task, exc)
         return False
-
-
-def _create_worker(
-    _factory: Any, scheduler: Any, worker_processes: int, assistant: bool = False
-) -> luigi.worker.Worker:
-    return AstraWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
 
 
 class ReadableErrors(logging.Filter):
@@ -235,13 +294,11 @@ class ReadableErrors(logging.Filter):
 
 
 def set_up_luigi() -> None:
-    """Set Luigi's options where the user's configuration is silent, and install astra's worker."""
+    """Set Luigi's options where the user's configuration is silent, and make its errors readable."""
     config = luigi.configuration.get_config()
     for (section, option), value in LUIGI_DEFAULTS.items():
         if not config.has_option(section, option):
             config.set(section, option, value)
-    # Luigi takes a factory of workers from `luigi.build` alone, not from its command line.
-    setattr(luigi.interface._WorkerSchedulerFactory, "create_worker", _create_worker)  # noqa: B010, SLF001
     logger = logging.getLogger("luigi-interface")
     if not any(isinstance(item, ReadableErrors) for item in logger.filters):
         logger.addFilter(ReadableErrors())

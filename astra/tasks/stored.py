@@ -9,10 +9,12 @@ import importlib.metadata
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import luigi
 from luigi.parameter import ParameterVisibility
 
 from astra.errors import FormatError, TaskError
@@ -21,6 +23,8 @@ from astra.tasks.node_config import plain
 from astra.tasks.runner import astra_version
 
 FOLDER = "provenance"
+CONFIG_FLAG = "--clobber-config"
+VERSIONS_FLAG = "--clobber-versions"
 PACKAGES = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", "fastavro")
 
 
@@ -31,7 +35,10 @@ def package_versions() -> dict[str, str]:
 
 
 def config_values(task: Any) -> dict[str, Any]:
-    """Return what configures a task: significant public parameters but for its data id, and its options."""
+    """Return what configures a task: significant public parameters but for its data id, and its options.
+
+    A parameter without a default says on what a task works, not how: it belongs to the data id.
+    """
     data_id = set(task.data_id_names)
     parameters = {
         name: parameter.serialize(task.param_kwargs[name])
@@ -39,8 +46,14 @@ def config_values(task: Any) -> dict[str, Any]:
         if parameter.significant
         and parameter.visibility == ParameterVisibility.PUBLIC
         and name not in data_id
+        and _has_default(parameter)
     }
     return {**parameters, **plain(task.config)}
+
+
+def _has_default(parameter: luigi.Parameter) -> bool:
+    """Say whether a parameter declares a default, wherever its value comes from."""
+    return parameter._default is not luigi.parameter._no_value  # noqa: SLF001  # Luigi has no public spelling
 
 
 def schema_values(table: Any) -> list[dict[str, Any]]:
@@ -99,7 +112,11 @@ def write_stored(path: Path, values: Any, *, do_backup: bool = True) -> None:
     """Write a value; with a backup, what was there stays as ``file~1``, the next as ``file~2``."""
     if do_backup and path.exists():
         _back_up(path)
-    write_text(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
+    write_text(path, _text(values))
+
+
+def _text(values: Any) -> str:
+    return json.dumps(values, indent=1, sort_keys=True) + "\n"
 
 
 def _back_up(path: Path) -> None:
@@ -140,13 +157,42 @@ def store_equal(
         If a stored value differs.
     """
     if not clobber:
-        _refuse_differences(values, what, flag)
+        refuse_differences(values, what, flag)
     for path, value in values.items():
-        if clobber or not path.exists():
+        if clobber:
             write_stored(path, value, do_backup=do_backup)
+        elif not path.exists() and not _write_new(path, value):
+            refuse_differences({path: value}, what, flag)  # another run was faster
 
 
-def _refuse_differences(values: Mapping[Path, Any], what: str, flag: str) -> None:
+def _write_new(path: Path, value: Any) -> bool:
+    """Write a value where there is none; say whether there was none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".new-") as stream:
+        stream.write(_text(value))
+        stream.flush()
+        try:
+            os.link(stream.name, path)
+        except FileExistsError:
+            return False
+    path.chmod(0o666 & ~_umask())
+    return True
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def refuse_differences(values: Mapping[Path, Any], what: str, flag: str) -> None:
+    """Compare values with those stored at their paths, where there are any.
+
+    Raises
+    ------
+    TaskError
+        If one differs; it names every difference, and the flag that overrides.
+    """
     found: list[str] = []
     for path, value in values.items():
         stored = read_stored(path, flag)
@@ -171,11 +217,24 @@ def store_versions(
     TaskError
         If a package has another version than stored.
     """
-    flag = "--clobber-versions"
-    stored = None if clobber else read_stored(path, flag)
-    if stored is None:
+    if not clobber:
+        refuse_versions(path, versions)
+    stored = None if clobber else read_stored(path, VERSIONS_FLAG)
+    if stored is None and (clobber or not _write_new(path, dict(versions))):
         write_stored(path, dict(versions), do_backup=do_backup)
-        return
+    elif stored is not None and set(versions) - set(stored):
+        write_stored(path, {**stored, **versions}, do_backup=do_backup)
+
+
+def refuse_versions(path: Path, versions: Mapping[str, str]) -> None:
+    """Compare package versions with those stored, of the packages in common.
+
+    Raises
+    ------
+    TaskError
+        If a package has another version than stored.
+    """
+    stored = read_stored(path, VERSIONS_FLAG) or {}
     found = [
         f"{name} is {version}, stored is {stored[name]}"
         for name, version in versions.items()
@@ -184,8 +243,6 @@ def store_versions(
     if found:
         message = (
             f"package versions differ from those stored in {path}: {'; '.join(found)} "
-            f"(override with {flag}, or --no-versions to leave them unchecked)"
+            f"(override with {VERSIONS_FLAG}, or --no-versions to leave them unchecked)"
         )
-        raise TaskError(message, differences=found, flag=flag)
-    if set(versions) - set(stored):
-        write_stored(path, {**stored, **versions}, do_backup=do_backup)
+        raise TaskError(message, differences=found, flag=VERSIONS_FLAG)

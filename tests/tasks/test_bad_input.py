@@ -65,5 +65,5 @@ def test_a_reference_catalogue_that_is_not_there_is_named(astra_root, run_luigi,
     result = run_luigi("ProcessCcd", *arguments, "--reference-catalog", "absent.fits")
     assert result.returncode == 30
     assert "absent.fits" in sentences(result)[0]
-    result = run_luigi("ProcessCcd", *arguments)
+    result = run_luigi("ProcessCcd", *arguments, "--clobber-config")
     assert "give --reference-catalog" in sentences(result)[0]
