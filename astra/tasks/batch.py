@@ -2,7 +2,8 @@
 
 A batchable parameter (``batch_method=tuple``) takes one value or a tuple; in text a tuple is a JSON list of
 the text form of each element, so that a value has the same type before and after any round trip. A single
-value whose text would be read as a list stands behind `SINGLE`.
+value whose text would be read as a list stands behind `SINGLE`. Tuples pair up entry by entry; values that
+are `Crossed` are combined with all others, and are plain tuples in the task.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import luigi
+
+from astra.tasks.id_ranges import check_count
 
 HASH_DIGITS = 16  # 64 bits: one chance in 4 million of any collision among 3 million tasks of a family
 
@@ -42,11 +46,17 @@ class Column(tuple[T, ...]):
     @classmethod
     def of(cls, value: Any) -> Any:
         """Wrap a tuple or list; leave anything else."""
-        return cls(value) if isinstance(value, (list, tuple)) else value
+        return cls(value) if isinstance(value, (list, tuple)) and not isinstance(value, cls) else value
 
     def __repr__(self) -> str:
         """Tell the number of values."""
         return f"<{len(self)} values>"
+
+
+class Crossed(Column[T]):
+    """Values of a batch parameter that are combined with all values of the others, as ranges of ids are."""
+
+    __slots__ = ()
 
 
 def hash_members(common: Mapping[str, str], columns: Mapping[str, list[str]], size: int) -> Iterator[str]:
@@ -93,7 +103,7 @@ def accept_batches(name: str, parameter: luigi.Parameter) -> None:
         message = f"{type(parameter).__name__} {name!r} cannot make a batch: its single values are lists"
         raise TypeError(message)
     vars(parameter).update(
-        parse=functools.partial(_parse_named, name, parameter.parse),
+        parse=functools.partial(_parse_named, name, parameter, parameter.parse),
         serialize=functools.partial(_serialize, parameter.serialize),
         normalize=functools.partial(_normalize, _normalize_one(parameter)),
         parse_one=parameter.parse,
@@ -116,17 +126,18 @@ def _normalize(normalize_one: Callable[[Any], Any], value: Any) -> Any:
     return normalize_one(value)
 
 
-def _parse_named(name: str, parse_one: Callable[[str], Any], text: Any) -> Any:
+def _parse_named(name: str, parameter: luigi.Parameter, parse_one: Callable[[str], Any], text: Any) -> Any:
     """Parse as `_parse` does; an error says which parameter it is about, and what was found."""
     try:
-        return _parse(parse_one, text)
+        return _parse(parse_one, getattr(parameter, "parse_text", parse_one), text)
     except ValueError as exc:
-        message = f"{name} must be one value or a JSON list of values, found {str(text)[:80]!r} ({exc})"
+        form = getattr(parameter, "text_form", "one value or a JSON list of values")
+        message = f"{name} must be {form}, found {str(text)[:80]!r} ({exc})"
         raise ValueError(message) from exc
 
 
-def _parse(parse_one: Callable[[str], Any], text: Any) -> Any:
-    """Parse one value, or a JSON list of values or a reference to one into a tuple."""
+def _parse(parse_one: Callable[[str], Any], parse_text: Callable[[str], Any], text: Any) -> Any:
+    """Parse a JSON list of values or a reference to one into a tuple, else as the parameter does."""
     if not isinstance(text, str):
         return parse_one(text)
     if text.startswith(SINGLE):
@@ -139,10 +150,10 @@ def _parse(parse_one: Callable[[str], Any], text: Any) -> Any:
         try:
             items = json.loads(text)
         except ValueError:
-            return parse_one(text)
+            return parse_text(text)
         if isinstance(items, list):
             return tuple(None if item is None else parse_one(_as_text(item)) for item in items)
-    return parse_one(text)
+    return parse_text(text)
 
 
 def _as_text(item: Any) -> str:
@@ -165,7 +176,8 @@ def normalize_batch(
 ) -> list[tuple[str, Any]]:
     """Make all batchable values tuples of one length if any of them is one.
 
-    A single value beside tuples is repeated for every member.
+    Tuples pair up entry by entry; `Crossed` values are combined with these and with each other, the first of
+    the parameters changing slowest. A single value beside tuples is repeated for every member.
 
     Parameters
     ----------
@@ -179,26 +191,59 @@ def normalize_batch(
     Raises
     ------
     luigi.parameter.ParameterException
-        If the tuples differ in length, or one is empty.
+        If the tuples differ in length, one is empty, or there are too many combinations.
     """
     pairs = list(values)
-    lengths = {
-        name: len(value) for name, value in pairs if name in batch_names and isinstance(value, (list, tuple))
+    columns = {
+        name: value for name, value in pairs if name in batch_names and isinstance(value, (list, tuple))
     }
-    if not lengths:
+    if not columns:
         return pairs
+    _check_lengths(family, columns)
+    try:
+        columns = _combine(columns)
+    except ValueError as exc:
+        message = f"{family}: {exc} ({', '.join(columns)})"
+        raise luigi.parameter.ParameterException(message) from exc
+    size = len(next(iter(columns.values())))
+    columns |= {name: (value,) * size for name, value in pairs if name in batch_names - set(columns)}
+    return [(name, columns.get(name, value)) for name, value in pairs]
+
+
+def _check_lengths(family: str, columns: Mapping[str, Any]) -> None:
+    """Refuse tuples that do not pair up, and empty ones."""
+    lengths = {name: len(value) for name, value in columns.items() if not isinstance(value, Crossed)}
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         message = f"{family}: the parameters of a batch must have one length, found {found}"
         raise luigi.parameter.ParameterException(message)
-    size = next(iter(lengths.values()))
-    if size == 0:
-        message = f"{family}: a batch needs at least one member, {', '.join(lengths)} is empty"
+    if empty := [name for name, value in columns.items() if len(value) == 0]:
+        message = f"{family}: a batch needs at least one member, {', '.join(empty)} is empty"
         raise luigi.parameter.ParameterException(message)
-    return [
-        (name, (tuple(value) if name in lengths else (value,) * size) if name in batch_names else value)
-        for name, value in pairs
-    ]
+
+
+def _combine(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Make plain tuples of columns: all combinations of what is `Crossed` and of the rows of the others.
+
+    Raises
+    ------
+    ValueError
+        If there are too many.
+    """
+    if not any(isinstance(value, Crossed) for value in columns.values()):
+        return {name: tuple(value) for name, value in columns.items()}
+    axes = {name: name if isinstance(value, Crossed) else "" for name, value in columns.items()}
+    lengths = {axes[name]: len(value) for name, value in columns.items()}
+    size = inner = math.prod(lengths.values())
+    check_count(size)
+    repeats = {}
+    for axis, length in lengths.items():
+        repeats[axis] = inner = inner // length
+    combined = {}
+    for name, value in columns.items():
+        once = tuple(item for item in value for _ in range(repeats[axes[name]]))
+        combined[name] = once * (size // len(once))
+    return combined
 
 
 def member_kwargs(

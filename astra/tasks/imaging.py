@@ -11,7 +11,7 @@ import luigi
 from luigi.parameter import ParameterVisibility
 
 from astra.tasks.base import AstraTask
-from astra.tasks.parameters import IdsParameter, PathParameter, PathsParameter
+from astra.tasks.parameters import IdParameter, IdsParameter, PathParameter, PathsParameter
 
 STEPS = ("ccdProcessor", "differencer", "diaPipe")
 
@@ -52,7 +52,7 @@ class ImagingTask(AstraTask):
 class ProductTask(ImagingTask):
     """A task that makes files for one detector, or for many."""
 
-    detector = luigi.IntParameter(batch_method=tuple, description="Detector id.")
+    detector = IdParameter(description="Detector id, or ids as in 1..62^70.")
     reference_catalog = PathParameter(
         default="",
         config_path={"section": "astra", "name": "reference_catalog"},
@@ -87,7 +87,7 @@ class ProductTask(ImagingTask):
 class DetectorTask(ProductTask):
     """A task on one detector of one visit, or on many."""
 
-    visit = luigi.IntParameter(batch_method=tuple, description="Visit id.")
+    visit = IdParameter(description="Visit id, or ids as in 1..62^70.")
 
     def path(self, kind: str) -> Path:
         """Path of one product of a single task."""

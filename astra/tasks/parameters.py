@@ -7,6 +7,9 @@ from typing import Any
 
 import luigi
 
+from astra.tasks.batch import Crossed
+from astra.tasks.id_ranges import read_ids
+
 
 class PathParameter(luigi.Parameter):
     """A file or folder, kept as an absolute path; empty stays empty."""
@@ -27,6 +30,30 @@ class PathsParameter(luigi.Parameter):
             value = os.pathsep.join(map(str, value))
         paths = [os.path.abspath(os.path.expanduser(item)) for item in value.split(os.pathsep) if item]
         return os.pathsep.join(paths)
+
+
+class IdParameter(luigi.IntParameter):
+    """The number of a visit, a detector or the like, or of many; batchable, unless ``batch_method`` is None.
+
+    In text one number, ranges as in ``1..62^70`` or ``1..9:2``, or a JSON list. Ranges are combined with all
+    values of the other batch parameters, while lists pair up entry by entry.
+    """
+
+    text_form = "one value, ranges as in 1..62^70 or a JSON list of values"
+
+    def __init__(self, *args: Any, batch_method: Any = tuple, **kwargs: Any) -> None:
+        super().__init__(*args, batch_method=batch_method, **kwargs)
+
+    def parse_text(self, text: str) -> Any:
+        """Read one number, or ranges; what has only one number is that number.
+
+        Raises
+        ------
+        ValueError
+            If a part is neither a number nor a range.
+        """
+        numbers = read_ids(text)
+        return numbers[0] if len(numbers) == 1 else Crossed(numbers)
 
 
 class IdsParameter(luigi.Parameter):
@@ -51,26 +78,9 @@ class IdsParameter(luigi.Parameter):
             return tuple(self.normalize(item) for item in value)
         if isinstance(value, int):
             return str(value)
-        return "^".join(map(str, sorted({number for part in value.split("^") for number in _range(part)})))
+        return "^".join(map(str, sorted(read_ids(value)))) if value.strip() else ""
 
     @staticmethod
     def ids(value: str) -> list[int]:
         """Return the identifiers of a value."""
         return [int(part) for part in value.split("^")] if value else []
-
-
-def _range(part: str) -> range:
-    """Read ``a`` or ``a..b``."""
-    first, separator, last = part.strip().partition("..")
-    if not part.strip():
-        return range(0)
-    try:
-        start = int(first)
-        stop = int(last) if separator else start
-    except ValueError as exc:
-        message = f"{part!r} is neither an identifier nor a range as in 3..7"
-        raise ValueError(message) from exc
-    if stop < start:
-        message = f"the range {part!r} is empty: it must not end before it begins"
-        raise ValueError(message)
-    return range(start, stop + 1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import math
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -16,12 +16,11 @@ import luigi
 
 from astra import config as settings
 from astra.errors import ConfigError
-from astra.tasks.parameters import IdsParameter
+from astra.tasks.id_ranges import check_count, is_range, read_range
 from astra.tasks.run_config import configure, make_run_config
 from astra.tasks.task_runner import MAX_EXIT_STATUS, TaskRunner, count_failed
 
 EXIT_PRECALL = 1
-_RANGE = re.compile(r"(-?\d+\.\.-?\d+)(?::(\d+))?")
 LEVELS = {
     "trace": 5,
     "debug": logging.DEBUG,
@@ -112,7 +111,8 @@ def parse_data_ids(words: Sequence[str], task_class: Any) -> list[dict[str, Any]
     Raises
     ------
     ValueError
-        If a word has no value, a key stands twice, or a value is not of its parameter's type.
+        If a word has no value, a key stands twice, a value is not of its parameter's type, or there are too
+        many combinations.
     """
     values: dict[str, list[Any]] = {}
     for word in words:
@@ -124,18 +124,12 @@ def parse_data_ids(words: Sequence[str], task_class: Any) -> list[dict[str, Any]
             message = f"{key} is given twice"
             raise ValueError(message)
         values[key] = [_cast(task_class, key, one) for part in text.split("^") for one in _expand(part)]
+    check_count(math.prod(map(len, values.values())))
     return [dict(zip(values, one, strict=True)) for one in itertools.product(*values.values())]
 
 
 def _expand(part: str) -> list[str]:
-    found = _RANGE.fullmatch(part)
-    if found is None:
-        return [part]
-    stride = int(found[2] or 1)
-    if stride < 1:
-        message = f"the stride of {part!r} must be at least 1"
-        raise ValueError(message)
-    return [str(number) for number in IdsParameter.ids(IdsParameter().parse(found[1]))[::stride]]
+    return [str(number) for number in read_range(part)] if is_range(part) else [part]
 
 
 def _cast(task_class: Any, key: str, text: str) -> Any:

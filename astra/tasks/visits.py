@@ -12,12 +12,13 @@ import luigi
 from astra.errors import MissingDataError
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.imaging import ImagingTask
+from astra.tasks.parameters import IdParameter
 
 
 class DefineVisits(ImagingTask):
     """Define the visit of an exposure, one to one: both have the same id."""
 
-    exposure = luigi.IntParameter(batch_method=tuple, description="Exposure id.")
+    exposure = IdParameter(description="Exposure id, or ids as in 1..62^70.")
 
     accepts_partial_batches = True  # it needs its own exposure, not every file that was named
 

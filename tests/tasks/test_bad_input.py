@@ -27,7 +27,7 @@ def sentences(result):
         ),
         (
             ["DefineVisits", "--instrument", "sdss", "--exposure", "M31"],
-            "exposure must be one value or a JSON list of values, found 'M31'",
+            "exposure must be one value, ranges as in 1..62^70 or a JSON list of values, found 'M31'",
         ),
         (
             ["ProcessCcd", "--instrument", "sdss", "--visit", "[1, 2]", "--detector", "[1, 2, 3]"],

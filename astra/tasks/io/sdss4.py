@@ -5,6 +5,7 @@ from __future__ import annotations
 import luigi
 
 from astra.tasks.io.sdss import SDSSDataModelTask
+from astra.tasks.parameters import IdParameter
 
 __all__ = ["ApStarFile", "ApVisitFile", "SDSS4DataModelTask", "SpecFile"]
 
@@ -22,10 +23,10 @@ class ApVisitFile(SDSS4DataModelTask):
 
     sdss_data_model_name = "apVisit"
 
-    fiber = luigi.IntParameter(batch_method=tuple, description="Fibre, 1 to 300.")
+    fiber = IdParameter(description="Fibre, 1 to 300.")
     plate = luigi.Parameter(batch_method=tuple, description="Plate.")
     field = luigi.Parameter(batch_method=tuple, default="", description="Name of the field; not before dr16.")
-    mjd = luigi.IntParameter(batch_method=tuple, description="Night, SDSS MJD.")
+    mjd = IdParameter(description="Night, SDSS MJD.")
     apred = luigi.Parameter(batch_method=tuple, description="Version of the APOGEE reduction.")
     telescope = luigi.Parameter(batch_method=tuple, description="apo25m, apo1m or lco25m.")
     prefix = luigi.Parameter(
@@ -53,7 +54,7 @@ class SpecFile(SDSS4DataModelTask):
 
     sdss_data_model_name = "spec"
 
-    fiberid = luigi.IntParameter(batch_method=tuple, description="Fibre, 1 to 1000.")
-    plateid = luigi.IntParameter(batch_method=tuple, description="Plate.")
-    mjd = luigi.IntParameter(batch_method=tuple, description="Night, SDSS MJD.")
+    fiberid = IdParameter(description="Fibre, 1 to 1000.")
+    plateid = IdParameter(description="Plate.")
+    mjd = IdParameter(description="Night, SDSS MJD.")
     run2d = luigi.Parameter(batch_method=tuple, description="Version of the reduction, as 26 or v5_13_2.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import luigi
 
 from astra.tasks.io.sdss import SDSSDataModelTask, SDSSDataProduct
+from astra.tasks.parameters import IdParameter
 
 __all__ = [
     "ApStarFile",
@@ -33,10 +34,10 @@ class ApVisitFile(SDSS5DataModelTask):
 
     sdss_data_model_name = "apVisit"
 
-    fiber = luigi.IntParameter(batch_method=tuple, description="Fibre, 1 to 300.")
+    fiber = IdParameter(description="Fibre, 1 to 300.")
     plate = luigi.Parameter(batch_method=tuple, description="Plate, or configuration of the robots.")
     field = luigi.Parameter(batch_method=tuple, description="Name of the field.")
-    mjd = luigi.IntParameter(batch_method=tuple, description="Night, SDSS MJD.")
+    mjd = IdParameter(description="Night, SDSS MJD.")
     apred = luigi.Parameter(batch_method=tuple, description="Version of the APOGEE reduction.")
     telescope = luigi.Parameter(batch_method=tuple, description="apo25m, apo1m or lco25m.")
 
@@ -47,9 +48,7 @@ class ApStarFile(SDSS5DataModelTask):
     sdss_data_model_name = "apStar"
 
     obj = luigi.Parameter(batch_method=tuple, description="Name of the star, as 2M00452143+1634446.")
-    healpix = luigi.IntParameter(
-        batch_method=tuple, description="HEALPix pixel, nside 128, as the survey has it."
-    )
+    healpix = IdParameter(description="HEALPix pixel, nside 128, as the survey has it.")
     apstar = luigi.Parameter(batch_method=tuple, default="stars", description="Kind of sum: stars.")
     apred = luigi.Parameter(batch_method=tuple, description="Version of the APOGEE reduction.")
     telescope = luigi.Parameter(batch_method=tuple, description="apo25m, apo1m or lco25m.")
@@ -60,7 +59,7 @@ class SpecFile(SDSS5DataModelTask):
 
     sdss_data_model_name = "spec"
 
-    catalogid = luigi.IntParameter(batch_method=tuple, description="SDSS-V catalogue identifier.")
-    mjd = luigi.IntParameter(batch_method=tuple, description="Night, SDSS MJD.")
+    catalogid = IdParameter(description="SDSS-V catalogue identifier.")
+    mjd = IdParameter(description="Night, SDSS MJD.")
     plate = luigi.Parameter(batch_method=tuple, description="Plate or field.")
     run2d = luigi.Parameter(batch_method=tuple, description="Version of the BOSS reduction.")
