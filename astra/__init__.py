@@ -14,7 +14,9 @@
 `astra.errors`    the errors that astra raises on purpose
 ================  ==========================================================================
 
-Importing astra registers every task and sets Luigi's exit codes; it imports nothing heavy.
+Importing astra registers every task and sets Luigi's exit codes; it imports nothing heavy. Luigi's parameter
+classes, `build`, `inherits` and `requires` have their names here too, as in the task API of 2021; astra's
+own are `IdParameter` and `IdsParameter`.
 """
 
 from __future__ import annotations
@@ -56,15 +58,98 @@ def _set_one_thread() -> None:
 _set_numba_cache()
 _set_one_thread()
 
+from luigi import (  # noqa: E402  # the environment comes first
+    BoolParameter,
+    ChoiceListParameter,
+    ChoiceParameter,
+    DateHourParameter,
+    DateIntervalParameter,
+    DateMinuteParameter,
+    DateParameter,
+    DateSecondParameter,
+    DictParameter,
+    EnumListParameter,
+    EnumParameter,
+    FloatParameter,
+    IntParameter,
+    ListParameter,
+    MonthParameter,
+    NumericalParameter,
+    OptionalBoolParameter,
+    OptionalChoiceParameter,
+    OptionalDictParameter,
+    OptionalFloatParameter,
+    OptionalIntParameter,
+    OptionalListParameter,
+    OptionalNumericalParameter,
+    OptionalParameter,
+    OptionalPathParameter,
+    OptionalStrParameter,
+    OptionalTupleParameter,
+    Parameter,
+    PathParameter,
+    StrParameter,
+    TaskParameter,
+    TimeDeltaParameter,
+    TupleParameter,
+    YearParameter,
+    build,
+)
+from luigi.util import inherits, requires  # noqa: E402
+
 from astra.tasks.metadata import timer  # noqa: E402
 from astra.tasks.runner import astra_version, set_up_luigi  # noqa: E402  # the environment comes first
 
 set_up_luigi()
 
 import astra.tasks.register  # noqa: E402, F401  # Luigi's options come before the tasks
+from astra.tasks.parameters import IdParameter, IdsParameter  # noqa: E402
 
 __version__ = astra_version()
-__all__ = ["__version__", "run", "timer"]
+__all__ = [
+    "BoolParameter",
+    "ChoiceListParameter",
+    "ChoiceParameter",
+    "DateHourParameter",
+    "DateIntervalParameter",
+    "DateMinuteParameter",
+    "DateParameter",
+    "DateSecondParameter",
+    "DictParameter",
+    "EnumListParameter",
+    "EnumParameter",
+    "FloatParameter",
+    "IdParameter",
+    "IdsParameter",
+    "IntParameter",
+    "ListParameter",
+    "MonthParameter",
+    "NumericalParameter",
+    "OptionalBoolParameter",
+    "OptionalChoiceParameter",
+    "OptionalDictParameter",
+    "OptionalFloatParameter",
+    "OptionalIntParameter",
+    "OptionalListParameter",
+    "OptionalNumericalParameter",
+    "OptionalParameter",
+    "OptionalPathParameter",
+    "OptionalStrParameter",
+    "OptionalTupleParameter",
+    "Parameter",
+    "PathParameter",
+    "StrParameter",
+    "TaskParameter",
+    "TimeDeltaParameter",
+    "TupleParameter",
+    "YearParameter",
+    "__version__",
+    "build",
+    "inherits",
+    "requires",
+    "run",
+    "timer",
+]
 
 
 def __getattr__(name: str) -> Any:

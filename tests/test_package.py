@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import luigi
+import luigi.util
 import pytest
 
 import astra
@@ -37,6 +38,16 @@ def test_packages_are_all_listed():
         ".".join(path.parent.relative_to(PROJECT).parts) for path in (PROJECT / "astra").rglob("__init__.py")
     }
     assert listed == found | {"astra.migrations", "astra.migrations.versions"}
+
+
+def test_luigis_parameters_and_decorators_have_their_names_here():
+    parameters = {name for name in luigi.__all__ if name.endswith("Parameter")}
+    assert parameters <= set(astra.__all__)
+    assert all(getattr(astra, name) is getattr(luigi, name) for name in parameters)
+    assert astra.build is luigi.build
+    assert (astra.inherits, astra.requires) == (luigi.util.inherits, luigi.util.requires)
+    assert issubclass(astra.IdParameter, astra.IntParameter)
+    assert all(hasattr(astra, name) for name in astra.__all__)
 
 
 def test_version_stands_in_one_place():

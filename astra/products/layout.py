@@ -55,6 +55,26 @@ def alert_path(root: Path | str, visit: int, detector: int) -> Path:
     return Path(root) / "alerts" / f"{int(visit)}_{int(detector)}.avro"
 
 
+def family_folder(root: Path | str, version: str, family: str) -> Path:
+    """Folder of the tasks of one family and version, ``<root>/products/<version>/<family>``.
+
+    Parameters
+    ----------
+    root : Path or str
+        Output root.
+    version : str
+        ``major.minor`` of what wrote them: another one makes everything again, and must not overwrite it.
+    family : str
+        Task family, with its namespace.
+
+    Raises
+    ------
+    ValueError
+        As in `product_folder`.
+    """
+    return _below(root, "products", version, family)
+
+
 def _below(root: Path | str, *parts: str) -> Path:
     return Path(root).joinpath(*(_part(part) for part in parts))
 

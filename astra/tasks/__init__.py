@@ -1,5 +1,5 @@
 """The Luigi tasks: parameters, requirements, outputs and a short run."""
 
-from astra.tasks.base import AstraTask
+from astra.tasks.base import AstraTask, BaseTask
 
-__all__ = ["AstraTask"]
+__all__ = ["AstraTask", "BaseTask"]

@@ -107,6 +107,17 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         return Path(self.output_root).absolute() if self.output_root else config.root()
 
     @property
+    def output_base_dir(self) -> Path:
+        """Folder for what tasks of this family write: ``<root>/products/<major.minor>/<family>``.
+
+        The micro version is no part of it, as it is none of the identity: what is done is found again.
+        """
+        from astra.products.layout import family_folder
+
+        version = f"{self.astra_version_major}.{self.astra_version_minor}"
+        return family_folder(self.root, version, self.get_task_family())
+
+    @property
     def database_url(self) -> str:
         """URL of the database that holds this task's state."""
         return config.own_database_url(self.root) if self.output_root else config.database_url()
@@ -308,3 +319,6 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         family = self.get_task_family()
         for item, value in figures.items():
             self.figures[f"{family}:{step}.{item}"] = plain_value(value)
+
+
+BaseTask = AstraTask  # its name in the task API of 2021

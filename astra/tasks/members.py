@@ -13,6 +13,7 @@ from luigi.parameter import ParameterVisibility
 from astra.tasks import references
 from astra.tasks.batch import (
     Column,
+    accept_batches,
     hash_members,
     hash_parameters,
     is_batchable,
@@ -54,6 +55,9 @@ class BatchMode(_Base):
         """Return the parameters; looked up once for each class, as Luigi asks ten times for each task."""
         if "_params" not in cls.__dict__:
             cls._params = super().get_params()
+            for name, parameter in cls._params:  # those that `astra.inherits` has added to the class too
+                if is_batchable(parameter):
+                    accept_batches(name, parameter)
         return cls._params
 
     @classmethod
