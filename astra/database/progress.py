@@ -35,6 +35,19 @@ def versions_of(connection: Connection, family: str) -> list[str]:
     return list(connection.execute(query).scalars())
 
 
+def ended_tasks(connection: Connection, task_ids: Iterable[str]) -> dict[str, tuple[int, float | None]]:
+    """Return status code and duration [s], by id, of the tasks that have ended in any way."""
+    columns = task_table.c
+    ended: dict[str, tuple[int, float | None]] = {}
+    for chunk in chunks(task_ids, ID_ROWS):
+        query = select(columns.task_id, columns.status_code, columns.duration).where(
+            is_among(connection, columns.task_id, chunk),
+            columns.status_code.not_in([int(Status.CREATED), int(Status.RUNNING)]),
+        )
+        ended.update((task_id, (code, duration)) for task_id, code, duration in connection.execute(query))
+    return ended
+
+
 def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -> dict[str, int]:
     """Return the keys, by id, of the tasks that a run has planned and nobody has started."""
     columns = task_table.c

@@ -134,18 +134,13 @@ class Recorder:
         Raises
         ------
         BatchError
-            If members failed and no other task waits for the rest, or there is no rest.
+            If members failed and no other task waits for the rest, or there is no rest; or if the task was
+            marked as failed while it ran.
         """
-        from astra.tasks.base import flat_requirements
-        from astra.tasks.inputs import input_stamps
-
+        self._end_the_rest()
         if not self.task.is_batch_mode:
-            self._done(self.task, self._made(self.task), self.started, 0.0)
             self.flush()
             return
-        for member in self.task.members(set(self._todo) - self._ended):
-            self._inputs[member.task_id] = input_stamps(member, flat_requirements(member))
-            self._done(member, self._made(member), self.started, 0.0)
         error = self._batch_error()
         if error is None:
             self._done(self.task, [], self.started, 0.0)
@@ -156,6 +151,36 @@ class Recorder:
         if not self.task.is_required or not self.task.complete():
             raise error
         logger.error("%r: %s", self.task, error)
+
+    def _end_the_rest(self) -> None:
+        """End what `run` did not record: as done, but for what it has marked otherwise itself."""
+        from astra.database.engine import reading
+        from astra.database.models.state import Status
+        from astra.database.progress import ended_tasks
+        from astra.database.state import Outcome
+        from astra.tasks.base import flat_requirements
+        from astra.tasks.inputs import input_stamps
+
+        rest = set(self._todo) - self._ended
+        if not rest:
+            return
+        with reading(self.url) as connection:
+            marks = ended_tasks(connection, rest)  # begun as created or running
+        for task in self.task.members(rest):
+            code, duration = marks.get(task.task_id, (int(Status.DONE), None))
+            if task is not self.task:
+                self._inputs[task.task_id] = input_stamps(task, flat_requirements(task))
+            products = self._made(task) if code == Status.DONE else []
+            now = utc_now()
+            began = self.started if duration is None else now - dt.timedelta(seconds=duration)
+            message = "it was marked as failed while it ran"
+            if code == Status.DONE:
+                self._done(task, products, began, 0.0)
+            elif task is self.task:
+                raise BatchError(f"{task!r}: {message}", n_failed=1, n_members=1)
+            else:
+                self._end(Outcome(task.task_id, code, began, now, message=message))
+                self.failures[task.task_id] = message
 
     def fail(self, exc: BaseException) -> None:
         """Record that ``run`` itself failed: the task, and the members that had not ended.

@@ -2,6 +2,7 @@
 
 `run` is recorded by itself (`astra.tasks.recording`); these are for tasks that keep their own books, for
 notebooks and for repairs. Each call is one transaction, and one of a batch touches all its members at once.
+What `run` marks by them stands when it ends: as failed, or as done within the time that it tells.
 """
 
 from __future__ import annotations

@@ -1,11 +1,50 @@
-"""The names of the task API of 2021, one by one: what each means, and the defects that it had."""
+"""The names of the task API of 2021, one by one: what each means, and the defects that it had.
+
+The calls on state are in `test_state_api` too, identity and batches in `test_engine`.
+"""
+
+import os
+import subprocess
+import sys
 
 import luigi
+from luigi.parameter import ParameterVisibility
 
 import astra
 from astra.tasks.base import AstraTask, BaseTask
-from tests.tasks.test_engine import states
+from tests.conftest import PROJECT
+from tests.tasks.test_engine import build, rows, states
 from tests.tasks.toy_tasks import Careless, Toy
+
+HERE = "tests.tasks.test_task_api"
+HIDDEN = ParameterVisibility.HIDDEN
+
+
+class Many(AstraTask):
+    """A task with parameters of every kind."""
+
+    p = luigi.FloatParameter(default=1.5)
+    q = luigi.Parameter(batch_method=tuple, default="5")
+    n = luigi.IntParameter(batch_method=tuple, default=0)
+    workers_wanted = luigi.IntParameter(default=1, significant=False)
+    token = luigi.Parameter(default="secret", visibility=ParameterVisibility.PRIVATE)
+    place = luigi.Parameter(default="here", visibility=ParameterVisibility.HIDDEN)
+
+
+class Shares(AstraTask):
+    """A task that shares some of them."""
+
+    q = luigi.Parameter(default="")
+    p = luigi.FloatParameter(default=0.0)
+    workers_wanted = luigi.IntParameter(default=1, significant=False)
+
+
+class Empty(AstraTask):
+    """A task that needs no value."""
+
+    q = luigi.OptionalParameter(batch_method=tuple)
+    n = luigi.OptionalIntParameter(batch_method=tuple)
+
 
 # -- names of the package ---------------------------------------------------------------------------------
 
@@ -56,6 +95,17 @@ def test_inherits_hands_on_batch_parameters_of_plain_tasks_too():
     assert task.clone_parent().number == (1, 2)
 
 
+def test_importing_writes_nothing_and_changes_no_folder(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "ASTRA_ROOT": str(tmp_path / "root")}
+    environment |= {"HOME": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path), "SAS_BASE_DIR": "/nowhere"}
+    code = "import os; before = dict(os.environ); import astra; print(os.environ['SAS_BASE_DIR'])"
+    result = subprocess.run(
+        [sys.executable, "-B", "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=True
+    )
+    assert result.stdout == b"/nowhere\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 # -- output_base_dir --------------------------------------------------------------------------------------
 
 
@@ -73,3 +123,56 @@ def test_output_base_dir_follows_the_identity(tmp_path):
     assert (now.task_id, now.output_base_dir) == (later.task_id, later.output_base_dir)
     own = Toy(number=1, output_root=str(tmp_path / "own"))
     assert own.output_base_dir.is_relative_to(tmp_path / "own" / "products")
+
+
+# -- trigger_event_* from within run ----------------------------------------------------------------------
+
+
+class ByHand(AstraTask):
+    """A task that keeps its own books, as tasks of 2021 did."""
+
+    number = luigi.IntParameter(batch_method=tuple)
+
+    def output(self):
+        return luigi.LocalTarget(str(self.root / f"by-hand-{self.number}"))
+
+    def run(self):
+        for task in self.get_batch_tasks():
+            if task.complete():
+                continue
+            task.trigger_event_start()
+            if task.number < 0:
+                task.trigger_event_failed()
+                continue
+            with task.output().open("w") as stream:
+                stream.write("done")
+            task.trigger_event_processing_time(100.0 + task.number, cascade=True)
+
+
+def durations(root):
+    query = (
+        "SELECT json_extract(parameters, '$.number'), round(duration, 2) FROM task WHERE family = 'ByHand'"
+    )
+    return dict(rows(root, query + " AND batch_size IS NULL"))
+
+
+def test_a_member_that_its_batch_marks_as_failed_stays_so(astra_root):
+    assert not build(ByHand(number=(1, -2, 3)))
+    assert states(astra_root, "ByHand") == {"1": "done", "-2": "failed", "3": "done"}
+    assert rows(astra_root, "SELECT status_code FROM task WHERE batch_size = 3") == [(30,)]
+    query = "SELECT message FROM task_attempt JOIN task ON task.pk = task_pk WHERE batch_size = 3"
+    [(message,)] = rows(astra_root, query)
+    assert "1 of 3 members" in message
+
+
+def test_a_single_task_that_marks_itself_as_failed_has_failed(astra_root, run_luigi):
+    result = run_luigi("ByHand", "--number=-2", module=HERE)
+    assert result.returncode == 30
+    assert "was marked as failed while it ran" in result.stderr
+    assert states(astra_root, "ByHand") == {"-2": "failed"}
+
+
+def test_the_processing_time_that_a_task_tells_is_kept(astra_root):
+    assert build(ByHand(number=(1, 2)), ByHand(number=3))
+    assert durations(astra_root) == {"1": 101.0, "2": 102.0, "3": 103.0}
+    assert rows(astra_root, "SELECT count(*) FROM data_product") == [(3,)]
