@@ -49,10 +49,13 @@ def add_task_rows(
 def change_task_rows(connection: Connection, task_ids: Sequence[str], values: Mapping[str, Any]) -> int:
     """Set columns of tasks; return how many rows were changed.
 
+    A status brings the times along that go with it, and any change the time of the change, unless they are
+    given: a task that is marked as done counts as completed.
+
     Raises
     ------
     ValueError
-        If a name is not a column that may be set.
+        If a name is not a column that may be set, or there is no such status.
     """
     unknown = set(values) - WRITABLE
     if unknown:
@@ -61,6 +64,9 @@ def change_task_rows(connection: Connection, task_ids: Sequence[str], values: Ma
             f"it has {', '.join(sorted(WRITABLE))}"
         )
         raise ValueError(message)
+    now = dt.datetime.now(dt.UTC)
+    implied = values_of_status(_status(values["status_code"]), now) if "status_code" in values else {}
+    values = {"modified": now, **implied, **values}
     changed = 0
     for chunk in chunks(task_ids):
         statement = update(task_table).where(task_table.c.task_id.in_(chunk)).values(**values)
@@ -74,6 +80,16 @@ def delete_task_rows(connection: Connection, task_ids: Sequence[str]) -> int:
     for chunk in chunks(task_ids):
         deleted += connection.execute(delete(task_table).where(task_table.c.task_id.in_(chunk))).rowcount
     return deleted
+
+
+def _status(code: int) -> Status:
+    """Return the status of a code."""
+    try:
+        return Status(code)
+    except ValueError as exc:
+        known = ", ".join(f"{int(status)} {status.name.lower()}" for status in Status)
+        message = f"status_code must be one of {known}, not {code!r}"
+        raise ValueError(message) from exc
 
 
 def values_of_status(status: Status, now: dt.datetime) -> dict[str, Any]:

@@ -93,7 +93,10 @@ class StateApi:
             return delete_task_rows(connection, self._own_ids(cascade))
 
     def update_state(self, state: dict[str, Any], cascade: bool = False) -> int:
-        """Set columns of the row of this task, with ``cascade`` of its members too; return how many."""
+        """Set columns of the row of this task, with ``cascade`` of its members too; return how many.
+
+        A status brings the times along that go with it: a task that is set to 1 counts as done.
+        """
         from astra.database.engine import transaction
         from astra.database.task_rows import change_task_rows
 

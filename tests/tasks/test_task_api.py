@@ -8,13 +8,14 @@ import subprocess
 import sys
 
 import luigi
+import pytest
 from luigi.parameter import ParameterVisibility
 
 import astra
 from astra.tasks.base import AstraTask, BaseTask
 from tests.conftest import PROJECT
 from tests.tasks.test_engine import build, rows, states
-from tests.tasks.toy_tasks import Careless, Toy
+from tests.tasks.toy_tasks import Careless, Double, Toy
 
 HERE = "tests.tasks.test_task_api"
 HIDDEN = ParameterVisibility.HIDDEN
@@ -123,6 +124,50 @@ def test_output_base_dir_follows_the_identity(tmp_path):
     assert (now.task_id, now.output_base_dir) == (later.task_id, later.output_base_dir)
     own = Toy(number=1, output_root=str(tmp_path / "own"))
     assert own.output_base_dir.is_relative_to(tmp_path / "own" / "products")
+
+
+# -- update_state, delete_state ---------------------------------------------------------------------------
+
+
+def test_a_status_set_by_hand_brings_its_times_along(astra_root):
+    task = Toy(number=1)
+    task.create_state()
+    assert task.update_state({"status_code": 1}) == 1
+    assert task.complete()
+    task.update_state({"status_code": 30})
+    assert not task.complete()
+    assert rows(astra_root, "SELECT completed FROM task") == [(None,)]
+    row, _ = Toy(number=2).get_or_create_state({"status_code": 1})
+    assert row.completed is not None
+    assert Toy(number=2).complete()
+
+
+def test_a_change_by_hand_is_a_change(astra_root):
+    task = Toy(number=1)
+    created, _ = task.get_or_create_state()
+    task.update_state({"duration": 4.0})
+    assert task.query_state().one().modified > created.modified
+
+
+def test_a_status_that_there_is_not_is_refused_with_those_that_there_are(astra_root):
+    Toy(number=1).create_state()
+    with pytest.raises(ValueError, match=r"must be one of 0 created, 1 done, 2 running, 30 .*, not 99"):
+        Toy(number=1).update_state({"status_code": 99})
+
+
+def test_a_task_with_links_attempts_and_products_can_be_deleted(any_database_url, astra_root, monkeypatch):
+    from sqlalchemy import create_engine, text
+
+    monkeypatch.setenv("ASTRA_DATABASE_URL", any_database_url)
+    assert build(Double(number=(1, 2)))
+    assert Toy(number=(1, 2)).delete_state(cascade=True) == 3
+    assert Double(number=1).delete_state() == 1
+    engine = create_engine(any_database_url)
+    with engine.connect() as connection:
+        left = [tuple(row) for row in connection.execute(text("SELECT family, batch_size FROM task"))]
+    engine.dispose()
+    assert sorted(left, key=str) == [("Double", 2), ("Double", None)]
+    assert not Toy(number=1).complete()
 
 
 # -- trigger_event_* from within run ----------------------------------------------------------------------
