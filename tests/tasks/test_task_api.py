@@ -4,18 +4,22 @@ The calls on state are in `test_state_api` too, identity and batches in `test_en
 """
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import luigi
 import pytest
+from luigi import Event
 from luigi.parameter import ParameterVisibility
 
 import astra
+from astra.errors import DataError
 from astra.tasks.base import AstraTask, BaseTask
 from tests.conftest import PROJECT
 from tests.tasks.test_engine import build, rows, states
-from tests.tasks.toy_tasks import Careless, Double, Toy
+from tests.tasks.toy_tasks import Absent, Broken, Careless, Double, Toy, Waits
 
 HERE = "tests.tasks.test_task_api"
 HIDDEN = ParameterVisibility.HIDDEN
@@ -221,3 +225,155 @@ def test_the_processing_time_that_a_task_tells_is_kept(astra_root):
     assert build(ByHand(number=(1, 2)), ByHand(number=3))
     assert durations(astra_root) == {"1": 101.0, "2": 102.0, "3": 103.0}
     assert rows(astra_root, "SELECT count(*) FROM data_product") == [(3,)]
+
+
+# -- events -----------------------------------------------------------------------------------------------
+
+EVENTS = {name: value for name, value in vars(Event).items() if name.isupper()}
+
+
+class Hooked(AstraTask):
+    """A task that says how far it is, and refuses a number."""
+
+    number = luigi.IntParameter(batch_method=tuple)
+    seen: list = []  # noqa: RUF012  # of all its instances
+
+    def requires(self):
+        return Careless(number=1)
+
+    def on_success(self):
+        self.seen.append(("on_success", status_of(self)))
+
+    def on_failure(self, exception):
+        self.seen.append(("on_failure", status_of(self), type(exception).__name__))
+        return str(exception)
+
+    def run(self):
+        self.trigger_event(Event.PROGRESS, self, 0.5)
+        if not self.is_batch_mode and self.number < 0:
+            raise DataError("negative")
+
+
+def status_of(task):
+    row = task.query_state().one_or_none()
+    return None if row is None else row.status_code
+
+
+@pytest.fixture
+def heard():
+    """Hear every event of any task; the value is a list of event, family, status code and details."""
+    found, handlers = [], {}
+    for name, event in EVENTS.items():
+
+        def handler(task, *details, name=name):
+            found.append((name, task.task_family, status_of(task), *map(type, details)))
+
+        handlers[event] = AstraTask.event_handler(event)(handler)
+    Hooked.seen.clear()
+    yield found
+    for event, handler in handlers.items():
+        AstraTask.remove_event_handler(event, handler)
+
+
+def of(found, family):
+    return [(name, status, *details) for name, task, status, *details in found if task == family]
+
+
+def test_the_events_of_a_task_come_in_order_after_its_state(astra_root, heard):
+    assert build(Hooked(number=1))
+    assert of(heard, "Hooked") == [
+        ("DEPENDENCY_DISCOVERED", None, Careless),
+        ("START", 0),
+        ("PROGRESS", 2, float),
+        ("PROCESSING_TIME", 1, float),
+        ("SUCCESS", 1),
+    ]
+    assert Hooked.seen == [("on_success", 1)]
+
+
+def test_a_failure_is_heard_with_its_error(astra_root, heard):
+    assert not build(Hooked(number=-1))
+    assert of(heard, "Hooked")[-1] == ("FAILURE", 30, DataError)
+    assert Hooked.seen == [("on_failure", 30, "DataError")]
+
+
+def test_what_is_done_is_present(astra_root, heard):
+    assert build(Hooked(number=1))
+    heard.clear()
+    assert build(Hooked(number=1))
+    assert heard == [("DEPENDENCY_PRESENT", "Hooked", 1)]
+
+
+def test_a_task_that_cannot_be_scheduled_is_broken(astra_root, heard):
+    assert not build(Broken(where="requires"))
+    assert heard == [("BROKEN_TASK", "Broken", 50, DataError)]
+
+
+def test_a_file_that_is_not_there_is_a_missing_dependency(astra_root, heard):
+    build(Waits(name="no-such-file"))
+    assert of(heard, "Absent") == [("DEPENDENCY_MISSING", 60)]
+    assert not Absent(name="no-such-file").complete()
+
+
+def test_a_batch_is_heard_as_one_task(astra_root, heard):
+    assert not build(Toy(number=(1, 2), refuse=2))
+    assert [(name, *rest) for name, _, *rest in heard] == [
+        ("START", 0),
+        ("FAILURE", 30, astra.errors.BatchError),
+    ]
+
+
+def test_a_handler_hears_the_tasks_of_its_class_alone(astra_root):
+    seen = []
+    handler = Toy.event_handler(Event.SUCCESS)(seen.append)
+    try:
+        assert build(Double(number=1))
+    finally:
+        Toy.remove_event_handler(Event.SUCCESS, handler)
+    assert seen == [Toy(number=1)]
+
+
+def test_a_handler_that_fails_changes_no_state(astra_root, caplog):
+    @Toy.event_handler(Event.SUCCESS)
+    @Toy.event_handler(Event.START)
+    def raising(task):
+        raise RuntimeError("a handler of the user")
+
+    try:
+        assert build(Toy(number=1))
+    finally:
+        for event in (Event.START, Event.SUCCESS):
+            Toy.remove_event_handler(event, raising)
+    assert states(astra_root) == {"1": "done"}
+
+
+class Doomed(AstraTask):
+    """A task whose process dies, or is ended for its deadline."""
+
+    how = luigi.Parameter()
+
+    def run(self):
+        if self.how == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
+
+@Doomed.event_handler(Event.PROCESS_FAILURE)
+def _hear_death(task, message):
+    (task.root / "heard").write_text(f"death {status_of(task)} {message}")
+
+
+@Doomed.event_handler(Event.TIMEOUT)
+def _hear_timeout(task, message):
+    (task.root / "heard").write_text(f"timeout {status_of(task)} {message}")
+
+
+@pytest.mark.parametrize(
+    ("how", "event", "code"), [("die", "death", 40), ("sleep", "timeout", 70)], ids=["killed", "deadline"]
+)
+def test_the_end_of_a_process_is_heard_by_its_parent(astra_root, run_luigi, how, event, code):
+    arguments = ["--how", how, "--workers", "2", "--worker-timeout", "2"]
+    result = run_luigi("Doomed", *arguments, module=HERE)
+    assert result.returncode == 30
+    assert (astra_root / "heard").read_text().startswith(f"{event} {code} ")
+    assert rows(astra_root, "SELECT status_code FROM task") == [(code,)]
