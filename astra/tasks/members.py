@@ -27,6 +27,11 @@ else:
     _Base = object  # not a task of its own, which Luigi would register
 
 
+def _identifies(parameter: luigi.Parameter) -> bool:
+    """Say whether a parameter makes the identity; a private one is not handed on, and must not be missed."""
+    return bool(parameter.significant) and parameter.visibility != ParameterVisibility.PRIVATE
+
+
 class BatchMode(_Base):
     """The part of a task that knows its parameters: who it is, and who its members are."""
 
@@ -177,11 +182,11 @@ class BatchMode(_Base):
 
     @classmethod
     def _significant(cls, values: Mapping[str, Any]) -> dict[str, str]:
-        """Text of the significant parameters among some values."""
+        """Text of the parameters among some values that make the identity."""
         return {
             name: parameter.serialize(values[name])
             for name, parameter in cls.get_params()
-            if parameter.significant and name in values
+            if _identifies(parameter) and name in values
         }
 
     @classmethod
@@ -268,7 +273,7 @@ class BatchMode(_Base):
         columns = {
             name: list(map(parameter.serialize, self.param_kwargs[name]))
             for name, parameter in self.get_params()
-            if name in names and parameter.significant
+            if name in names and _identifies(parameter)
         }
         prefix = f"{self.get_task_family()}_"
         for digits in hash_members(self._significant(values), columns, self.get_batch_size()):

@@ -111,6 +111,58 @@ def test_importing_writes_nothing_and_changes_no_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+# -- get_hashed_params, to_str_params, from_str_params ----------------------------------------------------
+
+
+def test_hashed_params_are_the_significant_ones_and_never_private():
+    assert set(Many().get_hashed_params()) == {
+        "astra_version_major",
+        "astra_version_minor",
+        "output_root",
+        "p",
+        "q",
+        "n",
+        "place",
+    }
+    assert Many(n=[1, 2]).get_hashed_params(only_public=True) == {"p": 1.5, "q": ("5", "5"), "n": (1, 2)}
+    everything = Many().get_hashed_params(only_significant=False)
+    assert everything["workers_wanted"] == 1
+    assert "token" not in everything
+
+
+def test_what_is_private_makes_no_identity_as_no_scheduler_hands_it_on():
+    task = Many(n=(1, 2), token="other")  # noqa: S106
+    again = Many.from_str_params(task.to_str_params())
+    assert (again.task_id, again.token) == (task.task_id, "secret")
+    assert task.member_ids() == [Many(n=1).task_id, Many(n=2).task_id]
+
+
+def test_str_params_are_all_that_a_scheduler_needs_to_make_the_task_again():
+    texts = Many(q=("15000", "a"), n=7, workers_wanted=4, place="there").to_str_params()
+    assert all(isinstance(text, str) for text in texts.values())
+    assert (texts["q"], texts["n"], texts["p"]) == ('["15000","a"]', '["7","7"]', "1.5")
+    assert (texts["workers_wanted"], texts["place"]) == ("4", "there")
+    assert "token" not in texts
+
+
+def test_str_params_can_leave_out_what_is_not_significant_or_not_public():
+    assert set(Many().to_str_params(only_significant=True, only_public=True)) == {"p", "q", "n"}
+    assert "place" in Many().to_str_params(only_significant=True)
+    assert "workers_wanted" in Many().to_str_params(only_public=True)
+
+
+@pytest.mark.parametrize("text", ["15000", "1e5", "true", "[1]", ""])
+def test_a_string_stays_one_through_json(text):
+    for task in (Many(q=text), Many(q=(text, text))):
+        assert Many.from_str_params(task.to_str_params()).q == task.q
+
+
+def test_the_lists_of_luigis_batcher_make_a_batch():
+    task = Many.from_str_params({"q": ["15000", "true"], "n": ["1", "2"]})
+    assert (task.q, task.n) == (("15000", "true"), (1, 2))
+    assert task == Many(q=("15000", "true"), n=(1, 2))
+
+
 # -- output_base_dir --------------------------------------------------------------------------------------
 
 
