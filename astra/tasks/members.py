@@ -82,10 +82,10 @@ class BatchMode(_Base):
         return normalize_batch(cls.get_task_family(), values, names)
 
     def _warn_on_wrong_param_types(self) -> None:
-        """Check types as Luigi does, but never print the tuple of a batch."""
+        """Check types as Luigi does, but never print a tuple of values, and take that of a batch as it is."""
         batch_names = set(self.batch_param_names())
         for name, parameter in self.get_params():
-            value = self.param_kwargs[name]
+            value = Column.of(self.param_kwargs[name])
             if name not in batch_names or not isinstance(value, tuple):
                 parameter._warn_on_wrong_param_type(name, value)  # noqa: SLF001  # overridden here
 

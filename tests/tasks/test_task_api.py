@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import luigi
 import pytest
@@ -180,6 +181,42 @@ def test_output_base_dir_follows_the_identity(tmp_path):
     assert (now.task_id, now.output_base_dir) == (later.task_id, later.output_base_dir)
     own = Toy(number=1, output_root=str(tmp_path / "own"))
     assert own.output_base_dir.is_relative_to(tmp_path / "own" / "products")
+
+
+# -- repr, warnings ---------------------------------------------------------------------------------------
+
+
+def test_repr_tells_family_hash_and_public_parameters():
+    digits = Many().task_id.rpartition("_")[2]
+    assert repr(Many()) == f"Many({digits}: p=1.5, q='5', n=0)"
+    assert str(Many()) == repr(Many())
+    batch = Many(q=tuple(map(str, range(400))))
+    assert repr(batch) == f"Many({batch.task_id.rpartition('_')[2]}: batch_size=400)"
+
+
+def test_a_family_may_hold_underscores():
+    family = type("With_some_underscores", (Many,), {})
+    task = family(n=(1, 2))
+    assert task.task_id.startswith("With_some_underscores_")
+    assert repr(task).startswith("With_some_underscores(")
+    assert family.from_str_params(task.to_str_params()) == task
+
+
+@pytest.mark.parametrize(
+    "values", [{"q": tuple(range(1000, 2000))}, {"token": tuple(range(1000, 2000))}, {"q": (1234, 1235)}]
+)
+def test_no_warning_prints_a_tuple_of_values(values):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Many(**values)
+    assert not any("1234" in str(warning.message) for warning in caught)
+
+
+def test_a_value_of_the_wrong_type_still_warns():
+    with pytest.warns(UserWarning, match='"place" with value "7" is not of type string'):
+        Many(place=7)
+    with pytest.warns(UserWarning, match='"q" with value "7" is not of type string'):
+        Many(q=7)
 
 
 # -- update_state, delete_state ---------------------------------------------------------------------------
