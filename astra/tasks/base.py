@@ -18,7 +18,7 @@ from astra.tasks.nodes import TaskNode
 from astra.tasks.parameters import PathParameter
 from astra.tasks.plain import plain_value
 from astra.tasks.recording import logger, recorded
-from astra.tasks.runner import astra_version, current_invocation
+from astra.tasks.runner import astra_version, current_invocation, version_numbers
 from astra.tasks.state_api import StateApi
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from astra.tasks.recording import Recorder
     from astra.tasks.runner import Invocation
 
-_version = (astra_version().split("+")[0] + ".0.0").split(".")
+_MAJOR, _MINOR, _MICRO = version_numbers(astra_version())
 
 
 def flat_requirements(task: luigi.Task) -> list[luigi.Task]:
@@ -45,17 +45,17 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
     """
 
     astra_version_major = luigi.IntParameter(
-        default=int(_version[0]),
+        default=_MAJOR,
         visibility=ParameterVisibility.HIDDEN,
         description="Major version of astra: another one runs everything again.",
     )
     astra_version_minor = luigi.IntParameter(
-        default=int(_version[1]),
+        default=_MINOR,
         visibility=ParameterVisibility.HIDDEN,
         description="Minor version of astra: another one runs everything again.",
     )
     astra_version_micro = luigi.IntParameter(
-        default=int("".join(filter(str.isdigit, _version[2])) or 0),
+        default=_MICRO,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
         description="Micro version of astra.",

@@ -55,6 +55,13 @@ def astra_version() -> str:
         return "0+unknown"
 
 
+def version_numbers(version: str) -> tuple[int, int, int]:
+    """Return major, minor and micro of a version such as 0.2.1.dev3, 0.2rc1 or 0+unknown."""
+    numbers = re.split(r"[^\d.]", version)[0].split(".")
+    major, minor, micro = (int(number or 0) for number in [*numbers, "", ""][:3])
+    return major, minor, micro
+
+
 def utc_now() -> dt.datetime:
     """Return the wall clock, timezone-aware UTC."""
     return dt.datetime.now(dt.UTC)

@@ -18,6 +18,7 @@ from luigi.parameter import ParameterVisibility
 import astra
 from astra.errors import DataError
 from astra.tasks.base import AstraTask, BaseTask
+from astra.tasks.runner import version_numbers
 from tests.conftest import PROJECT
 from tests.tasks.test_engine import build, rows, states
 from tests.tasks.toy_tasks import Absent, Broken, Careless, Double, Toy, Waits
@@ -110,6 +111,57 @@ def test_importing_writes_nothing_and_changes_no_folder(tmp_path):
     )
     assert result.stdout == b"/nowhere\n"
     assert list(tmp_path.iterdir()) == []
+
+
+# -- astra_version_*, strict_output_checking --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "significant"),
+    [
+        ("astra_version_major", luigi.IntParameter, True),
+        ("astra_version_minor", luigi.IntParameter, True),
+        ("astra_version_micro", luigi.IntParameter, False),
+        ("astra_version_dev", luigi.BoolParameter, False),
+        ("strict_output_checking", luigi.BoolParameter, False),
+    ],
+)
+def test_the_parameters_of_every_task_are_hidden_and_no_batch(name, kind, significant):
+    parameter = dict(AstraTask.get_params())[name]
+    assert type(parameter) is kind
+    assert (parameter.significant, parameter.visibility) == (significant, HIDDEN)
+    assert name not in Many.batch_param_names()
+
+
+def test_their_defaults_are_the_version_of_the_package_and_not_strict():
+    task = Careless(number=1)
+    version = f"{task.astra_version_major}.{task.astra_version_minor}.{task.astra_version_micro}"
+    assert astra.__version__.startswith(version) or astra.__version__ == "0+unknown"
+    assert task.astra_version_dev is ("dev" in astra.__version__)
+    assert task.strict_output_checking is False
+
+
+@pytest.mark.parametrize(
+    ("version", "numbers"),
+    [
+        ("0.1.0", (0, 1, 0)),
+        ("1.20.3", (1, 20, 3)),
+        ("0.2.1.dev3", (0, 2, 1)),
+        ("0.2.1rc4", (0, 2, 1)),
+        ("0.2rc1", (0, 2, 0)),
+        ("3.dev1", (3, 0, 0)),
+        ("0+unknown", (0, 0, 0)),
+        ("0.2.1+g12.3", (0, 2, 1)),
+    ],
+)
+def test_the_numbers_of_a_version_are_those_before_any_letter(version, numbers):
+    assert version_numbers(version) == numbers
+
+
+def test_another_major_or_minor_version_is_another_task_and_another_micro_is_not():
+    ids = {Toy(number=1, **{f"astra_version_{part}": 99}).task_id for part in ("major", "minor", "micro")}
+    assert len(ids) == 3
+    assert Toy(number=1, astra_version_micro=99, astra_version_dev=True).task_id == Toy(number=1).task_id
 
 
 # -- get_hashed_params, to_str_params, from_str_params ----------------------------------------------------
