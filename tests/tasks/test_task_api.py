@@ -3,6 +3,7 @@
 The calls on state are in `test_state_api` too, identity and batches in `test_engine`.
 """
 
+import math
 import os
 import signal
 import subprocess
@@ -214,6 +215,112 @@ def test_the_lists_of_luigis_batcher_make_a_batch():
     task = Many.from_str_params({"q": ["15000", "true"], "n": ["1", "2"]})
     assert (task.q, task.n) == (("15000", "true"), (1, 2))
     assert task == Many(q=("15000", "true"), n=(1, 2))
+
+
+# -- get_common_param_names, get_common_param_kwargs ------------------------------------------------------
+
+
+def test_common_params_are_all_that_both_have():
+    names = Many().get_common_param_names(Shares)
+    assert {"p", "q", "workers_wanted", "astra_version_micro", "strict_output_checking"} <= names
+    assert names.isdisjoint({"n", "token", "place"})
+
+
+def test_common_params_can_be_the_significant_ones_alone():
+    assert Many().get_common_param_names(Shares, include_significant=False) == {
+        "p",
+        "q",
+        "astra_version_major",
+        "astra_version_minor",
+        "output_root",
+    }
+
+
+def test_common_kwargs_are_this_tasks_values():
+    task = Many(p=2.5, q="x", workers_wanted=3, strict_output_checking=True)
+    made = Shares(**task.get_common_param_kwargs(Shares))
+    assert (made.p, made.q, made.workers_wanted, made.strict_output_checking) == (2.5, "x", 3, True)
+    assert "workers_wanted" not in task.get_common_param_kwargs(Shares, include_significant=False)
+
+
+# -- is_batch_mode, get_batch_size, get_batch_task_kwds, get_batch_tasks, max_batch_size, batchable --------
+
+
+def test_a_batch_is_what_holds_tuples_and_a_list_is_one():
+    assert Many(n=(1, 2)).is_batch_mode
+    assert Many(n=[1, 2]) == Many(n=(1, 2))
+    assert Many(n=(1,)).is_batch_mode
+    assert not Many(n=1).is_batch_mode
+    assert not Careless(number=1).is_batch_mode
+    assert not Shares().is_batch_mode
+
+
+def test_no_value_at_all_is_no_batch():
+    task = Empty()
+    assert (task.q, task.is_batch_mode, task.get_batch_size()) == (None, False, 1)
+    assert list(task.get_batch_task_kwds(False)) == [{"q": None, "n": None}]
+    assert Empty(n=(1, 2)).q == (None, None)
+
+
+def test_the_size_of_a_batch_is_its_number_of_members():
+    assert [task.get_batch_size() for task in (Many(), Many(n=(1,)), Many(n=(1, 2, 3)))] == [1, 1, 3]
+
+
+def test_batch_keywords_are_those_of_each_member_in_order():
+    task = Many(q=("a", "b"), n=3, p=2.0)
+    assert list(task.get_batch_task_kwds(include_non_batch_keywords=False)) == [
+        {"q": "a", "n": 3},
+        {"q": "b", "n": 3},
+    ]
+    assert [Many(**kwargs) for kwargs in task.get_batch_task_kwds()] == [
+        Many(q="a", n=3, p=2.0),
+        Many(q="b", n=3, p=2.0),
+    ]
+    assert list(Many(q="a").get_batch_task_kwds(False)) == [{"q": "a", "n": 0}]
+
+
+def test_batch_tasks_are_single_tasks_of_the_class_or_the_task_itself():
+    members = list(Many(n=(4, 5), workers_wanted=2, token="t").get_batch_tasks())  # noqa: S106
+    assert members == [Many(n=4), Many(n=5)]
+    assert {(type(task), task.is_batch_mode) for task in members} == {(Many, False)}
+    assert {(task.workers_wanted, task.token) for task in members} == {(2, "t")}
+    single = Many()
+    assert [task is single for task in single.get_batch_tasks()] == [True]
+
+
+def test_a_class_may_bound_its_batches_and_luigis_scheduler_leaves_them_alone():
+    assert AstraTask.max_batch_size == math.inf
+    assert not Many().batchable
+    assert not Many(n=(1, 2)).batchable
+
+
+# -- get_input --------------------------------------------------------------------------------------------
+
+
+class Choosy(AstraTask):
+    """A task one of whose inputs cannot say what it makes."""
+
+    number = luigi.IntParameter(batch_method=tuple)
+
+    def requires(self):
+        return {"good": Toy(number=self.number), "bad": Mute()}
+
+
+class Mute(AstraTask):
+    """A task without a tellable output."""
+
+    def output(self):
+        raise DataError("nobody knows")
+
+
+def test_one_input_is_found_without_the_others():
+    assert Choosy(number=1).get_input("good").path == Toy(number=1).output().path
+    assert [target.path for target in Choosy(number=(1, 2)).get_input("good")] == [
+        Toy(number=1).output().path,
+        Toy(number=2).output().path,
+    ]
+    with pytest.raises(DataError, match="nobody knows"):
+        Choosy(number=1).input()
 
 
 # -- output_base_dir --------------------------------------------------------------------------------------
@@ -518,3 +625,34 @@ def test_the_end_of_a_process_is_heard_by_its_parent(astra_root, run_luigi, how,
     assert result.returncode == 30
     assert (astra_root / "heard").read_text().startswith(f"{event} {code} ")
     assert rows(astra_root, "SELECT status_code FROM task") == [(code,)]
+
+
+# -- the state round run ----------------------------------------------------------------------------------
+
+
+class Witness(AstraTask):
+    """A batch that looks at the rows of its members before it runs them, and may fail as a whole."""
+
+    number = luigi.IntParameter(batch_method=tuple)
+    fail = luigi.BoolParameter(significant=False)
+    seen: list = []  # noqa: RUF012  # of all its instances
+
+    def run(self):
+        self.seen[:] = [status_of(task) for task in (self, *self.get_batch_tasks())]
+        for task in self.pending_tasks():
+            with task.recording():
+                pass
+            if self.fail:
+                raise DataError("the batch itself")
+
+
+def test_all_rows_are_there_before_run_and_end_with_it(astra_root):
+    assert build(Witness(number=(1, 2, 3)))
+    assert Witness.seen == [2, 0, 0, 0]
+    assert rows(astra_root, "SELECT DISTINCT status_code FROM task") == [(1,)]
+
+
+def test_a_batch_that_fails_marks_itself_and_the_members_that_had_not_ended(astra_root):
+    assert not build(Witness(number=(1, 2, 3), fail=True))
+    assert states(astra_root, "Witness") == {"1": "done", "2": "failed", "3": "failed"}
+    assert rows(astra_root, "SELECT status_code FROM task WHERE batch_size = 3") == [(30,)]
