@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from luigi.parameter import ParameterVisibility
+
 from astra import config
 from astra.errors import MissingDataError
 from astra.tasks.batch import REFERENCE, is_batchable
@@ -42,8 +44,8 @@ def store(task: BatchMode) -> dict[str, str]:
     url, size = database_url(task.output_root), task.get_batch_size()
     references, new = {}, {}
     for name, parameter in task.get_params():
-        if not is_batchable(parameter):
-            continue
+        if not is_batchable(parameter) or parameter.visibility == ParameterVisibility.PRIVATE:
+            continue  # what is private is not handed on
         text = parameter.serialize(task.param_kwargs[name])
         digest = hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
         references[name] = f"{REFERENCE}{digest}:{size}"

@@ -39,6 +39,13 @@ class Many(AstraTask):
     place = luigi.Parameter(default="here", visibility=ParameterVisibility.HIDDEN)
 
 
+class Sealed(AstraTask):
+    """A task with a secret for each member."""
+
+    n = luigi.IntParameter(batch_method=tuple)
+    token = luigi.Parameter(default="", batch_method=tuple, visibility=ParameterVisibility.PRIVATE)
+
+
 class Shares(AstraTask):
     """A task that shares some of them."""
 
@@ -189,6 +196,15 @@ def test_what_is_private_makes_no_identity_as_no_scheduler_hands_it_on():
     again = Many.from_str_params(task.to_str_params())
     assert (again.task_id, again.token) == (task.task_id, "secret")
     assert task.member_ids() == [Many(n=1).task_id, Many(n=2).task_id]
+
+
+def test_what_is_private_to_each_member_is_neither_identity_nor_stored(astra_root):
+    task = Sealed(n=tuple(range(400)), token=tuple(f"t{i}" for i in range(400)))
+    assert task.member_ids() == Sealed(n=task.n).member_ids()
+    texts = task.to_str_params()
+    assert (texts["n"][:7], "token" in texts) == ("@batch:", False)
+    assert rows(astra_root, "SELECT count(*) FROM batch_parameters") == [(1,)]
+    assert Sealed.from_str_params(texts).task_id == task.task_id
 
 
 def test_str_params_are_all_that_a_scheduler_needs_to_make_the_task_again():
