@@ -12,7 +12,7 @@ import luigi
 
 from astra.tasks.base import AstraTask, flat_requirements
 from astra.tasks.inputs import changed_inputs
-from astra.tasks.runner import astra_version
+from astra.tasks.runner import astra_version, version_numbers
 
 MISSING = "missing"
 FAILED = "failed before"
@@ -160,10 +160,10 @@ def _former_versions(task: AstraTask, unknown: set[str]) -> dict[str, str]:
         versions = versions_of(connection, task.get_task_family())
     former: dict[str, str] = {}
     for version in versions:
-        parts = [int(part) for part in (version.split("+")[0] + ".0").split(".")[:2] if part.isdigit()]
-        if len(parts) < 2 or parts == [task.astra_version_major, task.astra_version_minor]:
+        major, minor, _ = version_numbers(version)
+        if (major, minor) == (task.astra_version_major, task.astra_version_minor):
             continue
-        kwargs = {**task.param_kwargs, "astra_version_major": parts[0], "astra_version_minor": parts[1]}
+        kwargs = {**task.param_kwargs, "astra_version_major": major, "astra_version_minor": minor}
         then = dict(zip(type(task)(**kwargs).member_ids(), task.member_ids(), strict=True))
         with reading(task.database_url) as connection:
             done = done_ids(connection, then)
