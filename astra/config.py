@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import luigi
 
@@ -40,9 +41,15 @@ class astra(luigi.Config):
     )
 
 
+def option(name: str) -> Any:
+    """Return one option of ``[astra]``; to make an object of the section would read them all."""
+    parameter: luigi.Parameter = getattr(astra, name)
+    return parameter.task_value("astra", name)
+
+
 def root() -> Path:
     """Return the folder of products: ``ASTRA_ROOT`` of the environment, ``[astra] root``, or the current."""
-    return Path(os.environ.get("ASTRA_ROOT") or astra().root or ".").expanduser().absolute()
+    return Path(os.environ.get("ASTRA_ROOT") or option("root") or ".").expanduser().absolute()
 
 
 def own_database(folder: Path) -> Path:
@@ -60,7 +67,7 @@ def database_url() -> str:
 
     A relative SQLite path is below `root`.
     """
-    url = os.environ.get("ASTRA_DATABASE_URL") or astra().database_url or DEFAULT_DATABASE_URL
+    url = os.environ.get("ASTRA_DATABASE_URL") or option("database_url") or DEFAULT_DATABASE_URL
     if not url.startswith(_SQLITE_PREFIX):
         return url
     path = url.removeprefix(_SQLITE_PREFIX)

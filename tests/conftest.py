@@ -1,7 +1,6 @@
 """Fixtures that many tests share: real data, a root of their own, Luigi as a user runs it, servers."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import astra  # noqa: F401  # before numpy, so that it sets the number of threads
+from tests import postgresql
+from tests.postgresql import free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
 ON_CI = os.environ.get("CI", "").lower() == "true"
@@ -62,64 +63,30 @@ def run_luigi(tmp_path):
     return run
 
 
-def free_port():
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _postgresql_binaries():
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if found:
-        return found[-1].parent
-    on_path = shutil.which("initdb")
-    return Path(on_path).parent if on_path else None
-
-
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory):
-    """A private PostgreSQL cluster on the loopback interface, run by an unprivileged user."""
-    binaries = _postgresql_binaries()
-    if binaries is None:
+def postgresql_cluster():
+    """A private PostgreSQL cluster that all tests share."""
+    if postgresql.binaries() is None:
         if ON_CI:
             pytest.fail("PostgreSQL is not installed, and CI must not skip it: apt-get install postgresql")
         pytest.skip("PostgreSQL is not installed")
-    folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
-    as_user = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres", "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-    data, port = folder / "data", free_port()
-    initdb = [*as_user, binaries / "initdb", "-D", data, "-A", "trust", "-U", "astra", "--no-sync"]
-    subprocess.run(initdb, check=True, capture_output=True, cwd=folder)
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-    start = [*as_user, binaries / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"]
-    subprocess.run(start, check=True, capture_output=True, cwd=folder)
-    yield f"postgresql+psycopg://astra@127.0.0.1:{port}"
-    stop = [*as_user, binaries / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"]
-    subprocess.run(stop, check=True, capture_output=True, cwd=folder)
-    shutil.rmtree(folder)
+    cluster = postgresql.Cluster()
+    cluster.start()
+    yield cluster
+    cluster.stop()
+    cluster.remove()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(postgresql_cluster):
+    """URL of the private PostgreSQL server."""
+    return postgresql_cluster.url
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server, request):
+def postgresql_url(postgresql_cluster):
     """A new, migrated database on the private PostgreSQL server."""
-    from sqlalchemy import create_engine, text
-
-    from astra.database.engine import open_engine
-    from astra.database.revision import upgrade
-
-    name = f"astra_{os.getpid()}_{time.monotonic_ns()}"
-    admin = create_engine(f"{postgresql_server}/postgres", isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
-    admin.dispose()
-    url = f"{postgresql_server}/{name}"
-    engine = open_engine(url)
-    upgrade(engine)
-    engine.dispose()
-    return url
+    return postgresql_cluster.create_database()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Insert, any_, bindparam, literal, text
+from sqlalchemy import JSON, ColumnElement, Connection, Insert, any_, bindparam, text
 from sqlalchemy.dialects import postgresql
 
 SERVER_ROWS = 5000  # of one statement: their values travel as one array a column
@@ -163,7 +163,25 @@ def is_among(connection: Connection, column: Any, values: Sequence[Any]) -> Colu
 
     No limit of variables counts them, and the text of a statement does not depend on their number.
     """
-    if connection.dialect.name == "sqlite":
-        listed = _LISTED.bindparams(bindparam("listed", json.dumps(list(values)), unique=True))
-        return column.in_(listed)  # type: ignore[no-any-return]
-    return column == any_(literal(list(values), postgresql.ARRAY(column.type)))  # type: ignore[no-any-return]
+    dialect = connection.dialect.name
+    return _listed(dialect, column, {"value": list_value(dialect, values), "unique": True})
+
+
+def listed(dialect: str, column: Any) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of the values of the parameter ``listed``.
+
+    A statement that is made once is executed with `list_value` for it.
+    """
+    return _listed(dialect, column, {})
+
+
+def _listed(dialect: str, column: Any, bound: dict[str, Any]) -> ColumnElement[bool]:
+    if dialect == "sqlite":
+        return column.in_(_LISTED.bindparams(bindparam("listed", **bound)))  # type: ignore[no-any-return]
+    parameter: Any = bindparam("listed", type_=postgresql.ARRAY(column.type), **bound)
+    return column == any_(parameter)  # type: ignore[no-any-return]
+
+
+def list_value(dialect: str, values: Sequence[Any]) -> Any:
+    """Return the value of the parameter ``listed``."""
+    return json.dumps(list(values)) if dialect == "sqlite" else list(values)

@@ -1,7 +1,7 @@
-"""Engines: one per database and process, safe across fork, at the right revision.
+"""Engines: one per database, safe across fork, at the right revision.
 
-An engine that crosses a fork shares sockets with its parent and corrupts both, so that engines are
-kept by process id and the parent's connections are dropped, unclosed, in the child.
+A connection that crosses a fork is shared with the parent and corrupts both, so that the child drops them
+all, unclosed, before it does anything.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from astra.errors import ConfigError, UnavailableError
 
 SQLITE_BUSY_TIMEOUT_S = 60.0
 
-_engines: dict[tuple[str, int], Engine] = {}
+_engines: dict[str, Engine] = {}
 
 
 def get_engine(url: str) -> Engine:
@@ -43,14 +43,13 @@ def get_engine(url: str) -> Engine:
     UnavailableError
         If the database cannot be reached.
     """
-    key = (url, os.getpid())
-    if key not in _engines:
+    if url not in _engines:
         from astra.database.revision import require_head
 
         with closing_on_error(open_engine(url)) as engine:
             require_head(engine)
-        _engines[key] = engine
-    return _engines[key]
+        _engines[url] = engine
+    return _engines[url]
 
 
 @contextmanager
@@ -185,11 +184,13 @@ def dispose_engines() -> None:
     _engines.clear()
 
 
-def _forget_in_child() -> None:
-    """Drop the parent's engines in a forked child without closing the parent's connections."""
+def _drop_connections_in_child() -> None:
+    """Drop the parent's connections in a forked child without closing them.
+
+    The engines stay: they know the revision of their database, and the statements that were compiled.
+    """
     for engine in _engines.values():
         engine.dispose(close=False)
-    _engines.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(after_in_child=_drop_connections_in_child)

@@ -213,7 +213,7 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         with reading(self.database_url) as connection:
             done = done_ids(connection, task_ids, since)
         done -= self.stale_ids()
-        if config.astra().check_inputs:
+        if config.option("check_inputs"):
             done -= self.changed_ids(done)
         if self.strict_output_checking and done:
             done = {member.task_id for member in self.members(done) if member._outputs_exist()}  # noqa: SLF001

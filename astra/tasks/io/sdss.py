@@ -21,7 +21,7 @@ logger = logging.getLogger("luigi-interface")
 
 def sdss_tree(release: str, public: bool = True, mirror: bool = False) -> SdssPath:
     """Return the paths of a release below ``[astra] sas_base_dir``, else ``SAS_BASE_DIR``, else ``~/sas``."""
-    root = config.astra().sas_base_dir or os.environ.get("SAS_BASE_DIR") or str(Path.home() / "sas")
+    root = config.option("sas_base_dir") or os.environ.get("SAS_BASE_DIR") or str(Path.home() / "sas")
     return _cached_tree(release, root, public, mirror)
 
 
