@@ -105,6 +105,8 @@ class Outcome:
         Rows of ``data_product`` but for the task: path, kind, size, checksum.
     figures : dict
         Rows of ``task_metadata``: key to value.
+    exit_signal : int, optional
+        Number of the signal that ended its process.
     """
 
     task_id: str
@@ -118,6 +120,7 @@ class Outcome:
     context: Mapping[str, Any] | None = None
     products: Sequence[Mapping[str, Any]] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
+    exit_signal: int | None = None
 
     @property
     def duration(self) -> float:
@@ -399,6 +402,7 @@ def _attempt_values(outcome: Outcome) -> dict[str, Any]:
         "started": outcome.started,
         "ended": outcome.ended,
         "duration": outcome.duration,
+        "exit_signal": outcome.exit_signal,
         "error_class": outcome.error_class,
         "message": outcome.message,
         "context": dict(outcome.context) if outcome.context else None,

@@ -30,12 +30,15 @@ class Lost:
         Whether it was ended for its deadline; else its process died.
     message : str
         What happened.
+    exit_signal : int or None
+        Number of the signal that ended its process.
     """
 
     index: int
     pid: int
     timed_out: bool
     message: str
+    exit_signal: int | None
 
 
 @dataclass(frozen=True)
@@ -146,9 +149,10 @@ def _collect(child: _Child, timeout: float, on_lost: Callable[[Lost], Any]) -> A
         return answer
     timed_out = child.process.is_alive() and child.deadline <= time.monotonic()
     _end(child)
-    ended = f"its process {pid} ended with code {child.process.exitcode} and without an answer"
+    code = child.process.exitcode
+    ended = f"its process {pid} ended with code {code} and without an answer"
     message = f"it ran for more than {timeout:g} s and was ended" if timed_out else ended
-    return on_lost(Lost(child.index, pid, timed_out, message))
+    return on_lost(Lost(child.index, pid, timed_out, message, -code if code and code < 0 else None))
 
 
 def _content(child: _Child) -> bytes:

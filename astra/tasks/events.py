@@ -10,6 +10,8 @@ These are `luigi.Task`'s, so that the state is written when a user's handler of 
 from __future__ import annotations
 
 import functools
+import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -50,10 +52,16 @@ def _note_broken(task: Any, exception: Any = None) -> None:
 @_hear(luigi.Event.PROCESS_FAILURE)
 def _note_death(task: Any, message: Any = None) -> None:
     """Write that the process of a task has died."""
-    record_cut_off(task, "PROCESS_DIED", str(message))
+    record_cut_off(task, "PROCESS_DIED", str(message), _signal_in(str(message)))
 
 
 @_hear(luigi.Event.TIMEOUT)
 def _note_timeout(task: Any, message: Any = None) -> None:
-    """Write that a task was ended for its deadline."""
-    record_cut_off(task, "TIMED_OUT", str(message))
+    """Write that a task was ended for its deadline: Luigi asks its process to end, and waits for that."""
+    record_cut_off(task, "TIMED_OUT", str(message), int(signal.SIGTERM))
+
+
+def _signal_in(message: str) -> int | None:
+    """Return the signal that ended a process: Luigi tells its exit code, then negative, in words alone."""
+    found = re.search(r"exit code -(\d+)$", message)
+    return int(found[1]) if found else None

@@ -15,7 +15,7 @@ def record_blocked(task: Any, message: str) -> None:
     """Record a task that was not started because something that it requires is not there."""
     from astra.database.models.state import Status
 
-    _record_end(task, Status.DEPENDENCY_MISSING, message, None, os.getpid())
+    _record_end(task, Status.DEPENDENCY_MISSING, message)
 
 
 def record_lost(task: Any, lost: Lost) -> None:
@@ -24,7 +24,7 @@ def record_lost(task: Any, lost: Lost) -> None:
 
     status = Status.TIMED_OUT if lost.timed_out else Status.PROCESS_DIED
     error = "TimeoutError" if lost.timed_out else "ProcessDied"
-    _record_end(task, status, lost.message, error, lost.pid)
+    _record_end(task, status, lost.message, error_class=error, pid=lost.pid, exit_signal=lost.exit_signal)
 
 
 def record_missing(task: Any) -> None:
@@ -35,17 +35,17 @@ def record_missing(task: Any) -> None:
         if not member.complete():
             explain = getattr(member, "why_incomplete", None)
             message = str(explain()) if explain is not None else f"{member!r} is not there"
-            _record_end(member, Status.DEPENDENCY_MISSING, plain_text(message), None, os.getpid())
+            _record_end(member, Status.DEPENDENCY_MISSING, plain_text(message))
 
 
 def record_broken(task: Any, message: str, error_class: str) -> None:
     """Record a task that could not be scheduled: it could not say what it requires, or if it is complete."""
     from astra.database.models.state import Status
 
-    _record_end(task, Status.BROKEN, plain_text(message), error_class, os.getpid())
+    _record_end(task, Status.BROKEN, plain_text(message), error_class=error_class)
 
 
-def record_cut_off(task: Any, status_name: str, message: str) -> None:
+def record_cut_off(task: Any, status_name: str, message: str, exit_signal: int | None) -> None:
     """Record that what ran of a task, itself and members of its batch, was ended from outside."""
     from astra.database.engine import transaction
     from astra.database.models.state import Status
@@ -54,18 +54,27 @@ def record_cut_off(task: Any, status_name: str, message: str) -> None:
     run_pk = current_invocation().run_pk(task.database_url)
     ids = list(dict.fromkeys([task.task_id, *task.member_ids()]))
     with transaction(task.database_url) as connection:
-        close_running(connection, ids, run_pk, status=Status[status_name], message=plain_text(message))
+        close_running(
+            connection,
+            ids,
+            run_pk,
+            status=Status[status_name],
+            message=plain_text(message),
+            exit_signal=exit_signal,
+        )
 
 
-def _record_end(task: Any, status: int, message: str, error: str | None, pid: int) -> None:
+def _record_end(task: Any, status: int, message: str, *, pid: int | None = None, **details: Any) -> None:
+    """Write the end of an attempt in a process, by default this one, with further fields of `Outcome`."""
     from astra.database import state
     from astra.database.engine import transaction
 
     run_pk = current_invocation().run_pk(task.database_url)
     now = utc_now()
-    outcome = state.Outcome(task.task_id, status, now, now, error_class=error, message=message)
+    outcome = state.Outcome(task.task_id, status, now, now, message=message, **details)
     with transaction(task.database_url) as connection:
         if not state.task_keys(connection, [task.task_id]):
             state.create_tasks(connection, [task.state_record()], run_pk, now)
         keys = state.task_keys(connection, [task.task_id])
-        state.end_tasks(connection, [outcome], keys, run_pk, host=socket.gethostname(), pid=pid)
+        where = os.getpid() if pid is None else pid
+        state.end_tasks(connection, [outcome], keys, run_pk, host=socket.gethostname(), pid=where)

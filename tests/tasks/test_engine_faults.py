@@ -109,6 +109,20 @@ def test_a_forked_worker_that_is_killed_is_recorded_by_its_parent(astra_root, ru
     [(state, message)] = rows(astra_root, "SELECT state, message FROM task_state")
     assert state == "process died"
     assert "exit code -9" in message
+    assert rows(astra_root, "SELECT exit_signal FROM task_attempt") == [(signal.SIGKILL,)]
+
+
+def test_a_batch_in_a_worker_that_is_killed_keeps_the_signal_with_the_member_that_ran(astra_root, run_luigi):
+    result = run_luigi("Dying", "--number", "[1, 2, 3]", "--workers", "2", module=TOY)
+    assert result.returncode == 30
+    query = """SELECT json_extract(parameters, '$.number'), a.status_code, exit_signal, ended IS NOT NULL
+               FROM task_attempt AS a JOIN task ON task.pk = task_pk WHERE batch_size IS NULL"""
+    assert set(rows(astra_root, query)) >= {("1", 1, None, 1), ("2", 40, signal.SIGKILL, 1)}
+
+
+def test_a_worker_that_ends_by_itself_has_no_signal(astra_root, run_luigi):
+    assert run_luigi("Dying", "--number", "4", "--workers", "2", module=TOY).returncode == 30
+    assert rows(astra_root, "SELECT status_code, exit_signal FROM task_attempt") == [(40, None)]
 
 
 def test_two_processes_with_one_batch_in_two_orders_do_not_lock_each_other_out(astra_root, postgresql_url):
@@ -164,3 +178,4 @@ def test_a_task_past_its_deadline_is_timed_out(astra_root, run_luigi):
     [(state, message)] = rows(astra_root, "SELECT state, message FROM task_state")
     assert state == "timed out"
     assert "timed out after 1 seconds" in message
+    assert rows(astra_root, "SELECT exit_signal FROM task_attempt") == [(signal.SIGTERM,)]

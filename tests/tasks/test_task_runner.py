@@ -213,6 +213,9 @@ def test_a_task_past_its_deadline_is_ended_then_killed_and_recorded(astra_root):
     query = "SELECT DISTINCT status_code, error_class, message FROM task_attempt WHERE status_code != 1"
     [(_, error, message)] = rows(astra_root, query)
     assert (error, message) == ("TimeoutError", "it ran for more than 1 s and was ended")
+    query = """SELECT json_extract(parameters, '$.number'), exit_signal
+               FROM task_attempt JOIN task ON task.pk = task_pk"""
+    assert dict(rows(astra_root, query)) == {"0": signal.SIGTERM, "1": signal.SIGKILL, "5": None}
 
 
 def test_a_deadline_holds_with_one_process_too(astra_root):
@@ -225,6 +228,8 @@ def test_a_killed_process_is_recorded_and_the_others_go_on(astra_root):
     found = astra.run(Sleepy, ids(2, 3), processes=2)
     assert [result.exitStatus for result in found] == [1, 0]
     assert states(astra_root, "Sleepy") == {"2": 40, "3": 1}
+    query = "SELECT status_code, exit_signal FROM task_attempt"
+    assert set(rows(astra_root, query)) == {(40, signal.SIGKILL), (1, None)}
 
 
 def test_the_default_deadline_is_thirty_days():

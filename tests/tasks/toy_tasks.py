@@ -1,6 +1,9 @@
 """Small tasks that the engine's tests run, in this process and in others."""
 
+import os
+import signal
 import sys
+import time
 
 import luigi
 
@@ -96,6 +99,21 @@ class Odd(AstraTask):
                     raise DataError("a header said \0 and \udcff", value=np.nan)
                 if task.number == 3:
                     sys.exit("stop")
+
+
+class Dying(AstraTask):
+    """A batch whose process is killed, or leaves, while one member runs."""
+
+    number = luigi.IntParameter(batch_method=tuple, description="The number.")
+
+    def run(self):
+        for task in self.pending_tasks():
+            time.sleep(1.1 if task.number == 2 else 0)  # what ended is written before, and that this one runs
+            with task.recording():
+                if task.number == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if task.number == 4:
+                    os._exit(3)
 
 
 class Picky(AstraTask):
