@@ -19,12 +19,15 @@ def record_blocked(task: Any, message: str) -> None:
 
 
 def record_lost(task: Any, lost: Lost) -> None:
-    """Record a task whose process was ended for its deadline, or died."""
+    """Record a task whose process was ended for its deadline, or died, with the members that ran."""
     from astra.database.models.state import Status
 
     status = Status.TIMED_OUT if lost.timed_out else Status.PROCESS_DIED
     error = "TimeoutError" if lost.timed_out else "ProcessDied"
-    _record_end(task, status, lost.message, error_class=error, pid=lost.pid, exit_signal=lost.exit_signal)
+    signal = lost.exit_signal
+    _record_end(task, status, lost.message, error_class=error, pid=lost.pid, exit_signal=signal)
+    if task.is_batch_mode:
+        record_cut_off(task, status.name, lost.message, signal)
 
 
 def record_missing(task: Any) -> None:

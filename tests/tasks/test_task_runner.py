@@ -23,7 +23,7 @@ from astra.tasks.task_command import build_parser, configured_command, parse_dat
 from astra.tasks.task_runner import StoreInitializedTaskRunner, TaskRunner
 from tests.conftest import PROJECT
 from tests.tasks.test_engine import rows
-from tests.tasks.toy_tasks import Double, Toy
+from tests.tasks.toy_tasks import Double, Dying, Toy
 
 
 @dataclass
@@ -230,6 +230,15 @@ def test_a_killed_process_is_recorded_and_the_others_go_on(astra_root):
     assert states(astra_root, "Sleepy") == {"2": 40, "3": 1}
     query = "SELECT status_code, exit_signal FROM task_attempt"
     assert set(rows(astra_root, query)) == {(40, signal.SIGKILL), (1, None)}
+
+
+def test_a_batch_in_a_killed_process_leaves_no_member_running(astra_root):
+    [result] = astra.run(Dying, [{"number": (1, 2, 3)}], processes=2)
+    assert result.exitStatus == 1
+    query = """SELECT coalesce(batch_size, json_extract(parameters, '$.number')), t.status_code, exit_signal
+               FROM task AS t JOIN task_attempt ON t.pk = task_pk ORDER BY batch_size, t.pk"""
+    killed = (40, signal.SIGKILL)
+    assert rows(astra_root, query) == [("1", 1, None), ("2", *killed), (3, *killed)]
 
 
 def test_the_default_deadline_is_thirty_days():
