@@ -17,6 +17,7 @@ from astra.database.state import (
     attempt_table,
     chunks,
     order_writers,
+    run_table,
     task_keys,
     task_rows,
     task_table,
@@ -102,7 +103,7 @@ def close_running(
 def bury_dead(
     connection: Connection, host: str, is_alive: Callable[[int], bool], now: dt.datetime
 ) -> list[int]:
-    """Close the attempts of processes of a host that are gone: process died, with the tasks they ran.
+    """Close the attempts and runs of processes of a host that are gone; the tasks they ran: process died.
 
     Parameters
     ----------
@@ -139,4 +140,15 @@ def bury_dead(
             .where(task_table.c.pk.in_(keys), still)
             .values(status_code=int(Status.PROCESS_DIED), modified=now)
         )
+    _close_runs(connection, host, is_alive, now)
     return [row.task_pk for row in dead]
+
+
+def _close_runs(connection: Connection, host: str, is_alive: Callable[[int], bool], now: dt.datetime) -> None:
+    """Close the runs of processes that are gone; with which status they exited nobody knows."""
+    query = select(run_table.c.pk, run_table.c.pid).where(
+        run_table.c.ended.is_(None), run_table.c.host == host
+    )
+    dead = [row.pk for row in connection.execute(query) if not is_alive(row.pid)]
+    for chunk in chunks(dead):
+        connection.execute(update(run_table).where(run_table.c.pk.in_(chunk)).values(ended=now))

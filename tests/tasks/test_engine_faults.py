@@ -101,6 +101,8 @@ def test_a_killed_process_is_found_dead_by_the_next_run(astra_root, run_luigi):
     assert run_luigi("Toy", "--number", "1", module=TOY).returncode == 0
     query = "SELECT state, message FROM task_state WHERE family = 'Sleeper'"
     assert rows(astra_root, query) == [("process died", "the process that ran it has died")]
+    query = "SELECT ended IS NOT NULL, exit_status FROM run WHERE command LIKE '%Sleeper%'"
+    assert rows(astra_root, query) == [(1, None)]
 
 
 def test_a_forked_worker_that_is_killed_is_recorded_by_its_parent(astra_root, run_luigi):
