@@ -70,7 +70,7 @@ def utc_now() -> dt.datetime:
 def mask_passwords(text: str) -> str:
     """Take the passwords out of the URLs in a text."""
     masked = re.sub(r"(?i)(passw(?:or)?d=)[^\s&]+", r"\1***", text)
-    return re.sub(r"(\w+://[^\s:/@]*:)[^\s@]*@", r"\1***@", masked)
+    return re.sub(r"(\b\w+://[^\s:/@]*:)[^\s@]*@", r"\1***@", masked)
 
 
 @dataclass
