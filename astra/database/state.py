@@ -107,6 +107,8 @@ class Outcome:
         Rows of ``task_metadata``: key to value.
     exit_signal : int, optional
         Number of the signal that ended its process.
+    log : str, optional
+        Last lines of what it logged.
     """
 
     task_id: str
@@ -121,6 +123,7 @@ class Outcome:
     products: Sequence[Mapping[str, Any]] = ()
     figures: Mapping[str, Any] = field(default_factory=dict)
     exit_signal: int | None = None
+    log: str | None = None
 
     @property
     def duration(self) -> float:
@@ -407,4 +410,5 @@ def _attempt_values(outcome: Outcome) -> dict[str, Any]:
         "message": outcome.message,
         "context": dict(outcome.context) if outcome.context else None,
         "traceback": outcome.traceback,
+        "log": outcome.log,
     }

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import luigi
 
 from astra.errors import AstraError, BatchError
+from astra.tasks.log_tail import LogTail, capture_log
 from astra.tasks.nodes import figures_of
 from astra.tasks.plain import plain_text, plain_value
 from astra.tasks.runner import current_invocation, utc_now
@@ -46,10 +47,13 @@ class Recorder:
     ----------
     task : AstraTask
         The task that Luigi runs.
+    log : LogTail
+        What it logs.
     """
 
-    def __init__(self, task: AstraTask) -> None:
+    def __init__(self, task: AstraTask, log: LogTail) -> None:
         self.task = task
+        self.log = log
         self.url = task.database_url
         self.started = utc_now()
         self.failures: dict[str, str] = {}
@@ -117,14 +121,16 @@ class Recorder:
         self._running = member.task_id
         overhead = (began - self._idle_since).total_seconds()
         self._flush_if_due(running=member.task_id)
+        self.log.begin_member()
         try:
             yield
             made = self._made(member)
         except Exception as exc:  # noqa: BLE001  # one member fails alone; the batch raises at its end
-            self._failed(member.task_id, exc, began, overhead, figures_of(member))
             logger.error("%r failed: %s: %s", member, type(exc).__name__, exc)  # noqa: TRY400
+            log = self.log.end_member()
+            self._failed(member.task_id, exc, began, overhead, figures_of(member), log=log)
         else:
-            self._done(member, made, began, overhead)
+            self._done(member, made, began, overhead, log=self.log.end_member())
         self._idle_since = utc_now()
         self._flush_if_due()
 
@@ -143,10 +149,11 @@ class Recorder:
             return
         error = self._batch_error()
         if error is None:
-            self._done(self.task, [], self.started, 0.0)
+            self._done(self.task, [], self.started, 0.0, log=self.log.end())
             self.flush()
             return
-        self._failed(self.task.task_id, error, self.started, 0.0, figures_of(self.task))
+        log = self.log.end(_last_record(self.task, error))
+        self._failed(self.task.task_id, error, self.started, 0.0, figures_of(self.task), log=log)
         self.flush()
         if not self.task.is_required or not self.task.complete():
             raise error
@@ -175,7 +182,7 @@ class Recorder:
             began = self.started if duration is None else now - dt.timedelta(seconds=duration)
             message = "it was marked as failed while it ran"
             if code == Status.DONE:
-                self._done(task, products, began, 0.0)
+                self._done(task, products, began, 0.0, log=self.log.end() if task is self.task else None)
             elif task is self.task:
                 raise BatchError(f"{task!r}: {message}", n_failed=1, n_members=1)
             else:
@@ -188,10 +195,12 @@ class Recorder:
         If it was interrupted, those that had not begun are left for the next run.
         """
         todo = self._todo if isinstance(exc, Exception) else [self._running]
+        last = _last_record(self.task, exc)
+        logs = {self._running: self.log.end_member(last), self.task.task_id: self.log.end(last)}
         for task_id in [*filter(None, todo), self.task.task_id]:
             if task_id not in self._ended:
                 figures = figures_of(self.task) if task_id == self.task.task_id else {}
-                self._failed(task_id, exc, self.started, 0.0, figures)
+                self._failed(task_id, exc, self.started, 0.0, figures, log=logs.get(task_id))
         self.flush()
 
     def suspend(self) -> None:
@@ -292,7 +301,13 @@ class Recorder:
         return products
 
     def _done(
-        self, task: AstraTask, products: list[dict[str, Any]], began: dt.datetime, overhead: float
+        self,
+        task: AstraTask,
+        products: list[dict[str, Any]],
+        began: dt.datetime,
+        overhead: float,
+        *,
+        log: str | None = None,
     ) -> None:
         from astra.database.models.state import Status
         from astra.database.state import Outcome
@@ -306,11 +321,19 @@ class Recorder:
                 overhead,
                 products=products,
                 figures=plain_value(figures_of(task)),
+                log=log,
             )
         )
 
     def _failed(
-        self, task_id: str, exc: BaseException, began: dt.datetime, overhead: float, figures: dict[str, Any]
+        self,
+        task_id: str,
+        exc: BaseException,
+        began: dt.datetime,
+        overhead: float,
+        figures: dict[str, Any],
+        *,
+        log: str | None,
     ) -> None:
         from astra.database.models.state import Status
         from astra.database.state import Outcome
@@ -328,6 +351,7 @@ class Recorder:
                 traceback=plain_text("".join(traceback_module.format_exception(exc))),
                 context={key: plain_value(value) for key, value in context.items()} if context else None,
                 figures=plain_value(figures),
+                log=log,
             )
         )
         self.failures[task_id] = f"{type(exc).__name__}: {exc}"
@@ -353,6 +377,12 @@ def _why_incomplete(needed: Any) -> str:
     """Say what is missing: a requirement that knows better than its name says so."""
     explain = getattr(needed, "why_incomplete", None)
     return str(explain()) if explain is not None else f"{needed!r} is not there"
+
+
+def _last_record(task: AstraTask, exc: BaseException) -> logging.LogRecord:
+    """Return the error that ends a log: it is logged by others, when the attempt is over."""
+    words = (task, type(exc).__name__, exc)
+    return logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "%r failed: %s: %s", words, None)
 
 
 def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -387,19 +417,20 @@ def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, A
 
 @contextmanager
 def _recording_run(task: AstraTask) -> Iterator[Recorder]:
-    recorder = Recorder(task)
-    recorder.begin()
-    task.figures = {}
-    task.empty_metadata()
-    task.recorder = recorder
-    try:
-        yield recorder
-        recorder.succeed()
-    except GeneratorExit:
-        recorder.suspend()
-        raise
-    except BaseException as exc:
-        recorder.fail(exc)
-        raise
-    finally:
-        task.recorder = None
+    with capture_log() as log:
+        recorder = Recorder(task, log)
+        recorder.begin()
+        task.figures = {}
+        task.empty_metadata()
+        task.recorder = recorder
+        try:
+            yield recorder
+            recorder.succeed()
+        except GeneratorExit:
+            recorder.suspend()
+            raise
+        except BaseException as exc:
+            recorder.fail(exc)
+            raise
+        finally:
+            task.recorder = None
