@@ -1,12 +1,14 @@
-"""``astra show``: all that is known of one task."""
+"""``astra show``: all that is known of one task, which is named by its id or by a file that it wrote."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from astra import config
 from astra.cli.moments import moment_text, seconds_text
 from astra.cli.place import existing_database
 from astra.cli.terminal import escape, print_json, print_lines, table_lines
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
 LOG_LINES = 20
 AS_RECORDED = ("there", "as recorded")
 DESCRIPTION = """Show the parameters of a task, its state, its attempts and their errors, what it needed,
-what it made, and the command that runs it again."""
+what it made, and the command that runs it again. A file stands for the task that wrote it; one whose name
+begins like the id of a task is named with a folder, as in ./FILE."""
 
 
 def add_commands(commands: Any) -> None:
     """Add ``show``."""
     show = commands.add_parser("show", help="all that is known of one task", description=DESCRIPTION)
-    show.add_argument("task_id", metavar="TASK_ID", help="id of the task; enough of it to be unique")
+    show.add_argument(
+        "name", metavar="TASK_ID|FILE", help="id of the task, enough of it to be unique; or a file it wrote"
+    )
     show.add_argument(
         "--verify", action="store_true", help="read the outputs: exit with 1 if one is not as recorded"
     )
@@ -43,10 +48,11 @@ def show_task(options: argparse.Namespace) -> int:
     """Print all that is known of a task."""
     from astra.cli.commands import make_command
     from astra.database.engine import reading
-    from astra.database.lineage import get_task_id, report_task
+    from astra.database.lineage import get_named_task, report_task
 
     with reading(existing_database()) as connection:
-        report = report_task(connection, get_task_id(connection, options.task_id), options.limit)
+        task_id = get_named_task(connection, options.name, _recorded_paths(options.name))
+        report = report_task(connection, task_id, options.limit)
     files = [file_state(output, verify=options.verify) for output in report.outputs]
     task = report.task
     command = make_command(
@@ -64,6 +70,13 @@ def show_task(options: argparse.Namespace) -> int:
     else:
         print_lines(_lines(report, files, command))
     return int(options.verify and any(state not in AS_RECORDED for state in files))
+
+
+def _recorded_paths(name: str) -> list[str]:
+    """Return the paths under which a file may be recorded: the root may be a link, or named through one."""
+    absolute, real, root = os.path.abspath(name), os.path.realpath(name), config.root()
+    below_root = os.path.relpath(real, os.path.realpath(root))
+    return list(dict.fromkeys([absolute, real, str(root / below_root), str(root / name), name]))
 
 
 def file_state(product: Mapping[str, Any], *, verify: bool) -> str:
@@ -121,6 +134,10 @@ def _head(report: TaskReport) -> list[str]:
         ["completed", moment_text(task["completed"])],
         ["duration", f"{seconds_text(task['duration'])} s" if task["duration"] is not None else ""],
         ["run", f"{run['pk']} on {run['host']}: {run['command']}" if run else ""],
+        [
+            "packages",
+            ", ".join(f"{name} {version}" for name, version in run["packages"].items()) if run else "",
+        ],
     ]
     members = ", ".join(f"{number} {state}" for state, number in report.members.items())
     if task["batch_size"] is not None:

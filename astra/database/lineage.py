@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,7 +35,7 @@ class TaskReport:
     task : mapping
         Row of ``task``, with ``state`` in words.
     run : mapping or None
-        Row of ``run``, of the last run that planned or tried it.
+        Row of ``run``, of its last attempt; of the run that planned it where there was none.
     attempts : sequence of mapping
         Rows of ``task_attempt``, oldest first.
     batches : sequence of mapping
@@ -99,6 +100,49 @@ def get_task_id(connection: Connection, prefix: str, candidates: int = 20) -> st
     raise MissingDataError(message, prefix=prefix)
 
 
+def get_named_task(connection: Connection, name: str, paths: Sequence[str]) -> str:
+    """Return the task that a name stands for: by its id or the beginning of it, else by a file that it wrote.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the database.
+    name : str
+        The name; one with a folder is no id.
+    paths : sequence of str
+        What the file would be recorded as, the likeliest first.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such task, or more than one.
+    """
+    is_path = os.sep in name
+    if not is_path and find_task_ids(connection, name, 1):
+        return get_task_id(connection, name)
+    writers = _writers(connection, paths)
+    if not writers:
+        begin = "" if is_path else f"no task has an id that begins with {name!r}, and "
+        message = f"{begin}no task of this database has written {paths[0]}; see astra status, or --root"
+        raise MissingDataError(message, name=name)
+    path = next(path for path in paths if path in writers)
+    task_id = writers[path]
+    if task_id is None:
+        message = f"the task that wrote {path} has been forgotten; the file is still recorded"
+        raise MissingDataError(message, path=path)
+    return task_id
+
+
+def _writers(connection: Connection, paths: Sequence[str]) -> dict[str, str | None]:
+    """Return the tasks that wrote files, by path; None for one that has been forgotten."""
+    query = (
+        select(product_table.c.path, task_table.c.task_id)
+        .join(task_table, task_table.c.pk == product_table.c.task_pk, isouter=True)
+        .where(product_table.c.path.in_(paths))
+    )
+    return {row.path: row.task_id for row in connection.execute(query)}
+
+
 def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskReport:
     """Return all that is known of a task, at most ``limit`` of its inputs, dependents and outputs each."""
     query = select(task_table, constants_of(task_table)).where(task_table.c.task_id == task_id)
@@ -108,13 +152,15 @@ def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskR
     key = task["pk"]
     upward = (dependency_table.c.required_task_pk == task_table.c.pk, dependency_table.c.task_pk == key)
     downward = (dependency_table.c.task_pk == task_table.c.pk, dependency_table.c.required_task_pk == key)
-    runs = _rows(connection, select(run_table).where(run_table.c.pk == task["run_pk"]))
-    attempts = select(attempt_table).where(attempt_table.c.task_pk == key).order_by(attempt_table.c.pk)
+    tried = select(attempt_table).where(attempt_table.c.task_pk == key).order_by(attempt_table.c.pk)
+    attempts = _rows(connection, tried)
+    run_pk = attempts[-1]["run_pk"] if attempts else task["run_pk"]
+    runs = _rows(connection, select(run_table).where(run_table.c.pk == run_pk))
     figures = select(metadata_table.c.key, metadata_table.c.value).where(metadata_table.c.task_pk == key)
     return TaskReport(
         task={**task, "state": state_word(task["status_code"])},
         run=runs[0] if runs else None,
-        attempts=_rows(connection, attempts),
+        attempts=attempts,
         batches=_batches(connection, key),
         members=_members(connection, key),
         inputs=_with_products(connection, _relatives(connection, upward, limit)),

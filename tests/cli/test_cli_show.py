@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+from importlib.metadata import version
 
 import luigi
 import pytest
@@ -89,6 +90,83 @@ def test_show_tells_of_error_output_and_command(astra_root, capsys):
         assert text in out
     assert main(["show", Double(number=2).task_id]) == 0
     assert "blocked (60: dependency missing)" in capsys.readouterr().out
+
+
+def shown_task(capsys, *arguments):
+    assert main(["show", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)["task"]["task_id"]
+
+
+def test_a_file_stands_for_the_task_that_wrote_it(astra_root, capsys, monkeypatch):
+    build(Double(number=(1, 2)))
+    monkeypatch.chdir(astra_root)
+    first, second = Double(number=1).task_id, Double(number=2).task_id
+    (astra_root / "below").mkdir()
+    for name in (f"{astra_root}/double-1.txt", "double-1.txt", "./double-1.txt", "below/../double-1.txt"):
+        assert shown_task(capsys, name) == first
+    (astra_root / "double-2.txt").unlink()
+    assert shown_task(capsys, "double-2.txt") == second
+    monkeypatch.chdir("/")
+    assert shown_task(capsys, "double-2.txt") == second  # below the root
+
+
+def test_a_root_may_be_a_link(astra_root, tmp_path_factory, monkeypatch, capsys):
+    link = tmp_path_factory.mktemp("links") / "root"
+    link.symlink_to(astra_root)
+    monkeypatch.setenv("ASTRA_ROOT", str(link))
+    build(Toy(number=1))
+    for folder in (link, astra_root):
+        assert shown_task(capsys, f"{folder}/toy-plain-1-n.txt") == Toy(number=1).task_id
+
+
+def test_an_id_comes_before_a_file_of_that_name(astra_root, monkeypatch, capsys):
+    class Named(Toy):
+        def output(self):
+            return luigi.LocalTarget(str(self.root / "Toy"))
+
+    build(Toy(number=1), Named(number=1))
+    monkeypatch.chdir(astra_root)
+    assert shown_task(capsys, "Toy") == Toy(number=1).task_id
+    assert shown_task(capsys, "./Toy") == Named(number=1).task_id
+
+
+def test_a_file_without_a_task_is_told_of_in_one_sentence(astra_root, capsys):
+    build(Toy(number=1))
+    assert main(["show", "absent.txt"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("astra: no task has an id that begins with 'absent.txt', and no task of this ")
+    assert main(["show", f"{astra_root}/absent.txt"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"astra: no task of this database has written {astra_root}/absent.txt;")
+    assert main(["forget", Toy(number=1).task_id, "--yes"]) == 0
+    capsys.readouterr()
+    assert main(["show", f"{astra_root}/toy-plain-1-n.txt"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"astra: the task that wrote {astra_root}/toy-plain-1-n.txt has been forgotten")
+    assert len(message.splitlines()) == 1
+
+
+def test_the_run_is_that_of_the_last_attempt_with_its_packages(any_database_url):
+    member, new = record("Any", {"x": "1"}), record("Any", {"x": "2"})
+    with transaction(any_database_url) as connection:
+        tried, planned = start_run(connection, "one"), start_run(connection, "two")
+        end(connection, tried, member, Status.FAILED)
+        for task in (member, new):
+            end(connection, planned, task, Status.CREATED)
+    with reading(any_database_url) as connection:
+        assert report_task(connection, member.task_id).run["command"] == "one"
+        assert report_task(connection, new.task_id).run["command"] == "two"
+
+
+def test_versions_of_packages_stand_in_one_line(astra_root, capsys):
+    build(Toy(number=(1, 2)))
+    assert main(["show", Toy(number=1).task_id]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    [run] = [line for line in lines if line[:1] == ["run"] and line[2:3] == ["on"]]
+    [packages] = [line for line in lines if line[:1] == ["packages"]]
+    assert run[1] == "1"
+    assert packages[1:3] == ["luigi", f"{version('luigi')},"]
+    assert packages[-2:] == ["fastavro", version("fastavro")]
 
 
 def test_candidates_are_listed_on_standard_error(astra_root, capsys):
