@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, ForeignKey, Select, delete, func, select, union_all, update
+from sqlalchemy import Connection, ForeignKey, Select, delete, func, or_, select, update
 
 from astra.database.models import Base, metadata
 from astra.database.models import state as state_models
@@ -67,7 +67,8 @@ class RunningAttempt:
 def forgettable_tasks(connection: Connection, task_id: str, *, cascade: bool) -> list[Forgettable]:
     """Return a task; with ``cascade`` also its members and all that depends on any of these, at any distance.
 
-    The batches that hold a task are not among them: whether a batch is done is asked of its members.
+    Of a batch that depends on them the members stay that do not. The batches that hold a task are not among
+    them: whether a batch is done is asked of its members.
     """
     columns = [task_table.c[name] for name in ("pk", "task_id", "family", "status_code")]
     start = select(task_table.c.pk).where(task_table.c.task_id == task_id)
@@ -77,16 +78,14 @@ def forgettable_tasks(connection: Connection, task_id: str, *, cascade: bool) ->
 
 
 def _reachable(start: Select[Any]) -> Select[Any]:
-    """Follow dependencies from what was required, and batches to their members."""
-    reached = start.cte("reached", recursive=True)
-    links = union_all(
-        select(
-            dependency_table.c.required_task_pk.label("source"), dependency_table.c.task_pk.label("target")
-        ),
-        select(batch_table.c.parent_task_pk, batch_table.c.child_task_pk),
-    ).subquery("links")
+    """Follow dependencies from what was required, beginning with a batch and its members."""
+    members = select(batch_table.c.child_task_pk).where(batch_table.c.parent_task_pk.in_(start))
+    first = select(task_table.c.pk).where(or_(task_table.c.pk.in_(start), task_table.c.pk.in_(members)))
+    reached = first.cte("reached", recursive=True)
     # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
-    step = select(links.c.target).join(reached, links.c.source == reached.c.pk)
+    step = select(dependency_table.c.task_pk).join(
+        reached, dependency_table.c.required_task_pk == reached.c.pk
+    )
     return select(reached.union(step).c.pk)
 
 

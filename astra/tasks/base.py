@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -88,6 +88,7 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
     accepts_partial_batches = False
     recorder: Recorder | None = None
     required_in: Invocation | None = None
+    required_ids: Sequence[str] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -172,8 +173,13 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         """Return the requirements, and note that somebody waits for them who can do with a part of a batch.
 
         A batch leaves out the members whose own requirements failed; a single task needs all of a batch.
+        ``required_ids`` are for the plan, without a batch that need not be whole: its failure stops nothing.
         """
         requirements = list(super().deps())
+        parts = self.accepts_partial_batches
+        self.required_ids = [
+            need.task_id for need in requirements if not (parts and getattr(need, "is_batch_mode", False))
+        ]
         for requirement in requirements:
             if isinstance(requirement, AstraTask) and (self.is_batch_mode or self.accepts_partial_batches):
                 requirement.required_in = current_invocation()

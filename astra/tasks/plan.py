@@ -16,18 +16,22 @@ from astra.tasks.runner import current_invocation, utc_now
 def write_plan(tasks: Iterable[luigi.Task]) -> None:
     """Write the tasks that are to run, and the members of batches, as created.
 
-    A task that has run before is left as it is. What a process that is gone left running is closed.
+    A task that has run before is left as it is. What a process that is gone left running is closed. What a
+    task requires is written as it was when it was scheduled; members of a batch have their own, once it runs.
     """
     for url, group in _by_database(tasks).items():
         from astra.database.engine import transaction
         from astra.database.plan import bury_dead, plan_tasks
+        from astra.database.state import link_dependencies
 
         run_pk = current_invocation().run_pk(url)
         parents = [task.state_record() for task in group]  # may write the values of a large batch
         members = chain.from_iterable(task.member_records() for task in group)
+        pairs = [(task.task_id, needed) for task in group for needed in task.required_ids]
         with transaction(url) as connection:
             bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
             plan_tasks(connection, chain(parents, members), run_pk, utc_now())
+            link_dependencies(connection, pairs)
 
 
 def close_plan(tasks: Iterable[luigi.Task]) -> None:

@@ -25,18 +25,21 @@ STATE_TABLES = ("task", "task_attempt", "batch_interface", "task_dependency", "t
 
 @pytest.fixture
 def web(any_database_url):
-    """A batch of two; b needs member one, c needs b and member one; d stands alone."""
+    """A batch of two, and one of c and d behind it; b needs member one, c needs b and member one."""
     names = {name: record(name.upper(), {"x": name}) for name in ("one", "two", "b", "c", "d")}
-    batch = record("BATCH", {"x": "all"}, 2)
+    batch, after = record("BATCH", {"x": "all"}, 2), record("AFTER", {"x": "all"}, 2)
     with transaction(any_database_url) as connection:
         run = start_run(connection)
-        for name, task in [*names.items(), ("batch", batch)]:
+        for name, task in [*names.items(), ("batch", batch), ("after", after)]:
             product = {"path": f"/{name}", "kind": "0", "size": 1, "checksum": "0"}
             end(connection, run, task, Status.DONE, products=[product], figures={"a:b.c": 1})
         link_batch(connection, batch.task_id, [names["one"].task_id, names["two"].task_id])
+        link_batch(connection, after.task_id, [names["c"].task_id, names["d"].task_id])
+        link_dependencies(connection, [(after.task_id, batch.task_id)])
         pairs = [("b", "one"), ("c", "b"), ("c", "one")]
         link_dependencies(connection, [(names[a].task_id, names[b].task_id) for a, b in pairs])
-    return {name: task.task_id for name, task in names.items()} | {"batch": batch.task_id}
+    found = {name: task.task_id for name, task in names.items()}
+    return found | {"batch": batch.task_id, "after": after.task_id}
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def web(any_database_url):
         ("one", False, {"one"}),
         ("one", True, {"one", "b", "c"}),
         ("b", True, {"b", "c"}),
-        ("batch", True, {"batch", "one", "two", "b", "c"}),
+        ("batch", True, {"batch", "after", "one", "two", "b", "c"}),
         ("batch", False, {"batch"}),
         ("d", True, {"d"}),
     ],

@@ -155,7 +155,9 @@ def test_lineage_and_membership_are_kept(astra_root):
     assert build(Double(number=(1, 2)))
     query = """SELECT a.task_id, b.task_id FROM task_dependency AS d
                JOIN task AS a ON a.pk = d.task_pk JOIN task AS b ON b.pk = d.required_task_pk"""
-    assert set(rows(astra_root, query)) == {(Double(number=n).task_id, Toy(number=n).task_id) for n in (1, 2)}
+    assert set(rows(astra_root, query)) == {
+        (Double(number=n).task_id, Toy(number=n).task_id) for n in (1, 2, (1, 2))
+    }
     query = """SELECT c.task_id FROM batch_interface AS i JOIN task AS p ON p.pk = i.parent_task_pk
                JOIN task AS c ON c.pk = i.child_task_pk WHERE p.family = 'Toy' ORDER BY position"""
     assert [row[0] for row in rows(astra_root, query)] == [Toy(number=1).task_id, Toy(number=2).task_id]
