@@ -89,12 +89,10 @@ def _require_idle(attempts: Sequence[RunningAttempt]) -> None:
 
 def _lines(tasks: Sequence[Forgettable]) -> list[str]:
     """Say what will be forgotten: task by task, or where there are many by family."""
-    from astra.database.selection import state_word
-
     if len(tasks) <= LISTED:
-        rows: list[tuple[object, object]] = [(task.task_id, state_word(task.status_code)) for task in tasks]
+        rows: list[tuple[object, object]] = [(task.task_id, task.state) for task in tasks]
         return table_lines(rows[0], rows[1:]) if rows else []
-    counts = Counter((task.family, state_word(task.status_code)) for task in tasks)
+    counts = Counter((task.family, task.state) for task in tasks)
     families = [(family, state, number) for (family, state), number in counts.items()]
     return table_lines(("task", "state", "number"), families)
 

@@ -26,9 +26,7 @@ def add_commands(commands: Any) -> None:
     what = retry.add_mutually_exclusive_group(required=True)
     what.add_argument("task_id", nargs="?", metavar="TASK_ID", help="id of the task; enough to be unique")
     what.add_argument("--failed", action="store_true", help="all tasks that failed")
-    retry.add_argument(
-        "--blocked", action="store_true", help="with --failed, then also what was blocked by them"
-    )
+    retry.add_argument("--blocked", action="store_true", help="with --failed, then also what they block")
     add_selection(retry)
     retry.add_argument("--run", action="store_true", help="run the commands, one after the other")
     retry.add_argument("--json", action="store_true", help="print JSON")
@@ -56,7 +54,7 @@ def retry_tasks(options: argparse.Namespace) -> int:
 def _chosen(options: argparse.Namespace) -> list[StoredTask]:
     from astra.database.engine import reading
     from astra.database.lineage import get_task_id
-    from astra.database.selection import state_word
+    from astra.database.selection import status_name
     from astra.database.stored import get_stored_task, unfinished_tasks
 
     with reading(existing_database()) as connection:
@@ -64,7 +62,7 @@ def _chosen(options: argparse.Namespace) -> list[StoredTask]:
             states = ("failed", "blocked") if options.blocked else ("failed",)
             return unfinished_tasks(connection, selection_of(options), states)
         task = get_stored_task(connection, get_task_id(connection, options.task_id))
-    state = state_word(task.status_code)
+    state = status_name(task.status_code)
     if state in ("done", "running"):
         remedy = "; astra forget makes it run again" if state == "done" else ""
         print(f"astra: {escape(task.task_id)} is {state}{remedy}", file=sys.stderr)

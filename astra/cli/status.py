@@ -21,7 +21,7 @@ CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J"
 COLUMNS = ("done", "failed", "blocked", "running", "pending", "total")
 DESCRIPTION = """Count the tasks of each family by state; batches count by their members. done: 1;
 running: 2; failed: 30 failed, 40 its process died, 50 broken, 70 timed out; blocked: 60 something that it
-needs is missing; pending: 0 planned."""
+needs is missing, or 0 planned behind anything that has failed or is blocked; pending: 0 planned, the rest."""
 
 
 def add_commands(commands: Any) -> None:

@@ -13,6 +13,7 @@ from astra.database.models import Base, metadata
 from astra.database.models import state as state_models
 from astra.database.models.state import Status
 from astra.database.queries import as_utc
+from astra.database.selection import state_of_task
 from astra.database.state import attempt_table, batch_table, chunks, dependency_table, task_table
 
 state_tables = {
@@ -32,14 +33,14 @@ class Forgettable:
         Key.
     task_id, family : str
         Identity.
-    status_code : int
-        One of `Status`.
+    state : str
+        Its word for `astra.database.selection.STATES`.
     """
 
     pk: int
     task_id: str
     family: str
-    status_code: int
+    state: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def forgettable_tasks(connection: Connection, task_id: str, *, cascade: bool) ->
     Of a batch that depends on them the members stay that do not. The batches that hold a task are not among
     them: whether a batch is done is asked of its members.
     """
-    columns = [task_table.c[name] for name in ("pk", "task_id", "family", "status_code")]
+    columns = [*(task_table.c[name] for name in ("pk", "task_id", "family")), state_of_task()]
     start = select(task_table.c.pk).where(task_table.c.task_id == task_id)
     chosen = task_table.c.pk.in_(_reachable(start) if cascade else start)
     query = select(*columns).where(chosen).order_by(task_table.c.pk)

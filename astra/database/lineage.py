@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from astra.database.constants import all_parameters, constants_of
 from astra.database.queries import as_utc
-from astra.database.selection import state_word
+from astra.database.selection import state_of_task
 from astra.database.state import (
     attempt_table,
     batch_table,
@@ -145,7 +145,8 @@ def _writers(connection: Connection, paths: Sequence[str]) -> dict[str, str | No
 
 def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskReport:
     """Return all that is known of a task, at most ``limit`` of its inputs, dependents and outputs each."""
-    query = select(task_table, constants_of(task_table)).where(task_table.c.task_id == task_id)
+    query = select(task_table, state_of_task(), constants_of(task_table))
+    query = query.where(task_table.c.task_id == task_id)
     task = _rows(connection, query)[0]
     task["parameters"] = all_parameters(task)
     del task["constants"], task["constants_pk"]
@@ -158,7 +159,7 @@ def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskR
     runs = _rows(connection, select(run_table).where(run_table.c.pk == run_pk))
     figures = select(metadata_table.c.key, metadata_table.c.value).where(metadata_table.c.task_pk == key)
     return TaskReport(
-        task={**task, "state": state_word(task["status_code"])},
+        task=task,
         run=runs[0] if runs else None,
         attempts=attempts,
         batches=_batches(connection, key),
@@ -200,15 +201,12 @@ def _members(connection: Connection, key: int) -> dict[str, int]:
     """Count the members of a batch by state; one that stands in it twice counts once."""
     children = select(batch_table.c.child_task_pk).where(batch_table.c.parent_task_pk == key)
     query = (
-        select(task_table.c.status_code, func.count())
+        select(state_of_task(), func.count().label("number"))
         .where(task_table.c.pk.in_(children))
-        .group_by(task_table.c.status_code)
-        .order_by(task_table.c.status_code)
+        .group_by("state")
+        .order_by(func.min(task_table.c.status_code))
     )
-    counts: dict[str, int] = {}
-    for code, number in connection.execute(query):
-        counts[state_word(code)] = counts.get(state_word(code), 0) + number
-    return counts
+    return {row.state: row.number for row in connection.execute(query)}
 
 
 def _relatives(
@@ -216,8 +214,8 @@ def _relatives(
 ) -> list[dict[str, Any]]:
     on, condition = link
     columns = [task_table.c[name] for name in ("pk", "task_id", "family", "status_code")]
-    query = select(*columns).join(dependency_table, on).where(condition).order_by(task_table.c.pk)
-    return [{**row, "state": state_word(row["status_code"])} for row in _rows(connection, query.limit(limit))]
+    query = select(*columns, state_of_task()).join(dependency_table, on).where(condition)
+    return _rows(connection, query.order_by(task_table.c.pk).limit(limit))
 
 
 def _products() -> Select[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from astra.database.models.state import Status
-from astra.database.selection import STATES, Selection
+from astra.database.selection import STATES, Selection, codes_of, in_state
 from astra.database.state import attempt_table, chunks, task_table
 
 EVERYTHING = Selection()
@@ -131,8 +131,7 @@ class TaskSummary:
 
 
 def _count(state: str) -> ColumnElement[int]:
-    codes = [int(code) for code in STATES[state]]
-    return func.coalesce(func.sum(case((task_table.c.status_code.in_(codes), 1), else_=0)), 0).label(state)
+    return func.coalesce(func.sum(case((in_state(state), 1), else_=0)), 0).label(state)
 
 
 def family_counts(connection: Connection, selection: Selection = EVERYTHING) -> list[FamilyCounts]:
@@ -160,12 +159,11 @@ def failure_messages(
     latest = (
         select(func.max(attempt_table.c.pk).label("pk")).group_by(attempt_table.c.task_pk).subquery("latest")
     )
-    bad = [int(code) for state in ("failed", "blocked") for code in STATES[state]]
     query = (
         select(task_table.c.task_id, attempt_table.c.message)
         .join(latest, latest.c.pk == attempt_table.c.pk)
         .join(task_table, task_table.c.pk == attempt_table.c.task_pk)
-        .where(task_table.c.status_code.in_(bad))
+        .where(task_table.c.status_code.in_(codes_of("failed", "blocked")))
         .order_by(task_table.c.status_code == int(Status.DEPENDENCY_MISSING), attempt_table.c.pk.desc())
         .limit(limit)
     )

@@ -1,16 +1,24 @@
-"""Choosing tasks: by family, state, run and night; the words for status codes."""
+"""Choosing tasks: by family, state, run and night; the words for their states.
+
+The word for a task that has not begun depends on others: it is blocked where anything that it waits for, at
+any distance, has failed or is blocked, and pending where not. What it waits for is the lineage in
+``task_dependency``. A member of a batch has a lineage of its own, from when the batch begins, and no other: a
+batch behind a failed one goes on with those of its members whose own requirements are done.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, String, cast, func, or_, select, tuple_
+from sqlalchemy import CTE, ColumnElement, String, and_, case, cast, exists, func, literal, or_, select, tuple_
 
 from astra.database.constants import constants_table
 from astra.database.models.state import Status
-from astra.database.state import attempt_table, task_table
+from astra.database.state import attempt_table, batch_table, dependency_table, task_table
 from astra.database.survey import visit_table
 
+# The codes for each word; of what is created some is blocked, see above.
 STATES: dict[str, tuple[int, ...]] = {
     "done": (Status.DONE,),
     "failed": (Status.FAILED, Status.PROCESS_DIED, Status.BROKEN, Status.TIMED_OUT),
@@ -18,12 +26,11 @@ STATES: dict[str, tuple[int, ...]] = {
     "running": (Status.RUNNING,),
     "pending": (Status.CREATED,),
 }
-_words = {int(code): word for word, codes in STATES.items() for code in codes}
 
 
-def state_word(code: int) -> str:
-    """Return done, failed, blocked, running or pending; the number of a code that is not known."""
-    return _words.get(code, str(code))
+def codes_of(*states: str) -> list[int]:
+    """Return the status codes of some states."""
+    return [int(code) for state in states for code in STATES[state]]
 
 
 def status_name(code: int) -> str:
@@ -61,12 +68,70 @@ class Selection:
         if self.family is not None:
             found.append(task_table.c.family == self.family)
         if self.state is not None:
-            found.append(task_table.c.status_code.in_([int(code) for code in STATES[self.state]]))
+            found.append(in_state(self.state))
         if self.run is not None:
             found.append(_in_run(self.run))
         if self.night is not None:
             found.append(_in_night(self.night))
         return found
+
+
+def in_state(state: str) -> ColumnElement[bool]:
+    """Return the condition that a row of ``task`` is in a state, one of `STATES`."""
+    has_code = task_table.c.status_code.in_(codes_of(state))
+    if state == "blocked":
+        return or_(has_code, _is_stopped())
+    return and_(has_code, ~_is_stopped()) if state == "pending" else has_code
+
+
+def state_of_task() -> ColumnElement[str]:
+    """Return the column ``state`` of a row of ``task``: its word; the number of a code that is not known."""
+    code = task_table.c.status_code
+    words = ((code.in_(codes_of(word)), word) for word in STATES)
+    return case((_is_stopped(), "blocked"), *words, else_=cast(code, String)).label("state")
+
+
+def _is_stopped() -> ColumnElement[bool]:
+    created = task_table.c.status_code == int(Status.CREATED)
+    return and_(created, task_table.c.pk.in_(select(_stopped.c.pk)))
+
+
+def _stopping_tasks() -> CTE:
+    """Return the keys of what has failed or is blocked, and of what is created and waits for any of it.
+
+    It begins with the few that have failed, not with the many that wait.
+    """
+    created = int(Status.CREATED)
+    bad, waiting = task_table.alias("bad"), task_table.alias("waiting")
+    is_bad = bad.c.status_code.in_(codes_of("failed", "blocked"))
+    begin = select(bad.c.pk, literal(created).label("code")).where(is_bad, ~_is_made_good(bad))
+    stopped = begin.cte("stopped", recursive=True)
+    # A dependent comes with its code, and is followed by it in the next step. As a condition of this step,
+    # SQLite and PostgreSQL both chose to ask it of all tasks, for each that is followed: minutes for 100,000.
+    code = select(waiting.c.status_code).where(waiting.c.pk == dependency_table.c.task_pk).scalar_subquery()
+    step = (
+        select(dependency_table.c.task_pk, code)
+        .join(stopped, stopped.c.pk == dependency_table.c.required_task_pk)
+        .where(stopped.c.code == created)
+    )
+    # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
+    return stopped.union(step)
+
+
+def _is_made_good(batch: Any) -> ColumnElement[bool]:
+    """Say whether a batch that failed has members which are all done since, each by itself or in another."""
+    member = task_table.alias("member")
+    members = (
+        select(member.c.pk)
+        .join(batch_table, batch_table.c.child_task_pk == member.c.pk)
+        .where(batch_table.c.parent_task_pk == batch.c.pk)
+        .correlate(batch)
+    )
+    undone = members.where(member.c.status_code != int(Status.DONE))
+    return and_(batch.c.batch_size.is_not(None), exists(members), ~exists(undone))
+
+
+_stopped = _stopping_tasks()
 
 
 def _in_run(run: int) -> ColumnElement[bool]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
 from astra.database.constants import all_parameters, constants_of
-from astra.database.selection import STATES, Selection
+from astra.database.selection import Selection, codes_of, in_state
 from astra.database.state import batch_table, run_table, task_table
 
 
@@ -61,16 +61,13 @@ def unfinished_tasks(
 
 
 def _lonely_batch(selection: Selection, state: str) -> list[ColumnElement[bool]]:
-    codes = [int(code) for code in STATES[state]]
     member = task_table.alias("member")
-    bad = [int(code) for name in ("failed", "blocked") for code in STATES[name]]
     is_bad_member = and_(
         batch_table.c.parent_task_pk == task_table.c.pk,
         batch_table.c.child_task_pk == member.c.pk,
-        member.c.status_code.in_(bad),
+        member.c.status_code.in_(codes_of("failed", "blocked")),
     )
-    conditions: list[ColumnElement[bool]] = [task_table.c.status_code.in_(codes)]
-    conditions.append(task_table.c.batch_size.is_not(None))
+    conditions: list[ColumnElement[bool]] = [in_state(state), task_table.c.batch_size.is_not(None)]
     conditions.append(~exists(select(member.c.pk).where(is_bad_member).correlate(task_table)))
     if selection.family is not None:
         conditions.append(task_table.c.family == selection.family)

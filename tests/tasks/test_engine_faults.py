@@ -1,5 +1,6 @@
 """The engine when things go wrong twice, at once, or in odd ways."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from astra.cli import main
 from astra.tasks.runner import mask_passwords
 from tests.conftest import PROJECT
 from tests.tasks.test_engine import TOY, build, rows, states
-from tests.tasks.toy_tasks import Double, Odd, Picky, Sum, Toy
+from tests.tasks.toy_tasks import Double, Odd, Picky, Sum, Sums, Toy
 
 
 def test_what_fails_again_still_blocks_nothing_but_its_own(astra_root):
@@ -181,3 +183,19 @@ def test_a_task_past_its_deadline_is_timed_out(astra_root, run_luigi):
     assert state == "timed out"
     assert "timed out after 1 seconds" in message
     assert rows(astra_root, "SELECT exit_signal FROM task_attempt") == [(signal.SIGTERM,)]
+
+
+@pytest.mark.parametrize(("refuse", "word"), [(2, "blocked"), (-1, "pending")])
+def test_what_waits_in_a_run_that_was_killed_is_blocked_by_what_failed(
+    astra_root, run_luigi, capsys, refuse, word
+):
+    assert run_luigi("Sums", "--refuse", str(refuse), module=TOY).returncode == -signal.SIGKILL
+    codes = dict(rows(astra_root, "SELECT family, status_code FROM task WHERE batch_size IS NULL"))
+    assert (codes["Sums"], codes["Stop"]) == (0, 2)
+    assert main(["status", "--state", word, "--json"]) == 0
+    listed = {task["task_id"] for task in json.loads(capsys.readouterr().out)["tasks"]}
+    waiting = {Sums().task_id} | ({Sum(numbers=(1, 2)).task_id} if refuse == 2 else set())
+    assert listed == waiting
+    assert main(["retry", "--failed", "--blocked"]) == 0
+    commands = capsys.readouterr().out.splitlines()
+    assert len(commands) == (3 if refuse == 2 else 0)

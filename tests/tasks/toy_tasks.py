@@ -116,6 +116,28 @@ class Dying(AstraTask):
                     os._exit(3)
 
 
+class Stop(AstraTask):
+    """Kill the process, when nothing else can run."""
+
+    priority = -1
+
+    def run(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Sums(AstraTask):
+    """Needs a sum, and the end of the process."""
+
+    priority = -1  # Luigi gives what is required at least this
+    refuse = luigi.IntParameter(default=-1, significant=False, description="Number that Toy refuses.")
+
+    def requires(self):
+        return [Sum(numbers=(1, 2), refuse=self.refuse), Stop()]
+
+    def run(self):
+        pass
+
+
 class Picky(AstraTask):
     """A batch in which one member cannot even say what it requires."""
 
