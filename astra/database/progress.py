@@ -48,6 +48,14 @@ def ended_tasks(connection: Connection, task_ids: Iterable[str]) -> dict[str, tu
     return ended
 
 
+def missing_ids(connection: Connection, family: str) -> set[str]:
+    """Return the ids of the tasks of a family that could not start for what they need, or are missing."""
+    columns = task_table.c
+    is_missing = columns.status_code == int(Status.DEPENDENCY_MISSING)
+    query = select(columns.task_id).where(columns.family == family, is_missing)
+    return set(connection.execute(query).scalars())
+
+
 def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -> dict[str, int]:
     """Return the keys, by id, of the tasks that a run has planned and nobody has started."""
     columns = task_table.c

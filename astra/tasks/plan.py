@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 from collections.abc import Iterable
 from itertools import chain
@@ -32,6 +33,40 @@ def write_plan(tasks: Iterable[luigi.Task]) -> None:
             bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
             plan_tasks(connection, chain(parents, members), run_pk, utc_now())
             link_dependencies(connection, pairs)
+
+
+def write_found(tasks: Iterable[luigi.Task]) -> None:
+    """Write that files which were missing are there, of tasks that stand for files.
+
+    Only those are looked for that are known as missing, in the databases that this run writes.
+    """
+    from astra.database.engine import transaction
+    from astra.database.models.state import Status
+    from astra.database.task_rows import change_task_rows, values_of_status
+    from astra.tasks.base import AstraTask
+
+    found: dict[str, list[str]] = {}
+    missing_ids = functools.cache(_missing_ids)
+    for task in tasks:
+        if isinstance(task, AstraTask) and task.is_external:
+            url = task.database_url
+            missing = missing_ids(url, task.get_task_family())
+            here = (member.task_id for member in task.members(missing) if member.complete())
+            found.setdefault(url, []).extend(here if missing else ())
+    for url, task_ids in found.items():
+        if task_ids:
+            with transaction(url) as connection:
+                change_task_rows(connection, task_ids, values_of_status(Status.DONE, utc_now()))
+
+
+def _missing_ids(url: str, family: str) -> set[str]:
+    from astra.database.engine import reading
+    from astra.database.progress import missing_ids
+
+    if url not in current_invocation().run_keys:
+        return set()
+    with reading(url) as connection:
+        return missing_ids(connection, family)
 
 
 def close_plan(tasks: Iterable[luigi.Task]) -> None:

@@ -202,13 +202,14 @@ class AstraWorker(MemberReports):
 
     def run(self) -> bool:
         """Run the scheduled tasks."""
-        from astra.tasks.plan import close_plan, write_plan
+        from astra.tasks.plan import close_plan, write_found, write_plan
 
         tasks = list(self._scheduled_tasks.values())
         done = self._reported("DONE")
         exit_status = luigi.retcodes.retcode().unhandled_exception
         try:
             write_plan(task for task in tasks if task not in done)
+            write_found(tasks)
             succeeded = bool(super().run())
             self._count_work_of_others(tasks)
             exit_status = _exit_status(self)

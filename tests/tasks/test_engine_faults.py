@@ -14,7 +14,7 @@ from astra.cli import main
 from astra.tasks.runner import mask_passwords
 from tests.conftest import PROJECT
 from tests.tasks.test_engine import TOY, build, rows, states
-from tests.tasks.toy_tasks import Double, Odd, Picky, Sum, Sums, Toy
+from tests.tasks.toy_tasks import Double, Odd, Picky, Sum, Sums, Toy, WaitsForAll
 
 
 def test_what_fails_again_still_blocks_nothing_but_its_own(astra_root):
@@ -174,6 +174,20 @@ def test_a_file_that_is_not_there_is_the_state_of_its_task(astra_root, run_luigi
     assert result.returncode == 20
     query = "SELECT state FROM task_state WHERE family = 'Absent'"
     assert rows(astra_root, query) == [("dependency missing",)]
+    (astra_root / "absent.fits").touch()
+    assert run_luigi("Waits", "--name", "absent.fits", module=TOY).returncode == 0
+    assert rows(astra_root, query) == [("done",)]
+
+
+def test_of_a_batch_of_files_those_that_have_come_since_are_done(astra_root):
+    batch = WaitsForAll(names=("a.fits", "b.fits", "c.fits"))
+    (astra_root / "a.fits").touch()
+    build(batch)
+    query = "SELECT json_extract(parameters, '$.name'), state FROM task_state WHERE family = 'Absent'"
+    assert dict(rows(astra_root, query)) == {"b.fits": "dependency missing", "c.fits": "dependency missing"}
+    (astra_root / "b.fits").touch()
+    build(batch)
+    assert dict(rows(astra_root, query)) == {"b.fits": "done", "c.fits": "dependency missing"}
 
 
 def test_a_task_past_its_deadline_is_timed_out(astra_root, run_luigi):

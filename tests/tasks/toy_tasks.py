@@ -182,6 +182,8 @@ class Absent(AstraTask):
     name = luigi.Parameter(batch_method=tuple, description="File name.")
 
     def output(self):
+        if self.is_batch_mode:
+            return [task.output() for task in self.get_batch_tasks()]
         return luigi.LocalTarget(str(self.root / self.name))
 
 
@@ -192,6 +194,18 @@ class Waits(AstraTask):
 
     def requires(self):
         return [Absent(name=self.name)]
+
+    def run(self):
+        pass
+
+
+class WaitsForAll(AstraTask):
+    """A task that needs a batch of such files."""
+
+    names = luigi.ListParameter(description="File names.")
+
+    def requires(self):
+        return [Absent(name=tuple(self.names))]
 
     def run(self):
         pass
