@@ -133,7 +133,7 @@ def measure_state(size):
     import datetime as dt
 
     from astra import config
-    from astra.database import progress, state
+    from astra.database import outcomes, progress, state
     from astra.database.engine import transaction
     from astra.database.plan import plan_tasks
 
@@ -150,10 +150,10 @@ def measure_state(size):
             plan_tasks(connection, records, run_pk, now)
             keys = progress.planned_keys(connection, [record.task_id for record in records], run_pk)
             state.start_tasks(connection, list(keys.values()), run_pk, now=now, **place)
-        ends = (state.Outcome(record.task_id, 1, now, dt.datetime.now(dt.UTC)) for record in records)
+        ends = (outcomes.Outcome(record.task_id, 1, now, dt.datetime.now(dt.UTC)) for record in records)
         for some in state.chunks(ends, 500):
             with transaction(url) as connection:
-                state.end_tasks(connection, some, keys, run_pk, **place)
+                outcomes.end_tasks(connection, some, keys, run_pk, **place)
 
     return {"state": timed(write)[:2], "bytes": 0}
 

@@ -30,6 +30,7 @@ class Cluster:
     def __init__(self):
         self.folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
         self.port = free_port()
+        self._template = None
         self._as_user = []
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
@@ -59,21 +60,29 @@ class Cluster:
         shutil.rmtree(self.folder)
 
     def create_database(self):
-        """Create and migrate a database; return its URL."""
+        """Create a migrated database, a copy of the first one; return its URL."""
+        if self._template is None:
+            self._template = self._create("astra_template", "template0")
+            self._migrate(self._template)
+        name = f"astra_{os.getpid()}_{time.monotonic_ns()}"
+        return f"{self.url}/{self._create(name, self._template)}"
+
+    def _create(self, name, template):
         from sqlalchemy import create_engine, text
 
+        admin = create_engine(f"{self.url}/postgres", isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+        admin.dispose()
+        return name
+
+    def _migrate(self, name):
         from astra.database.engine import open_engine
         from astra.database.revision import upgrade
 
-        name = f"astra_{os.getpid()}_{time.monotonic_ns()}"
-        admin = create_engine(f"{self.url}/postgres", isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f'CREATE DATABASE "{name}"'))
-        admin.dispose()
         engine = open_engine(f"{self.url}/{name}")
         upgrade(engine)
         engine.dispose()
-        return f"{self.url}/{name}"
 
     def _run(self, program, *arguments):
         command = [*self._as_user, binaries() / program, *arguments]

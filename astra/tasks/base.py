@@ -17,7 +17,8 @@ from astra.tasks.members import BatchMode
 from astra.tasks.nodes import TaskNode
 from astra.tasks.parameters import PathParameter
 from astra.tasks.plain import plain_value
-from astra.tasks.recording import logger, recorded
+from astra.tasks.recorded_run import recorded
+from astra.tasks.recording import logger
 from astra.tasks.runner import astra_version, current_invocation, version_numbers
 from astra.tasks.state_api import StateApi
 

@@ -140,13 +140,13 @@ def _reason_of_done(task: AstraTask, task_id: str, changed: dict[str, str], stal
 
 def _reason_of_undone(code: int, message: str) -> Reason:
     from astra.database.models.state import Status
-    from astra.database.selection import state_word, status_name
+    from astra.database.selection import codes_of, status_name
 
     if code == Status.RUNNING:
         return Reason(RUNNING, "another process may be at it")
     if code == Status.DEPENDENCY_MISSING:
         return Reason(BLOCKED, message)
-    return Reason(FAILED, message or status_name(code)) if state_word(code) == "failed" else Reason(MISSING)
+    return Reason(FAILED, message or status_name(code)) if code in codes_of("failed") else Reason(MISSING)
 
 
 def _former_versions(task: AstraTask, unknown: set[str]) -> dict[str, str]:

@@ -71,13 +71,14 @@ def _record_end(task: Any, status: int, message: str, *, pid: int | None = None,
     """Write the end of an attempt in a process, by default this one, with further fields of `Outcome`."""
     from astra.database import state
     from astra.database.engine import transaction
+    from astra.database.outcomes import Outcome, end_tasks
 
     run_pk = current_invocation().run_pk(task.database_url)
     now = utc_now()
-    outcome = state.Outcome(task.task_id, status, now, now, message=message, **details)
+    outcome = Outcome(task.task_id, status, now, now, message=message, **details)
     with transaction(task.database_url) as connection:
         if not state.task_keys(connection, [task.task_id]):
             state.create_tasks(connection, [task.state_record()], run_pk, now)
         keys = state.task_keys(connection, [task.task_id])
         where = os.getpid() if pid is None else pid
-        state.end_tasks(connection, [outcome], keys, run_pk, host=socket.gethostname(), pid=where)
+        end_tasks(connection, [outcome], keys, run_pk, host=socket.gethostname(), pid=where)

@@ -7,22 +7,20 @@ failure is that of one member among others, raises again.
 from __future__ import annotations
 
 import datetime as dt
-import functools
-import inspect
 import logging
 import os
 import socket
 import time
 import traceback as traceback_module
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import luigi
 
 from astra.errors import AstraError, BatchError
-from astra.tasks.log_tail import LogTail, capture_log
+from astra.tasks.log_tail import LogTail
 from astra.tasks.nodes import figures_of
 from astra.tasks.plain import plain_text, plain_value
 from astra.tasks.runner import current_invocation, utc_now
@@ -30,7 +28,7 @@ from astra.tasks.runner import current_invocation, utc_now
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from astra.database.state import Outcome
+    from astra.database.outcomes import Outcome
     from astra.products.checksums import FileStamp
     from astra.tasks.base import AstraTask
 
@@ -163,8 +161,8 @@ class Recorder:
         """End what `run` did not record: as done, but for what it has marked otherwise itself."""
         from astra.database.engine import reading
         from astra.database.models.state import Status
+        from astra.database.outcomes import Outcome
         from astra.database.progress import ended_tasks
-        from astra.database.state import Outcome
         from astra.tasks.base import flat_requirements
         from astra.tasks.inputs import input_stamps
 
@@ -216,12 +214,13 @@ class Recorder:
         from astra.database import state
         from astra.database.engine import transaction
         from astra.database.inputs import store_inputs
+        from astra.database.outcomes import end_tasks
 
         run_pk = self._invocation.run_pk(self.url)
-        outcomes, self._outcomes = self._outcomes, []
+        ended, self._outcomes = self._outcomes, []
         read, self._read = self._read, {}
         with transaction(self.url) as connection:
-            state.end_tasks(connection, outcomes, self._keys, run_pk, **self._place)
+            end_tasks(connection, ended, self._keys, run_pk, **self._place)
             store_inputs(connection, {self._keys[task_id]: files for task_id, files in read.items()})
             if running is not None:
                 state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
@@ -286,7 +285,7 @@ class Recorder:
 
     def _block(self, member: AstraTask, message: str) -> None:
         from astra.database.models.state import Status
-        from astra.database.state import Outcome
+        from astra.database.outcomes import Outcome
 
         now = utc_now()
         self._end(Outcome(member.task_id, Status.DEPENDENCY_MISSING, now, now, message=plain_text(message)))
@@ -310,7 +309,7 @@ class Recorder:
         log: str | None = None,
     ) -> None:
         from astra.database.models.state import Status
-        from astra.database.state import Outcome
+        from astra.database.outcomes import Outcome
 
         self._end(
             Outcome(
@@ -336,7 +335,7 @@ class Recorder:
         log: str | None,
     ) -> None:
         from astra.database.models.state import Status
-        from astra.database.state import Outcome
+        from astra.database.outcomes import Outcome
 
         context = exc.context if isinstance(exc, AstraError) else None
         self._end(
@@ -383,54 +382,3 @@ def _last_record(task: AstraTask, exc: BaseException) -> logging.LogRecord:
     """Return the error that ends a log: it is logged by others, when the attempt is over."""
     words = (task, type(exc).__name__, exc)
     return logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "%r failed: %s: %s", words, None)
-
-
-def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap `run` so that its state is written; a call of the parent's `run` from within is passed on."""
-
-    @functools.wraps(run)
-    def wrapper(self: AstraTask) -> Any:
-        if self.recorder is not None:
-            return run(self)
-        if not self.is_batch_mode and self.complete():
-            return None  # another process has done it since it was scheduled
-        if inspect.isgeneratorfunction(run):
-            return _run_generator(self, run)
-        with _recording_run(self):
-            return run(self)
-
-    return wrapper
-
-
-def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
-    """Record a `run` that yields dynamic requirements."""
-    with _recording_run(task) as recorder, closing(run(task)) as generator:
-        paths = None
-        while True:
-            try:
-                needed = generator.send(paths)
-            except StopIteration as end:
-                return end.value
-            paths = yield needed
-            recorder.note_dynamic(luigi.task.flatten(needed))
-
-
-@contextmanager
-def _recording_run(task: AstraTask) -> Iterator[Recorder]:
-    with capture_log() as log:
-        recorder = Recorder(task, log)
-        recorder.begin()
-        task.figures = {}
-        task.empty_metadata()
-        task.recorder = recorder
-        try:
-            yield recorder
-            recorder.succeed()
-        except GeneratorExit:
-            recorder.suspend()
-            raise
-        except BaseException as exc:
-            recorder.fail(exc)
-            raise
-        finally:
-            task.recorder = None

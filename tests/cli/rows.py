@@ -2,7 +2,7 @@
 
 import datetime as dt
 
-from astra.database import state
+from astra.database import outcomes, state
 from astra.tasks.batch import hash_parameters
 
 NOW = dt.datetime(2025, 11, 20, 3, 4, 5, tzinfo=dt.UTC)
@@ -38,6 +38,6 @@ def end(connection, run, task, code, **details):
     if code == 2:
         state.start_tasks(connection, list(keys.values()), run, now=NOW, **place)
     elif code:
-        outcome = state.Outcome(task.task_id, code, NOW, NOW + dt.timedelta(seconds=1.5), **details)
-        state.end_tasks(connection, [outcome], keys, run, **place)
+        outcome = outcomes.Outcome(task.task_id, code, NOW, NOW + dt.timedelta(seconds=1.5), **details)
+        outcomes.end_tasks(connection, [outcome], keys, run, **place)
     return task.task_id

@@ -28,7 +28,7 @@ def test_only_what_a_dead_process_of_this_host_ran_is_closed(any_database_url):
     with transaction(any_database_url) as connection:
         dead, live, elsewhere = (start(connection, *place) for place in (("a", 1), ("a", 2), ("b", 1)))
         ended = start(connection, "a", 3)
-        state.end_run(connection, ended, 30, NOW)
+        state.end_run(connection, ended, 30, NOW, {})
         assert len(bury_dead(connection, "a", lambda pid: pid == 2, LATER)) == 2
     with reading(any_database_url) as connection:
         columns = state.run_table.c

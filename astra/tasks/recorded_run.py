@@ -1,0 +1,68 @@
+"""The wrapper of `run` by which every task records its state, whoever calls it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import luigi
+
+from astra.tasks.log_tail import capture_log
+from astra.tasks.recording import Recorder
+
+if TYPE_CHECKING:
+    from astra.tasks.base import AstraTask
+
+
+def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `run` so that its state is written; a call of the parent's `run` from within is passed on."""
+
+    @functools.wraps(run)
+    def wrapper(self: AstraTask) -> Any:
+        if self.recorder is not None:
+            return run(self)
+        if not self.is_batch_mode and self.complete():
+            return None  # another process has done it since it was scheduled
+        if inspect.isgeneratorfunction(run):
+            return _run_generator(self, run)
+        with _recording_run(self):
+            return run(self)
+
+    return wrapper
+
+
+def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
+    """Record a `run` that yields dynamic requirements."""
+    with _recording_run(task) as recorder, closing(run(task)) as generator:
+        paths = None
+        while True:
+            try:
+                needed = generator.send(paths)
+            except StopIteration as end:
+                return end.value
+            paths = yield needed
+            recorder.note_dynamic(luigi.task.flatten(needed))
+
+
+@contextmanager
+def _recording_run(task: AstraTask) -> Iterator[Recorder]:
+    with capture_log() as log:
+        recorder = Recorder(task, log)
+        recorder.begin()
+        task.figures = {}
+        task.empty_metadata()
+        task.recorder = recorder
+        try:
+            yield recorder
+            recorder.succeed()
+        except GeneratorExit:
+            recorder.suspend()
+            raise
+        except BaseException as exc:
+            recorder.fail(exc)
+            raise
+        finally:
+            task.recorder = None
