@@ -54,6 +54,7 @@ def show_task(options: argparse.Namespace) -> int:
         task_id = get_named_task(connection, options.name, _recorded_paths(options.name))
         report = report_task(connection, task_id, options.limit)
     files = [file_state(output, verify=options.verify) for output in report.outputs]
+    read = [file_state(file, verify=options.verify) for file in report.read]
     task = report.task
     command = make_command(
         task["module"],
@@ -68,7 +69,7 @@ def show_task(options: argparse.Namespace) -> int:
             {**report.as_dict(), "outputs": outputs, "command": command.text, "not_said": command.not_said}
         )
     else:
-        print_lines(_lines(report, files, command))
+        print_lines(_lines(report, read, files, command))
     return int(options.verify and any(state not in AS_RECORDED for state in files))
 
 
@@ -96,12 +97,13 @@ def file_state(product: Mapping[str, Any], *, verify: bool) -> str:
         return f"unreadable: {exc.strerror}"
 
 
-def _lines(report: TaskReport, files: Sequence[str], command: LuigiCommand) -> list[str]:
+def _lines(report: TaskReport, read: Sequence[str], files: Sequence[str], command: LuigiCommand) -> list[str]:
     return [
         *_head(report),
         *_section("parameters", [[name, value] for name, value in report.task["parameters"].items()]),
         *_attempts(report.attempts),
         *_inputs(report),
+        *_read(report, read),
         *_outputs(report, files),
         *_dependents(report),
         *_section("figures", [[key, value] for key, value in report.figures.items()]),
@@ -176,6 +178,14 @@ def _inputs(report: TaskReport) -> list[str]:
         rows.append([task["task_id"], task["state"], "", ""])
         rows += [["", product["kind"], product["path"], product["checksum"]] for product in task["products"]]
     return _section("inputs", rows, report.n_inputs - len(report.inputs))
+
+
+def _read(report: TaskReport, read: Sequence[str]) -> list[str]:
+    rows = [
+        [file["path"], f"{file['size']} bytes", file["checksum"], state]
+        for file, state in zip(report.read, read, strict=True)
+    ]
+    return _section("files read", rows, report.n_read - len(rows))
 
 
 def _outputs(report: TaskReport, files: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from astra.database.constants import all_parameters, constants_of
+from astra.database.inputs import file_table, input_table
 from astra.database.queries import as_utc
 from astra.database.selection import state_of_task
 from astra.database.state import (
@@ -44,11 +45,13 @@ class TaskReport:
         For a batch, the number of members by state.
     inputs, dependents : sequence of mapping
         task_id, family and state of what it required and of what required it; inputs with ``products``.
+    read : sequence of mapping
+        path, size [byte] and checksum of the files that it read, as they were then.
     outputs : sequence of mapping
         kind, path, size [byte], checksum and created of the files that it wrote.
     figures : mapping
         Rows of ``task_metadata``.
-    n_inputs, n_dependents, n_outputs : int
+    n_inputs, n_dependents, n_read, n_outputs : int
         How many there are; the sequences may be cut.
     """
 
@@ -59,10 +62,12 @@ class TaskReport:
     members: Mapping[str, int]
     inputs: Sequence[Mapping[str, Any]]
     dependents: Sequence[Mapping[str, Any]]
+    read: Sequence[Mapping[str, Any]]
     outputs: Sequence[Mapping[str, Any]]
     figures: Mapping[str, Any]
     n_inputs: int
     n_dependents: int
+    n_read: int
     n_outputs: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,7 +128,9 @@ def get_named_task(connection: Connection, name: str, paths: Sequence[str]) -> s
     writers = _writers(connection, paths)
     if not writers:
         begin = "" if is_path else f"no task has an id that begins with {name!r}, and "
-        message = f"{begin}no task of this database has written {paths[0]}; see astra status, or --root"
+        readers = _readers(connection, paths)
+        what = f"but {', '.join(readers)} read it" if readers else "see astra status, or --root"
+        message = f"{begin}no task of this database has written {paths[0]}; {what}"
         raise MissingDataError(message, name=name)
     path = next(path for path in paths if path in writers)
     task_id = writers[path]
@@ -131,6 +138,18 @@ def get_named_task(connection: Connection, name: str, paths: Sequence[str]) -> s
         message = f"the task that wrote {path} has been forgotten; the file is still recorded"
         raise MissingDataError(message, path=path)
     return task_id
+
+
+def _readers(connection: Connection, paths: Sequence[str], limit: int = 20) -> list[str]:
+    """Return the tasks that have read a file, at most ``limit``."""
+    query = (
+        select(task_table.c.task_id)
+        .join(input_table, input_table.c.task_pk == task_table.c.pk)
+        .join(file_table, file_table.c.pk == input_table.c.file_pk)
+        .where(file_table.c.path.in_(paths))
+        .order_by(task_table.c.pk)
+    )
+    return list(connection.execute(query.limit(limit)).scalars())
 
 
 def _writers(connection: Connection, paths: Sequence[str]) -> dict[str, str | None]:
@@ -166,10 +185,12 @@ def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskR
         members=_members(connection, key),
         inputs=_with_products(connection, _relatives(connection, upward, limit)),
         dependents=_relatives(connection, downward, limit),
+        read=_rows(connection, _read_files(key).limit(limit)),
         outputs=_rows(connection, _products().where(product_table.c.task_pk == key).limit(limit)),
         figures={row.key: row.value for row in connection.execute(figures.order_by(metadata_table.c.key))},
         n_inputs=_count(connection, dependency_table.c.task_pk == key),
         n_dependents=_count(connection, dependency_table.c.required_task_pk == key),
+        n_read=_count(connection, input_table.c.task_pk == key),
         n_outputs=_count(connection, product_table.c.task_pk == key),
     )
 
@@ -221,6 +242,15 @@ def _relatives(
 def _products() -> Select[Any]:
     names = ("task_pk", "kind", "path", "size", "checksum", "created")
     return select(*(product_table.c[name] for name in names)).order_by(product_table.c.pk)
+
+
+def _read_files(key: int) -> Select[Any]:
+    return (
+        select(*(file_table.c[name] for name in ("path", "size", "checksum")))
+        .join(input_table, input_table.c.file_pk == file_table.c.pk)
+        .where(input_table.c.task_pk == key)
+        .order_by(file_table.c.path)
+    )
 
 
 def _with_products(connection: Connection, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:

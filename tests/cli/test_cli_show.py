@@ -286,3 +286,24 @@ def test_the_shown_command_runs(astra_root, tmp_path_factory, monkeypatch, capsy
     subprocess.run(["bash", "-c", command], check=True, cwd=elsewhere, env=environment, capture_output=True)
     assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["families"][0]["done"] == 2
+
+
+def test_the_files_that_a_task_read_are_shown_as_they_were(astra_root, capsys):
+    assert build(Double(number=4))
+    path = astra_root / "toy-plain-4-n.txt"
+    path.write_text("changed")
+    assert main(["show", Double(number=4).task_id]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    shown = lines[lines.index("files read") + 1]
+    assert str(path) in shown
+    assert shown.endswith("of another size")
+
+
+def test_a_file_that_nobody_here_wrote_tells_who_read_it(astra_root, capsys):
+    from tests.tasks.test_changed_inputs import Copy
+
+    (astra_root / "in-1").write_text("one\n")
+    task = Copy(path=str(astra_root / "in-1"))
+    assert build(task)
+    assert main(["show", str(astra_root / "in-1")]) != 0
+    assert f"but {task.task_id} read it" in capsys.readouterr().err
