@@ -15,7 +15,7 @@ from typing import Any
 
 import luigi
 
-from astra.errors import TaskError
+from astra.errors import ConfigError, TaskError
 from astra.tasks import stored
 from astra.tasks.base import AstraTask, flat_requirements
 from astra.tasks.chunks import InChunks
@@ -91,7 +91,14 @@ class Precall:
                 differences=[text for error in refused for text in error.context["differences"]],
             )
         for step in steps:
-            step.write(step.clobber)
+            try:
+                step.write(step.clobber)
+            except OSError as exc:
+                message = (
+                    f"the configuration of this run cannot be stored: {exc}; the root must be a folder that "
+                    f"can be written, see root in [astra] of luigi.cfg"
+                )
+                raise ConfigError(message) from exc
 
 
 class _Step:

@@ -23,7 +23,7 @@ import luigi.execution_summary
 import luigi.retcodes
 import luigi.worker
 
-from astra.errors import AstraError, TaskError
+from astra.errors import AstraError, ConfigError
 from astra.tasks.merged_tasks import MemberReports
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class AstraWorker(MemberReports):
             self._urls.add(task.database_url)
         try:
             self._precall.check_root(task)
-        except TaskError:
+        except ConfigError:
             self._end(luigi.retcodes.retcode().unhandled_exception)
             raise
         return super().add(task, *args, **kwargs)
