@@ -7,15 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CTE, Connection, Select, Table, bindparam, delete, insert, select, union_all, update
+from sqlalchemy import (
+    CTE,
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from astra.database.bulk import execute_rows, is_among, list_value, listed
-from astra.database.models.state import FileVersion, TaskInput
+from astra.database.models.state import FileVersion, Status, TaskInput
 from astra.database.state import (
     ID_ROWS,
     batch_table,
     chunks,
     dependency_table,
+    order_writers,
     product_table,
     task_table,
     upsert,
@@ -107,7 +121,7 @@ def files_behind(connection: Connection, task_ids: Iterable[str]) -> list[Record
 @functools.cache
 def _files_behind(dialect: str) -> Select[Any]:
     """Return the query of `files_behind`, made once: that takes longer than its answer for one task."""
-    behind = _upstream(select(task_table.c.pk).where(listed(dialect, task_table.c.task_id)))
+    behind = _upstream(dialect, with_origin=False)
     return (
         select(*(file_table.c[name] for name in ("pk", "path", "checksum", "size", "modified_ns")))
         .join(input_table, input_table.c.file_pk == file_table.c.pk)
@@ -118,40 +132,55 @@ def _files_behind(dialect: str) -> Select[Any]:
 
 def tasks_behind(connection: Connection, task_ids: Iterable[str], file_pks: Sequence[int]) -> dict[str, str]:
     """Return the tasks among some that depend on files at any distance, each with the path of one."""
-    start = select(input_table.c.task_pk.label("pk"), input_table.c.file_pk).where(
-        is_among(connection, input_table.c.file_pk, list(file_pks))
-    )
-    reached = start.cte("reached", recursive=True)
-    links = _links("required_task_pk", "task_pk", "child_task_pk", "parent_task_pk")
-    step = select(links.c.target, reached.c.file_pk).join(reached, links.c.source == reached.c.pk)
-    dependent = reached.union(step)
-    query = (
-        select(task_table.c.task_id, file_table.c.path)
-        .join(dependent, dependent.c.pk == task_table.c.pk)
-        .join(file_table, file_table.c.pk == dependent.c.file_pk)
-        .order_by(file_table.c.path.desc())
-    )
-    asked = set(task_ids)
-    return {row.task_id: row.path for row in connection.execute(query) if row.task_id in asked}
+    found: dict[str, str] = {}
+    dialect = connection.dialect.name
+    for chunk in chunks(task_ids, ID_ROWS):
+        behind = _upstream(dialect, with_origin=True)
+        query = (
+            select(behind.c.origin, func.min(file_table.c.path).label("path"))
+            .join(input_table, input_table.c.task_pk == behind.c.pk)
+            .join(file_table, file_table.c.pk == input_table.c.file_pk)
+            .where(is_among(connection, file_table.c.pk, list(file_pks)))
+            .group_by(behind.c.origin)
+        )
+        rows = connection.execute(query, {"listed": list_value(dialect, chunk)})
+        found.update((row.origin, row.path) for row in rows)
+    return found
 
 
 def refresh_files(connection: Connection, stamps: Mapping[int, tuple[int, int]]) -> None:
     """Note the new size [byte] and time of change [ns] of files whose content is as it was."""
+    order_writers(connection)
     statement = update(file_table).where(file_table.c.pk == bindparam("key"))
-    rows = [{"key": pk, "size": size, "modified_ns": moment} for pk, (size, moment) in stamps.items()]
+    rows = [{"key": pk, "size": size, "modified_ns": moment} for pk, (size, moment) in sorted(stamps.items())]
     execute_rows(connection, statement, rows)
 
 
-def _upstream(start: Select[Any]) -> CTE:
-    """Follow tasks to what they required, and batches to their members."""
-    reached = start.cte("reached", recursive=True)
-    links = _links("task_pk", "required_task_pk", "parent_task_pk", "child_task_pk")
-    # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
-    return reached.union(select(links.c.target).join(reached, links.c.source == reached.c.pk))
+def _upstream(dialect: str, *, with_origin: bool) -> CTE:
+    """Follow the tasks with the ids ``listed`` to what they required, and batches to their members.
 
-
-def _links(source: str, target: str, batch_source: str, batch_target: str) -> Any:
-    return union_all(
-        select(dependency_table.c[source].label("source"), dependency_table.c[target].label("target")),
-        select(batch_table.c[batch_source], batch_table.c[batch_target]),
+    A task that has failed since counts; one that had failed before the other was done does not, as the other
+    did without it. With ``origin`` each task that is reached says from which of the listed ones.
+    """
+    origin = [task_table.c.task_id.label("origin")] if with_origin else []
+    start = select(task_table.c.pk, task_table.c.completed, *origin)
+    reached = start.where(listed(dialect, task_table.c.task_id)).cte("reached", recursive=True)
+    links = union_all(
+        select(
+            dependency_table.c.task_pk.label("source"), dependency_table.c.required_task_pk.label("target")
+        ),
+        select(batch_table.c.parent_task_pk, batch_table.c.child_task_pk),
     ).subquery("links")
+    counts = or_(
+        task_table.c.status_code == int(Status.DONE),
+        reached.c.completed.is_(None),
+        task_table.c.modified > reached.c.completed,
+    )
+    step = (
+        select(task_table.c.pk, task_table.c.completed, *([reached.c.origin] if with_origin else []))
+        .join(links, links.c.target == task_table.c.pk)
+        .join(reached, links.c.source == reached.c.pk)
+        .where(counts)
+    )
+    # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
+    return reached.union(step)

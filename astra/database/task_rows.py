@@ -41,6 +41,7 @@ def add_task_rows(
     """
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement: Any = make(task_table).on_conflict_do_nothing(index_elements=["task_id"])
+    state.order_writers(connection)
     for rows in state.task_rows(connection, records, run_pk, now):
         execute_rows(connection, statement, rows)
     return task_keys(connection, [record.task_id for record in records])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import functools
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +14,7 @@ import luigi
 
 from astra.tasks.base import AstraTask, flat_requirements
 from astra.tasks.inputs import changed_inputs
-from astra.tasks.runner import astra_version, version_numbers
+from astra.tasks.runner import astra_version, current_invocation, version_numbers
 
 MISSING = "missing"
 FAILED = "failed before"
@@ -152,12 +154,11 @@ def _reason_of_undone(code: int, message: str) -> Reason:
 def _former_versions(task: AstraTask, unknown: set[str]) -> dict[str, str]:
     """Return the version of astra that has done what this one would do anew, by task id."""
     from astra.database.engine import reading
-    from astra.database.progress import done_ids, versions_of
+    from astra.database.progress import done_ids
 
     if not unknown:
         return {}
-    with reading(task.database_url) as connection:
-        versions = versions_of(connection, task.get_task_family())
+    versions = _versions(task.database_url, task.get_task_family(), current_invocation().started)
     former: dict[str, str] = {}
     for version in versions:
         major, minor, _ = version_numbers(version)
@@ -169,6 +170,16 @@ def _former_versions(task: AstraTask, unknown: set[str]) -> dict[str, str]:
             done = done_ids(connection, then)
         former.update((then[task_id], version) for task_id in done if then[task_id] in unknown)
     return former
+
+
+@functools.lru_cache(maxsize=64)
+def _versions(url: str, family: str, _invocation: dt.datetime) -> list[str]:
+    """Return the versions that a family was run by, asked once an invocation."""
+    from astra.database.engine import reading
+    from astra.database.progress import versions_of
+
+    with reading(url) as connection:
+        return versions_of(connection, family)
 
 
 def write_plan_lines(root: luigi.Task, members: int) -> None:

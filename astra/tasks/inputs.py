@@ -2,25 +2,30 @@
 
 A file is looked at first (size and time of change), and read only if it looks different: one that was only
 touched, or written again with the same content, is no reason to do anything again. Nor is one that is gone:
-raw frames move to archives.
+raw frames move to archives. What a task requires in another database is not looked behind.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from astra.errors import DataError
+from astra.errors import DataError, StateError
 from astra.products.checksums import FileStamp, learn, stamp, unknown, with_checksum
+from astra.tasks.plain import plain_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from astra.database.inputs import RecordedFile
     from astra.tasks.base import AstraTask
+
+
+MAX_PATH_LENGTH = 1024  # of a column; longer paths are not watched
 
 
 def input_stamps(task: AstraTask, required: Iterable[luigi.Task]) -> list[FileStamp]:
@@ -34,9 +39,39 @@ def input_stamps(task: AstraTask, required: Iterable[luigi.Task]) -> list[FileSt
         What it requires.
     """
     outputs = (target for needed in required for target in luigi.task.flatten(needed.output()))
-    paths = [target.path for target in outputs if isinstance(target, luigi.LocalTarget)]
-    names = dict.fromkeys(map(os.path.abspath, [*paths, *task.input_files()]))
-    return [found for found in map(stamp, names) if found is not None]
+    names = dict.fromkeys([*_local_paths(outputs), *map(os.path.abspath, task.input_files())])
+    own = set(_local_paths(luigi.task.flatten(task.output())))  # a path parameter may name what it writes
+    stamps = (stamp(name) for name in names if name not in own and len(name) <= MAX_PATH_LENGTH)
+    return [found for found in stamps if found is not None]
+
+
+def look_again(stamps: Iterable[FileStamp]) -> list[FileStamp]:
+    """Look at files once more, just before they are read."""
+    return [stamp(before.path) or before for before in stamps]
+
+
+def _local_paths(targets: Iterable[Any]) -> list[str]:
+    return [os.path.abspath(target.path) for target in targets if isinstance(target, luigi.LocalTarget)]
+
+
+def linked_requirements(task: luigi.Task) -> list[luigi.Task]:
+    """Return what a task requires, with what stands behind the wrappers among it."""
+    found: dict[str, luigi.Task] = {}
+    waiting = list(luigi.task.flatten(task.requires()))
+    while waiting:
+        needed = waiting.pop(0)
+        if needed.task_id in found:
+            continue
+        found[needed.task_id] = needed
+        if isinstance(needed, luigi.WrapperTask):
+            waiting += luigi.task.flatten(needed.requires())
+    return list(found.values())
+
+
+def why_incomplete(needed: Any) -> str:
+    """Say what is missing: a requirement that knows better than its name says so."""
+    explain = getattr(needed, "why_incomplete", None)
+    return str(explain()) if explain is not None else f"{needed!r} is not there"
 
 
 def learn_checksums(connection: Connection, stamps: Iterable[FileStamp]) -> None:
@@ -61,7 +96,7 @@ def input_rows(stamps: Iterable[FileStamp]) -> list[dict[str, Any]]:
         if stamp(before.path) not in (before, None):  # what is gone was read, and cannot be read again
             message = f"input {before.path} has changed while it was read; run it again"
             raise DataError(message, path=before.path)
-        rows.append(vars(with_checksum(before)))
+        rows.append({**vars(with_checksum(before)), "path": plain_text(before.path)})
     return rows
 
 
@@ -76,7 +111,7 @@ def changed_inputs(url: str, task_ids: Collection[str]) -> dict[str, str]:
         files = files_behind(connection, task_ids)
     changed, touched = _compare(files)
     if touched:
-        with transaction(url) as connection:
+        with suppress(StateError), transaction(url) as connection:  # a look spared, no more
             refresh_files(connection, touched)
     if not changed:
         return {}

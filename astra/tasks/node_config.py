@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,8 @@ def option_names(config: Any) -> list[str]:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON can have it: configurations as objects, whatever else is no JSON as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # which no JSON has
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
     if isinstance(value, ConfiguredTask):

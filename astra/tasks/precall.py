@@ -1,9 +1,9 @@
 """The comparison at the start of a ``luigi`` run: versions, configuration and schemas, as in the root so far.
 
-`astra.run` compares the parameters of the task that it runs. Here there are many: that of the command line
-and what it requires are compared by family, each by its first task. `luigi.build` is handed tasks whose
-parameters the caller has chosen one by one, and which are part of their identity: of those the options of
-``config_class``, the schemas and the versions are compared.
+`astra.run` compares the parameters of the task that it runs; here those of the task that the command line
+names are compared. The parameters of what that requires follow from them, and what `luigi.build` is handed
+was chosen one by one and is part of the identity: of all these, what luigi.cfg and the command line set for
+their family is compared, with the options of ``config_class`` and the schemas.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from astra.tasks import stored
 from astra.tasks.base import AstraTask, flat_requirements
 from astra.tasks.chunks import InChunks
 from astra.tasks.hook import AstraOptions, is_from_command_line
-from astra.tasks.node_config import plain
 
 
 class Precall:
@@ -46,7 +45,7 @@ class Precall:
         TaskError
             If anything differs from what is stored; nothing is written then.
         """
-        self._with_parameters = is_from_command_line(root)
+        self._named = root if is_from_command_line(root) else None
         self._settle([step for task in _one_of_each(root) for step in self._steps(task)])
 
     def check_task(self, task: luigi.Task) -> None:
@@ -60,7 +59,7 @@ class Precall:
             steps.append(_schemas_step(task))
         self._settle(steps)
 
-    _with_parameters = False
+    _named: luigi.Task | None = None
 
     def _steps(self, task: AstraTask) -> Iterator[_Step]:
         """Yield what is still to compare of a task: versions once a root, configuration once a family."""
@@ -77,9 +76,10 @@ class Precall:
                 )
         if (root, task.task_family) not in self._families:
             self._families.add((root, task.task_family))
-            values = stored.config_values(task)
-            self.configuration[task.task_family] = values
-            yield _config_step(task, values if self._with_parameters else plain(task.config))
+            self.configuration[task.task_family] = stored.config_values(task)
+            yield _config_step(task, "defaults", stored.configured_values(task))
+            if task is self._named:
+                yield _config_step(task, "config", stored.config_values(task))
 
     @staticmethod
     def _settle(steps: list[_Step]) -> None:
@@ -118,9 +118,9 @@ class _Step:
         return None
 
 
-def _config_step(task: AstraTask, values: dict[str, Any]) -> _Step:
-    """Compare what both runs have configured; a run from Python leaves parameters open, which others add."""
-    path, options = task.stored_path(f"{task.get_name()}_config.json"), AstraOptions()
+def _config_step(task: AstraTask, kind: str, values: dict[str, Any]) -> _Step:
+    """Compare what both runs have configured; what is new is added."""
+    path, options = task.stored_path(f"{task.get_name()}_{kind}.json"), AstraOptions()
     what = f"the configuration of {task.get_full_name()}"
     known = None if options.clobber_config else stored.read_stored(path, stored.CONFIG_FLAG)
     if known is None:

@@ -56,6 +56,7 @@ def _recording_run(task: AstraTask) -> Iterator[Recorder]:
         task.empty_metadata()
         task.recorder = recorder
         try:
+            recorder.look_at_inputs()
             yield recorder
             recorder.succeed()
         except GeneratorExit:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import luigi
 
 from astra.errors import AstraError, BatchError
+from astra.tasks.inputs import linked_requirements, look_again, why_incomplete
 from astra.tasks.log_tail import LogTail
 from astra.tasks.nodes import figures_of
 from astra.tasks.plain import plain_text, plain_value
@@ -63,6 +64,7 @@ class Recorder:
         self._invocation = current_invocation()
         self._outcomes: list[Outcome] = []
         self._inputs: dict[str, list[FileStamp]] = {}  # of what is running or about to
+        self._dynamic: list[FileStamp] = []  # of what a batch has asked for while it runs
         self._read: dict[str, list[dict[str, Any]]] = {}  # by what is done
         self._idle_since = self.started
         self._flushed = time.monotonic()
@@ -72,17 +74,12 @@ class Recorder:
         from astra.database import state
         from astra.database.engine import transaction
         from astra.database.progress import planned_keys
-        from astra.tasks.base import flat_requirements
-        from astra.tasks.inputs import input_stamps
 
         todo = self.task.unfinished_records()
         self._todo = [record.task_id for record in todo]
         parents = [self.task.state_record()] if self.task.is_batch_mode else []
         run_pk = self._invocation.run_pk(self.url)
         records = {record.task_id: record for record in [*parents, *todo]}
-        required = [] if parents else flat_requirements(self.task)
-        if not parents:
-            self._inputs[self.task.task_id] = input_stamps(self.task, required)
         with transaction(self.url) as connection:
             self._keys = planned_keys(connection, [self.task.task_id, *self._todo], run_pk)
             unplanned = [record for task_id, record in records.items() if task_id not in self._keys]
@@ -90,11 +87,28 @@ class Recorder:
             self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
             if parents:
                 state.link_batch(connection, self.task.task_id, self.task.member_ids(), self._keys)
-            else:
-                self._note_required(connection, {self.task.task_id: required})
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
+
+    def look_at_inputs(self) -> None:
+        """Note what a single task requires and is about to read; members of a batch are looked at in turn."""
+        from astra.database.engine import transaction
+
+        if self.task.is_batch_mode:
+            return
+        required = linked_requirements(self.task)
+        self._inputs[self.task.task_id] = self._stamps(self.task, required)
+        with transaction(self.url) as connection:
+            self._note_required(connection, {self.task.task_id: required})
+
+    @staticmethod
+    def _stamps(task: AstraTask, required: list[luigi.Task]) -> list[FileStamp]:
+        """Look at what a task is about to read, unless it says by itself when it is complete."""
+        from astra.tasks.base import AstraTask
+        from astra.tasks.inputs import input_stamps
+
+        return input_stamps(task, required) if type(task).complete is AstraTask.complete else []
 
     def pending(self) -> Iterator[Any]:
         """Yield the members to run; one whose requirements are not met is recorded, and left out."""
@@ -120,6 +134,7 @@ class Recorder:
         overhead = (began - self._idle_since).total_seconds()
         self._flush_if_due(running=member.task_id)
         self.log.begin_member()
+        self._inputs[member.task_id] = look_again(self._inputs.get(member.task_id, ()))
         try:
             yield
             made = self._made(member)
@@ -163,8 +178,6 @@ class Recorder:
         from astra.database.models.state import Status
         from astra.database.outcomes import Outcome
         from astra.database.progress import ended_tasks
-        from astra.tasks.base import flat_requirements
-        from astra.tasks.inputs import input_stamps
 
         rest = set(self._todo) - self._ended
         if not rest:
@@ -174,7 +187,7 @@ class Recorder:
         for task in self.task.members(rest):
             code, duration = marks.get(task.task_id, (int(Status.DONE), None))
             if task is not self.task:
-                self._inputs[task.task_id] = input_stamps(task, flat_requirements(task))
+                self._inputs[task.task_id] = self._stamps(task, linked_requirements(task)) + self._dynamic
             products = self._made(task) if code == Status.DONE else []
             now = utc_now()
             began = self.started if duration is None else now - dt.timedelta(seconds=duration)
@@ -217,13 +230,13 @@ class Recorder:
         from astra.database.outcomes import end_tasks
 
         run_pk = self._invocation.run_pk(self.url)
-        ended, self._outcomes = self._outcomes, []
-        read, self._read = self._read, {}
+        ended, read = self._outcomes, self._read
         with transaction(self.url) as connection:
             end_tasks(connection, ended, self._keys, run_pk, **self._place)
             store_inputs(connection, {self._keys[task_id]: files for task_id, files in read.items()})
             if running is not None:
                 state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
+        self._outcomes, self._read = [], {}  # not before they are written
         self._flushed = time.monotonic()
 
     def _flush_if_due(self, running: str | None = None) -> None:
@@ -235,12 +248,16 @@ class Recorder:
         """Note what `run` has asked for, and what it will read of it."""
         from astra.database.engine import transaction
         from astra.database.state import link_dependencies
-        from astra.tasks.inputs import input_stamps
 
-        task_id = self.task.task_id
-        self._inputs.setdefault(task_id, []).extend(input_stamps(self.task, required))
+        stamps = self._stamps(self.task, required)
+        if self.task.is_batch_mode:
+            self._dynamic += stamps
+        else:
+            self._inputs.setdefault(self.task.task_id, []).extend(stamps)
         with transaction(self.url) as connection:
-            link_dependencies(connection, [(task_id, needed.task_id) for needed in required])
+            link_dependencies(
+                connection, ((task_id, needed.task_id) for task_id in self._todo for needed in required)
+            )
 
     def _note_required(self, connection: Connection, required: dict[str, list[luigi.Task]]) -> None:
         """Write the lineage of tasks that are about to run; learn what is known of what they will read."""
@@ -256,14 +273,13 @@ class Recorder:
         """Write the lineage of members; return what is missing, by task id."""
         from astra.database.engine import transaction
         from astra.database.queries import task_states
-        from astra.tasks.base import AstraTask, flat_requirements
-        from astra.tasks.inputs import input_stamps
+        from astra.tasks.base import AstraTask
 
         required, unmet = {}, {}
         for member in members:
             try:
-                required[member.task_id] = flat_requirements(member)
-                self._inputs[member.task_id] = input_stamps(member, required[member.task_id])
+                required[member.task_id] = linked_requirements(member)
+                self._inputs[member.task_id] = self._stamps(member, required[member.task_id])
             except Exception as exc:  # noqa: BLE001  # one member is blocked; the others go on
                 unmet[member.task_id] = f"not started: its requirements failed: {type(exc).__name__}: {exc}"
         stateful = {
@@ -277,7 +293,7 @@ class Recorder:
             states = task_states(connection, stateful)
         done = {task_id for task_id, task_state in states.items() if task_state.status_code == 1}
         return unmet | {
-            task_id: f"not started: {_why_incomplete(needed)}"
+            task_id: f"not started: {why_incomplete(needed)}"
             for task_id, tasks in required.items()
             for needed in tasks
             if not (needed.task_id in done if needed.task_id in stateful else needed.complete())
@@ -370,12 +386,6 @@ class Recorder:
             f"{n_failed} of {n_members} members of {self.task.task_id} failed, {others}; the first: {first}"
         )
         return BatchError(message, n_failed=n_failed, n_members=n_members)
-
-
-def _why_incomplete(needed: Any) -> str:
-    """Say what is missing: a requirement that knows better than its name says so."""
-    explain = getattr(needed, "why_incomplete", None)
-    return str(explain()) if explain is not None else f"{needed!r} is not there"
 
 
 def _last_record(task: AstraTask, exc: BaseException) -> logging.LogRecord:

@@ -14,6 +14,7 @@ import os
 import re
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ import luigi.execution_summary
 import luigi.retcodes
 import luigi.worker
 
-from astra.errors import AstraError, ConfigError
+from astra.errors import AstraError, StateError
 from astra.tasks.merged_tasks import MemberReports
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Invocation:
         options = {name: str(value) for name, value in config.astra().to_str_params().items()}
         return {
             "python": sys.version.split()[0],
-            "root": str(config.root()),
+            "root": mask_passwords(str(config.root())),
             "astra": {name: mask_passwords(value) for name, value in options.items()},
             "tasks": self.configuration,
         }
@@ -168,9 +169,22 @@ class AstraWorker(MemberReports):
 
     def add(self, task: luigi.Task, *args: Any, **kwargs: Any) -> Any:
         """Schedule a task and what it requires; its database must be there and at the right revision."""
+        restore_invocation(self.invocation)
+        try:
+            self._prepare(task)
+            return super().add(task, *args, **kwargs)
+        except BaseException:
+            with suppress(StateError):
+                self._end(luigi.retcodes.retcode().unhandled_exception)
+            raise
+
+    def _prepare(self, task: luigi.Task) -> None:
+        """Look at the database of a root task and at its configuration, before anything is scheduled."""
         from astra.tasks.base import AstraTask
         from astra.tasks.precall import Precall
 
+        if isinstance(task, AstraTask) and not task.initialized():
+            return  # Luigi says that its __init__ forgot that of its base
         if self._precall is None:
             self._precall = Precall(self.invocation.configuration)
         if isinstance(task, AstraTask) and not task.is_external:
@@ -178,12 +192,7 @@ class AstraWorker(MemberReports):
 
             get_engine(task.database_url)
             self._urls.add(task.database_url)
-        try:
-            self._precall.check_root(task)
-        except ConfigError:
-            self._end(luigi.retcodes.retcode().unhandled_exception)
-            raise
-        return super().add(task, *args, **kwargs)
+        self._precall.check_root(task)
 
     def _add(self, task: luigi.Task, is_complete: Any) -> Any:
         """Schedule one task; what it would write must have the schemas of what is there."""
@@ -204,6 +213,7 @@ class AstraWorker(MemberReports):
         """Run the scheduled tasks."""
         from astra.tasks.plan import close_plan, write_found, write_plan
 
+        restore_invocation(self.invocation)
         tasks = list(self._scheduled_tasks.values())
         done = self._reported("DONE")
         exit_status = luigi.retcodes.retcode().unhandled_exception

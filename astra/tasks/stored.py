@@ -20,7 +20,7 @@ from luigi.parameter import ParameterVisibility
 from astra.errors import FormatError, TaskError
 from astra.products.atomic import write_text
 from astra.tasks.node_config import plain
-from astra.tasks.runner import astra_version
+from astra.tasks.runner import astra_version, mask_passwords
 
 FOLDER = "provenance"
 CONFIG_FLAG = "--clobber-config"
@@ -48,7 +48,28 @@ def config_values(task: Any) -> dict[str, Any]:
         and name not in data_id
         and _has_default(parameter)
     }
-    return {**parameters, **plain(task.config)}
+    return dict(_masked({**parameters, **plain(task.config)}))
+
+
+def configured_values(task: Any) -> dict[str, Any]:
+    """Return what luigi.cfg and the command line set for the class of a task, and the task's options.
+
+    What another task chose for this one does not count: it follows from the other's configuration.
+    """
+    family, configured = task.get_task_family(), {}
+    for name, parameter in task.get_params():
+        if name in config_values(task) and parameter.has_task_value(family, name):
+            configured[name] = parameter.serialize(parameter.normalize(parameter.task_value(family, name)))
+    return dict(_masked({**configured, **plain(task.config)}))
+
+
+def _masked(value: Any) -> Any:
+    """Take the passwords out of the URLs in a value."""
+    if isinstance(value, dict):
+        return {name: _masked(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_masked(item) for item in value]
+    return mask_passwords(value) if isinstance(value, str) else value
 
 
 def _has_default(parameter: luigi.Parameter) -> bool:
@@ -197,7 +218,8 @@ def refuse_differences(values: Mapping[Path, Any], what: str, flag: str) -> None
     for path, value in values.items():
         stored = read_stored(path, flag)
         if stored is not None:
-            found += differences(json.loads(json.dumps(value)), stored, "" if len(values) == 1 else path.stem)
+            name = "" if len(values) == 1 and isinstance(value, dict) else path.stem
+            found += differences(json.loads(json.dumps(value)), stored, name)
     if found:
         folder = next(iter(values)).parent
         message = (

@@ -11,6 +11,7 @@ from astra.database.inputs import files_behind
 from astra.tasks.base import AstraTask
 from astra.tasks.batch import per_member
 from astra.tasks.parameters import PathParameter
+from astra.tasks.recorded_run import recorded
 from astra.tasks.runner import begin_invocation
 
 
@@ -70,6 +71,121 @@ class Ask(AstraTask):
             target.write(str(len(source.read())))
 
 
+class AskAll(AstraTask):
+    """Ask for a `Copy` of one file for all members while they run."""
+
+    number = luigi.IntParameter(batch_method=tuple, description="The number.")
+    path = luigi.Parameter(description="The file.")
+
+    def run(self):
+        yield Copy(path=self.path)
+
+
+class Wrapped(luigi.WrapperTask):
+    """A plain wrapper between two tasks of astra."""
+
+    path = luigi.Parameter(description="The file.")
+
+    def requires(self):
+        return [Copy(path=self.path)]
+
+
+class BehindWrapper(AstraTask):
+    """A task that requires a wrapper."""
+
+    path = luigi.Parameter(description="The file.")
+
+    def requires(self):
+        return [Wrapped(path=self.path)]
+
+    def run(self):
+        pass
+
+
+class Fit(AstraTask):
+    """A task that is told where to write."""
+
+    source = PathParameter(description="The file.")
+    result = PathParameter(description="Where to write.")
+
+    def output(self):
+        return luigi.LocalTarget(self.result)
+
+    def run(self):
+        with open(self.source) as source, self.output().open("w") as target:
+            target.write(source.read())
+
+
+class Stubborn(AstraTask):
+    """A task that says by itself when it is complete."""
+
+    source = PathParameter(description="The file.")
+
+    def output(self):
+        return luigi.LocalTarget(str(self.root / "stubborn"))
+
+    def complete(self):
+        return self.output().exists()
+
+    def run(self):
+        with self.output().open("w") as target:
+            target.write("once")
+
+
+class BehindStubborn(AstraTask):
+    """A task that requires such a one."""
+
+    source = PathParameter(description="The file.")
+
+    def requires(self):
+        return [Stubborn(source=self.source)]
+
+    def input_files(self):
+        return ()
+
+    def run(self):
+        pass
+
+
+class Puzzle(AstraTask):
+    """A task that cannot say what it reads."""
+
+    number = luigi.IntParameter(description="The number.")
+
+    def input_files(self):
+        raise KeyError("which file?")
+
+    def run(self):
+        pass
+
+
+class Picky(Copy):
+    """Copy, but refuse what is marked."""
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording():
+                with open(task.path) as source:
+                    text = source.read()
+                if "corrupt" in text:
+                    raise ValueError("corrupt")
+                with task.output().open("w") as target:
+                    target.write(text)
+
+
+class TakesSome(AstraTask):
+    """A single task that can do with a part of a batch."""
+
+    accepts_partial_batches = True
+    paths = luigi.ListParameter(description="The files.")
+
+    def requires(self):
+        return [Picky(path=tuple(self.paths))]
+
+    def run(self):
+        pass
+
+
 @pytest.fixture
 def files(astra_root):
     paths = [astra_root / f"in-{number}" for number in range(3)]
@@ -103,6 +219,12 @@ def failure(task_id):
 
     with reading(config.database_url()) as connection:
         return report_task(connection, task_id).attempts[-1]["message"]
+
+
+@recorded
+def fail_once(self):
+    """A run that fails."""
+    raise ValueError("not today")
 
 
 def replace(path, text):
@@ -249,3 +371,83 @@ def test_inputs_are_replaced_by_those_of_the_last_run(files, any_database_url, m
     assert sorted(versions) == sorted(
         {*files, *(item.output().path for item in Copy(path=files).get_batch_tasks())}
     )
+
+
+def test_all_members_of_a_batch_follow_what_their_run_asked_for(files):
+    task = AskAll(number=(1, 2), path=files[0])
+    assert build(task)
+    replace(files[0], "longer than before\n")
+    assert not task.complete()
+    assert build(task)
+    assert attempts(task) == [2, 2]
+
+
+def test_a_wrapper_between_two_tasks_hides_no_change(files):
+    task = BehindWrapper(path=files[0])
+    assert build(task)
+    replace(files[0], "longer than before\n")
+    assert not task.complete()
+    assert build(task)
+    assert task.complete()
+
+
+def test_a_parameter_that_names_the_output_is_no_input(files, astra_root):
+    task = Fit(source=files[0], result=str(astra_root / "result"))
+    assert build(task)
+    replace(files[0], "longer than before\n")
+    assert build(task)
+    assert attempts(task) == [2]
+    assert task.complete()
+
+
+def test_behind_a_task_that_says_itself_when_it_is_complete_is_not_looked(files):
+    task = BehindStubborn(source=files[0])
+    assert build(task)
+    replace(files[0], "longer than before\n")
+    assert task.complete()
+    assert build(task)
+
+
+def test_what_fails_before_the_run_is_recorded_too(astra_root):
+    task = Puzzle(number=1)
+    assert not build(task)
+    assert "which file?" in failure(task.task_id)
+
+
+def test_a_change_that_makes_its_task_fail_is_tried_again_until_it_succeeds(files):
+    task = Shout(path=files[0])
+    assert build(task)
+    replace(files[0], "two\n")
+    copied = Copy(path=files[0])
+    original, type(copied).run = type(copied).run, fail_once
+    try:
+        assert not build(task)
+    finally:
+        type(copied).run = original
+    assert not task.complete()  # though the database says that it was done
+    assert build(task)
+    with open(task.output().path) as stream:
+        assert stream.read() == "TWO\n"
+
+
+def test_who_did_without_a_failed_member_is_done(files):
+    task = TakesSome(paths=list(files))
+    assert build(task)
+    replace(files[2], "corrupt\n")
+    assert not task.complete()
+    build(task)
+    begin_invocation()
+    assert task.complete()
+
+
+def test_a_touch_before_its_turn_stops_no_member(files):
+    class Toucher(Copy):
+        """Touch the next file."""
+
+        def run(self):
+            for number, task in enumerate(self.pending_tasks()):
+                with task.recording():
+                    if number == 0:
+                        os.utime(files[1], ns=(5, 5))
+
+    assert build(Toucher(path=files))

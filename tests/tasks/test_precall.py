@@ -6,9 +6,10 @@ import luigi
 import numpy as np
 import pytest
 
-from astra.errors import TaskError
+from astra.errors import FormatError, TaskError
 from astra.tasks import stored
 from astra.tasks.base import AstraTask
+from astra.tasks.runner import current_invocation
 from tests.tasks.night import build, rows
 from tests.tasks.toy_tasks import Toy
 
@@ -49,6 +50,31 @@ class Scan(luigi.WrapperTask):
 
     def requires(self):
         return [Tabled(threshold=value, camera="c", number=1) for value in (3.0, 4.0)]
+
+
+class Linked(AstraTask):
+    """A task with an address."""
+
+    url = luigi.Parameter(default="", description="An address.")
+
+    def run(self):
+        pass
+
+
+class FilledConfig:
+    """Options with a value that JSON lacks."""
+
+    fill = float("nan")
+
+
+class Filled(AstraTask):
+    """A task with options."""
+
+    config_class = FilledConfig
+    number = luigi.IntParameter(description="The number.")
+
+    def run(self):
+        pass
 
 
 @pytest.fixture
@@ -98,10 +124,42 @@ def test_what_is_required_is_compared_too_and_each_difference_is_named(astra_roo
     stored_versions.write_text(json.dumps({**versions, "numpy": "0.1", "scipy": "0.2"}))
     code, said = luigi_run("Above", "--threshold", "7")
     assert code == 40
-    for difference in ("numpy is", "stored is 0.1", "stored is 0.2", "configuration of Above", "of Tabled"):
+    for difference in ("numpy is", "stored is 0.1", "stored is 0.2", "configuration of Above"):
         assert difference in said
+    assert "of Tabled" not in said  # its threshold follows from that of Above
     for flag in ("--clobber-config", "--clobber-versions", "--no-versions"):
         assert flag in said
+
+
+def test_what_luigi_cfg_sets_for_a_required_family_is_compared(astra_root, luigi_run):
+    assert luigi_run("Above")[0] == 0
+    (astra_root / "luigi.cfg").write_text("[Tabled]\nthreshold = 9\n")
+    code, said = luigi_run("Above", "--threshold", "5")
+    assert code == 40
+    assert "the configuration of Tabled" in said
+    assert "threshold is '9.0', stored is '5.0'" in said
+
+
+def test_a_refused_run_leaves_the_invocation_as_it_was(astra_root):
+    before = current_invocation()
+    assert build(Tabled(camera="a", number=1))
+    (provenance(astra_root) / "packages.json").write_text("{ damaged")
+    with pytest.raises(FormatError, match="cannot be read as JSON"):
+        build(Tabled(camera="a", number=2))
+    assert current_invocation() is before
+    assert rows(astra_root, "SELECT exit_status FROM run WHERE ended IS NULL") == []
+
+
+def test_no_password_is_stored(astra_root, luigi_run):
+    assert luigi_run("Linked", "--url", "https://me:s3cret@host/x")[0] == 0
+    [(configuration,)] = rows(astra_root, "SELECT configuration FROM run")
+    assert "s3cret" not in configuration
+    assert "s3cret" not in (provenance(astra_root) / "Linked_config.json").read_text()
+
+
+def test_a_value_that_json_lacks_is_equal_to_itself(astra_root):
+    assert build(Filled(number=1))
+    assert build(Filled(number=2))
 
 
 def test_other_versions_are_refused_passed_over_or_replaced(astra_root, luigi_run):
@@ -168,15 +226,16 @@ def test_every_invocation_has_a_row_with_its_exit_status(astra_root, run_luigi):
         run_luigi("Double", "--number", "[1, 2]", "--refuse", "2", module=TOY).returncode,
         run_luigi("Double", "--number", "[1, 2]", module=TOY).returncode,
         run_luigi("Double", "--number", "[1, 2]", module=TOY).returncode,
+        run_luigi("Toy", "--number", "9", module=TOY).returncode,
         run_luigi("Toy", "--number", "9", "--label", "other", module=TOY).returncode,
         run_luigi("Fetch", "--number", "1", module=HERE).returncode,
     ]
-    assert codes == [30, 0, 0, 40, 20]
+    assert codes == [30, 0, 0, 0, 40, 20]
     assert exit_statuses(astra_root) == codes
     assert rows(astra_root, "SELECT count(*) FROM run WHERE ended IS NULL") == [(0,)]
 
 
-class Absent(luigi.ExternalTask):
+class NeverThere(luigi.ExternalTask):
     """A file that others should have made."""
 
     def output(self):
@@ -189,7 +248,7 @@ class Fetch(AstraTask):
     number = luigi.IntParameter(description="The number.")
 
     def requires(self):
-        return [Absent()]
+        return [NeverThere()]
 
     def run(self):
         pass
