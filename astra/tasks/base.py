@@ -48,41 +48,48 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
     astra_version_major = luigi.IntParameter(
         default=_MAJOR,
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Major version of astra: another one runs everything again.",
     )
     astra_version_minor = luigi.IntParameter(
         default=_MINOR,
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Minor version of astra: another one runs everything again.",
     )
     astra_version_micro = luigi.IntParameter(
         default=_MICRO,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Micro version of astra.",
     )
     astra_version_dev = luigi.BoolParameter(
         default="dev" in astra_version(),
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Whether this is a development version of astra.",
     )
     strict_output_checking = luigi.BoolParameter(
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Whether the outputs must exist too before a task counts as done.",
     )
     rerun = luigi.BoolParameter(
         default=False,
         significant=False,
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Run again, even if done.",
     )
 
     output_root = luigi.Parameter(
         default="",
         visibility=ParameterVisibility.HIDDEN,
+        positional=False,
         description="Root of products with a SQLite database of its own, in place of the configured ones.",
     )
 

@@ -81,6 +81,12 @@ class BatchMode(_Base):
         values = super().get_param_values(params, args, shown)
         return normalize_batch(cls.get_task_family(), values, names)
 
+    @property
+    def param_args(self) -> tuple[Any, ...]:
+        """Values of the parameters that can be given by position; deprecated by Luigi."""
+        pairs = zip(self.get_params(), super().param_args, strict=True)
+        return tuple(value for (_, parameter), value in pairs if parameter.positional)
+
     def _warn_on_wrong_param_types(self) -> None:
         """Check types as Luigi does, but never print a tuple of values, and take that of a batch as it is."""
         batch_names = set(self.batch_param_names())
