@@ -44,7 +44,12 @@ def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, A
             except StopIteration as end:
                 return end.value
             paths = yield needed
-            recorder.note_dynamic(luigi.task.flatten(needed))
+            recorder.note_dynamic(dynamic_requirements(needed).flat_requirements)
+
+
+def dynamic_requirements(yielded: Any) -> luigi.DynamicRequirements:
+    """Return what a `run` has yielded as Luigi sees it; it may be wrapped already."""
+    return yielded if isinstance(yielded, luigi.DynamicRequirements) else luigi.DynamicRequirements(yielded)
 
 
 @contextmanager

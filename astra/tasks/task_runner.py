@@ -16,6 +16,7 @@ import luigi
 from astra.errors import AstraError, MissingDataError
 from astra.tasks.child_processes import Lost, run_in_children
 from astra.tasks.lost_records import record_blocked, record_lost
+from astra.tasks.recorded_run import dynamic_requirements
 from astra.tasks.runner import begin_invocation, current_invocation
 from astra.tasks.stores import Store
 
@@ -362,10 +363,11 @@ def _drive(task: Any, generator: Any) -> Any:
     try:
         yielded = next(generator)
         while True:
-            missing = [needed for needed in luigi.task.flatten(yielded) if not needed.complete()]
+            asked = dynamic_requirements(yielded)
+            missing = [needed for needed in asked.flat_requirements if not needed.complete()]
             if missing:
                 message = f"{task!r} asks for {missing[0]!r}, which is not there; run it first"
                 generator.throw(MissingDataError(message, task_id=task.task_id))
-            yielded = generator.send(luigi.task.getpaths(yielded))
+            yielded = generator.send(asked.paths)
     except StopIteration as end:
         return end.value

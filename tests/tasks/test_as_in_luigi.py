@@ -1,8 +1,27 @@
 """What every Luigi task does, an `AstraTask` does too; `tests.luigi_suite` says more, where it can run."""
 
+import luigi
 import pytest
 
+import astra
+from astra.tasks.base import AstraTask
 from tests.tasks.toy_tasks import Careless, Toy
+
+
+class Several(AstraTask):
+    """Ask for two tasks at once while it runs, in Luigi's own wrapping."""
+
+    number = luigi.IntParameter(description="The first number.")
+
+    def run(self):
+        first, second = yield luigi.DynamicRequirements(
+            [Toy(number=self.number), Toy(number=self.number + 1)]
+        )
+        return [first.path, second.path]
+
+
+def build(*tasks, **options):
+    return luigi.build(list(tasks), local_scheduler=True, log_level="WARNING", **options)
 
 
 def test_the_first_parameter_by_position_is_the_first_declared():
@@ -14,3 +33,12 @@ def test_the_first_parameter_by_position_is_the_first_declared():
 def test_values_by_position_make_the_task_again():
     assert Careless(number=4).param_args == (4,)
     assert Toy(*Toy(number=3, label="other").param_args) == Toy(number=3, label="other")
+
+
+def test_dynamic_requirements_may_be_wrapped(astra_root):
+    task = Several(number=1)
+    assert build(task)
+    assert task.complete()
+    assert build(Toy(number=5), Toy(number=6))
+    [result] = astra.run(Several, [{"number": 5}], do_return_results=True)
+    assert [path.rpartition("/")[2] for path in result.result] == ["toy-plain-5-n.txt", "toy-plain-6-n.txt"]
