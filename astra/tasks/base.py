@@ -186,7 +186,9 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         requirements = list(super().deps())
         parts = self.accepts_partial_batches
         self.required_ids = [
-            need.task_id for need in requirements if not (parts and getattr(need, "is_batch_mode", False))
+            need.task_id
+            for need in requirements
+            if isinstance(need, luigi.Task) and not (parts and getattr(need, "is_batch_mode", False))
         ]
         for requirement in requirements:
             if isinstance(requirement, AstraTask) and (self.is_batch_mode or self.accepts_partial_batches):

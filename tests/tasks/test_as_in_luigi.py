@@ -8,6 +8,20 @@ from astra.tasks.base import AstraTask
 from tests.tasks.toy_tasks import Careless, Toy
 
 
+class Forgetful(AstraTask):
+    """A task whose __init__ forgets that of its base."""
+
+    def __init__(self):
+        pass
+
+
+class Mistaken(AstraTask):
+    """Require what is no task."""
+
+    def requires(self):
+        return ["a file"]
+
+
 class Several(AstraTask):
     """Ask for two tasks at once while it runs, in Luigi's own wrapping."""
 
@@ -42,3 +56,13 @@ def test_dynamic_requirements_may_be_wrapped(astra_root):
     assert build(Toy(number=5), Toy(number=6))
     [result] = astra.run(Several, [{"number": 5}], do_return_results=True)
     assert [path.rpartition("/")[2] for path in result.result] == ["toy-plain-5-n.txt", "toy-plain-6-n.txt"]
+
+
+def test_a_forgotten_init_is_named(astra_root):
+    with pytest.raises(luigi.worker.TaskException, match="forget to call super"):
+        build(Forgetful())
+
+
+def test_a_requirement_that_is_no_task_is_named(astra_root):
+    with pytest.raises(Exception, match="must return Task objects but a file"):
+        build(Mistaken())
