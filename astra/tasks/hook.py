@@ -66,12 +66,14 @@ def install() -> None:
     plain = luigi.configuration.get_config().getboolean("astra", "plain_luigi", False)
     AstraOptions._visible_in_registry = not plain  # noqa: SLF001  # else its options would be parsed
     CmdlineParser.get_task_obj = _luigi_root_task if plain else root_task
+    CmdlineParser._build_parser = staticmethod(_luigi_build_parser if plain else build_parser)  # noqa: SLF001
     # Luigi takes a factory of workers from `luigi.build` alone, not from its command line.
     factory = luigi.interface._WorkerSchedulerFactory  # noqa: SLF001
     factory.create_worker = _luigi_create_worker if plain else _create_worker
 
 
 _luigi_root_task = CmdlineParser.get_task_obj
+_luigi_build_parser = CmdlineParser._build_parser  # noqa: SLF001
 _luigi_create_worker = luigi.interface._WorkerSchedulerFactory.create_worker  # noqa: SLF001
 
 
@@ -79,6 +81,19 @@ def _create_worker(
     _factory: Any, scheduler: Any, worker_processes: int, assistant: bool = False
 ) -> luigi.worker.Worker:
     return AstraWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+
+
+def build_parser(root_task: str | None = None, help_all: bool = False) -> Any:
+    """Make Luigi's parser; until it knows the root task, what may be an option of that task is no error.
+
+    Luigi looks for the name of that task first, and would refuse its ``--n`` as an abbreviation of several
+    options that begin so.
+    """
+    parser = _luigi_build_parser(root_task, help_all)
+    if root_task is None:
+        matches = parser._get_option_tuples  # noqa: SLF001
+        parser._get_option_tuples = lambda text: found if len(found := matches(text)) == 1 else []  # noqa: SLF001
+    return parser
 
 
 def is_from_command_line(task: luigi.Task) -> bool:

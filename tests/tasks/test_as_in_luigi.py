@@ -34,6 +34,16 @@ class Several(AstraTask):
         return [first.path, second.path]
 
 
+class Brief(AstraTask):
+    """Take parameters whose names are the beginnings of several options of the ``luigi`` command."""
+
+    n = luigi.IntParameter(description="A number.")
+    a = luigi.IntParameter(description="Another number.")
+
+    def run(self):
+        pass
+
+
 def build(*tasks, **options):
     return luigi.build(list(tasks), local_scheduler=True, log_level="WARNING", **options)
 
@@ -66,3 +76,14 @@ def test_a_forgotten_init_is_named(astra_root):
 def test_a_requirement_that_is_no_task_is_named(astra_root):
     with pytest.raises(Exception, match="must return Task objects but a file"):
         build(Mistaken())
+
+
+def test_a_parameter_may_be_the_beginning_of_many_options(astra_root):
+    assert luigi.run(["Brief", "--n", "1", "--a", "2", "--local-scheduler"])
+    assert Brief(n=1, a=2).complete()
+
+
+def test_options_can_be_abbreviated_as_in_luigi(astra_root):
+    assert luigi.run(["Brief", "--n", "1", "--a", "2", "--local-sch"])
+    with pytest.raises(SystemExit):
+        luigi.run(["Brief", "--n", "1", "--a", "2", "--local-scheduler", "--no"])
