@@ -1,8 +1,9 @@
 """What astra adds to the ``luigi`` command: options without prefix, which concern the root task alone.
 
 Importing astra calls `install`, which gives Luigi's parser of command lines another way to make the root
-task, and lets Luigi's runs use the worker of astra (`astra.tasks.runner.AstraWorker`). With ``plain_luigi =
-true`` in the section ``[astra]`` of luigi.cfg both are Luigi's own.
+task, and lets Luigi's runs use the worker of astra (`astra.tasks.runner.AstraWorker`) and its summary of a
+run (`astra.tasks.summary`). With ``plain_luigi = true`` in the section ``[astra]`` of luigi.cfg all are
+Luigi's own.
 
 ``--from-table FILE``
     The members of the root task's batch are the rows of a table, see `astra.tasks.tables`. A table with more
@@ -20,11 +21,13 @@ import sys
 from typing import Any
 
 import luigi
+import luigi.execution_summary
 import luigi.interface
 from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterException
 
 from astra.errors import ConfigError
+from astra.tasks import summary
 from astra.tasks.runner import AstraWorker
 
 
@@ -70,6 +73,8 @@ def install() -> None:
     # Luigi takes a factory of workers from `luigi.build` alone, not from its command line.
     factory = luigi.interface._WorkerSchedulerFactory  # noqa: SLF001
     factory.create_worker = _luigi_create_worker if plain else _create_worker
+    lines = summary.luigi_lines if plain else summary.summary_lines
+    luigi.execution_summary._get_str = lines  # noqa: SLF001
 
 
 _luigi_root_task = CmdlineParser.get_task_obj

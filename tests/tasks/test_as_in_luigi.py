@@ -34,6 +34,15 @@ class Several(AstraTask):
         return [first.path, second.path]
 
 
+class Counted(AstraTask):
+    """Do nothing, for a number or for none."""
+
+    number = luigi.IntParameter(default=None, description="The number.")
+
+    def run(self):
+        pass
+
+
 class Brief(AstraTask):
     """Take parameters whose names are the beginnings of several options of the ``luigi`` command."""
 
@@ -76,6 +85,18 @@ def test_a_forgotten_init_is_named(astra_root):
 def test_a_requirement_that_is_no_task_is_named(astra_root):
     with pytest.raises(Exception, match="must return Task objects but a file"):
         build(Mistaken())
+
+
+def test_the_summary_names_tasks_by_their_public_parameters(astra_root):
+    tasks = [*map(Careless, range(4)), Toy(number=1), Toy(number=(2, 3))]
+    summary = build(*tasks, detailed_summary=True).summary_text
+    assert "4 toy_space.Careless(number=0...3)" in summary
+    assert "2 Toy(...)" in summary
+
+
+def test_the_summary_stands_values_that_have_no_order(astra_root):
+    summary = build(Counted(), Counted(number=1), detailed_summary=True).summary_text
+    assert "2 ran successfully" in summary
 
 
 def test_a_parameter_may_be_the_beginning_of_many_options(astra_root):
