@@ -159,7 +159,7 @@ class Puzzle(AstraTask):
         pass
 
 
-class Picky(Copy):
+class Choosy(Copy):
     """Copy, but refuse what is marked."""
 
     def run(self):
@@ -180,7 +180,7 @@ class TakesSome(AstraTask):
     paths = luigi.ListParameter(description="The files.")
 
     def requires(self):
-        return [Picky(path=tuple(self.paths))]
+        return [Choosy(path=tuple(self.paths))]
 
     def run(self):
         pass
