@@ -5,84 +5,30 @@ import json
 import luigi
 import numpy as np
 import pytest
+from luigi.retcodes import run_with_retcodes
 
 from astra.errors import FormatError, TaskError
 from astra.tasks import stored
-from astra.tasks.base import AstraTask
 from astra.tasks.runner import current_invocation
 from tests.tasks.night import build, rows
+from tests.tasks.tabled import Filled, Tabled
 from tests.tasks.toy_tasks import Toy
 
 TOY = "tests.tasks.toy_tasks"
-HERE = "tests.tasks.test_precall"
-
-
-class Tabled(AstraTask):
-    """A task that writes a table, at a threshold."""
-
-    threshold = luigi.FloatParameter(default=5.0, description="A limit.")
-    camera = luigi.Parameter(description="Which camera: not how, but on what.")
-    number = luigi.IntParameter(batch_method=tuple, description="The number.")
-
-    def get_schema_catalogs(self):
-        return {"tabled": np.zeros(0, dtype=[("flux", "f8"), ("id", "i8")])}
-
-    def run(self):
-        for task in self.pending_tasks():
-            with task.recording():
-                pass
-
-
-class Above(AstraTask):
-    """A task that requires another with its threshold."""
-
-    threshold = luigi.FloatParameter(default=5.0, description="A limit.")
-
-    def requires(self):
-        return [Tabled(threshold=self.threshold, camera="c", number=(1, 2))]
-
-    def run(self):
-        pass
-
-
-class Scan(luigi.WrapperTask):
-    """One task with several values of a parameter."""
-
-    def requires(self):
-        return [Tabled(threshold=value, camera="c", number=1) for value in (3.0, 4.0)]
-
-
-class Linked(AstraTask):
-    """A task with an address."""
-
-    url = luigi.Parameter(default="", description="An address.")
-
-    def run(self):
-        pass
-
-
-class FilledConfig:
-    """Options with a value that JSON lacks."""
-
-    fill = float("nan")
-
-
-class Filled(AstraTask):
-    """A task with options."""
-
-    config_class = FilledConfig
-    number = luigi.IntParameter(description="The number.")
-
-    def run(self):
-        pass
+HERE = "tests.tasks.tabled"
 
 
 @pytest.fixture
-def luigi_run(astra_root, run_luigi):
+def luigi_run(astra_root, monkeypatch, caplog):
+    """The luigi command in this process; returns its exit code and what it says of task errors."""
+    monkeypatch.chdir(astra_root)
+
     def run(*words):
-        done = run_luigi(*words, module=HERE)
-        said = [line for line in done.stderr.splitlines() if "TaskError" in line]
-        return done.returncode, " ".join(said)
+        caplog.clear()
+        with pytest.raises(SystemExit) as ended:
+            run_with_retcodes(["--module", HERE, *words, "--local-scheduler"])
+        said = [record.getMessage() for record in caplog.records if "TaskError" in record.getMessage()]
+        return ended.value.code or 0, " ".join(said)
 
     return run
 
@@ -133,8 +79,11 @@ def test_what_is_required_is_compared_too_and_each_difference_is_named(astra_roo
 
 def test_what_luigi_cfg_sets_for_a_required_family_is_compared(astra_root, luigi_run):
     assert luigi_run("Above")[0] == 0
-    (astra_root / "luigi.cfg").write_text("[Tabled]\nthreshold = 9\n")
-    code, said = luigi_run("Above", "--threshold", "5")
+    luigi.configuration.get_config().set("Tabled", "threshold", "9")
+    try:
+        code, said = luigi_run("Above", "--threshold", "5")
+    finally:
+        luigi.configuration.get_config().remove_option("Tabled", "threshold")
     assert code == 40
     assert "the configuration of Tabled" in said
     assert "threshold is '9.0', stored is '5.0'" in said
@@ -233,25 +182,6 @@ def test_every_invocation_has_a_row_with_its_exit_status(astra_root, run_luigi):
     assert codes == [30, 0, 0, 0, 40, 20]
     assert exit_statuses(astra_root) == codes
     assert rows(astra_root, "SELECT count(*) FROM run WHERE ended IS NULL") == [(0,)]
-
-
-class NeverThere(luigi.ExternalTask):
-    """A file that others should have made."""
-
-    def output(self):
-        return luigi.LocalTarget("/nowhere/at/all")
-
-
-class Fetch(AstraTask):
-    """A task that needs a file that is not there."""
-
-    number = luigi.IntParameter(description="The number.")
-
-    def requires(self):
-        return [NeverThere()]
-
-    def run(self):
-        pass
 
 
 def test_a_run_keeps_the_configuration_that_it_had(astra_root, run_luigi):
