@@ -300,10 +300,10 @@ def test_the_files_that_a_task_read_are_shown_as_they_were(astra_root, capsys):
 
 
 def test_a_file_that_nobody_here_wrote_tells_who_read_it(astra_root, capsys):
-    from tests.tasks.test_changed_inputs import Copy
+    from tests.tasks.test_changed_inputs import CopyLine
 
     (astra_root / "in-1").write_text("one\n")
-    task = Copy(path=str(astra_root / "in-1"))
+    task = CopyLine(path=str(astra_root / "in-1"))
     assert build(task)
     assert main(["show", str(astra_root / "in-1")]) != 0
     assert f"but {task.task_id} read it" in capsys.readouterr().err

@@ -15,8 +15,8 @@ from astra.tasks.recorded_run import recorded
 from astra.tasks.runner import begin_invocation
 
 
-class Copy(AstraTask):
-    """Copy the first line of a file that others make."""
+class CopyLine(AstraTask):
+    """CopyLine the first line of a file that others make."""
 
     path = PathParameter(batch_method=tuple, description="The file.")
     common = PathParameter(default="", description="A file that all members read.")
@@ -32,14 +32,14 @@ class Copy(AstraTask):
                 target.write(source.readline())
 
 
-class Shout(AstraTask):
-    """Write what `Copy` wrote in capitals."""
+class ShoutLine(AstraTask):
+    """Write what `CopyLine` wrote in capitals."""
 
     path = PathParameter(batch_method=tuple, description="The file.")
 
     @per_member
     def requires(self):
-        return [Copy(path=self.path)]
+        return [CopyLine(path=self.path)]
 
     def input_files(self):
         return ()
@@ -57,8 +57,8 @@ class Shout(AstraTask):
                     target.write(source.read().upper())
 
 
-class Ask(AstraTask):
-    """Ask for a `Copy` while it runs, and count what it wrote."""
+class AskLine(AstraTask):
+    """AskLine for a `CopyLine` while it runs, and count what it wrote."""
 
     path = luigi.Parameter(description="The file.")
 
@@ -66,19 +66,19 @@ class Ask(AstraTask):
         return luigi.LocalTarget(str(self.root / "length"))
 
     def run(self):
-        copied = yield Copy(path=self.path)
+        copied = yield CopyLine(path=self.path)
         with copied.open() as source, self.output().open("w") as target:
             target.write(str(len(source.read())))
 
 
 class AskAll(AstraTask):
-    """Ask for a `Copy` of one file for all members while they run."""
+    """AskLine for a `CopyLine` of one file for all members while they run."""
 
     number = luigi.IntParameter(batch_method=tuple, description="The number.")
     path = luigi.Parameter(description="The file.")
 
     def run(self):
-        yield Copy(path=self.path)
+        yield CopyLine(path=self.path)
 
 
 class Wrapped(luigi.WrapperTask):
@@ -87,7 +87,7 @@ class Wrapped(luigi.WrapperTask):
     path = luigi.Parameter(description="The file.")
 
     def requires(self):
-        return [Copy(path=self.path)]
+        return [CopyLine(path=self.path)]
 
 
 class BehindWrapper(AstraTask):
@@ -159,8 +159,8 @@ class Puzzle(AstraTask):
         pass
 
 
-class Choosy(Copy):
-    """Copy, but refuse what is marked."""
+class Choosy(CopyLine):
+    """CopyLine, but refuse what is marked."""
 
     def run(self):
         for task in self.pending_tasks():
@@ -236,7 +236,7 @@ def replace(path, text):
 
 
 def test_only_the_member_with_a_changed_file_runs_again_and_says_why(files, caplog):
-    task = Copy(path=files)
+    task = CopyLine(path=files)
     assert build(task)
     replace(files[1], "two")
     begin_invocation()
@@ -253,7 +253,7 @@ def test_only_the_member_with_a_changed_file_runs_again_and_says_why(files, capl
 
 
 def test_a_file_that_was_only_touched_is_read_once_and_changes_nothing(files, monkeypatch):
-    task = Copy(path=files)
+    task = CopyLine(path=files)
     assert build(task)
     os.utime(files[0], ns=(1, 1))
     assert task.complete()
@@ -265,54 +265,54 @@ def test_a_file_that_was_only_touched_is_read_once_and_changes_nothing(files, mo
 
 
 def test_a_change_of_the_same_length_is_found_by_its_content(files):
-    task = Copy(path=files[0])
+    task = CopyLine(path=files[0])
     assert build(task)
     replace(files[0], "ONE in-0\nmore\n")
     assert not task.complete()
 
 
 def test_a_file_that_is_gone_is_no_reason_to_run_again(files):
-    task = Copy(path=files)
+    task = CopyLine(path=files)
     assert build(task)
     os.remove(files[2])
     assert task.complete()
 
 
 def test_a_change_reaches_what_depends_on_it_at_any_distance(files):
-    task = Shout(path=files)
+    task = ShoutLine(path=files)
     assert build(task)
     replace(files[2], "two\n")
     assert not task.complete()
     assert build(task)
     assert attempts(task) == [1, 1, 2]
-    assert attempts(Copy(path=files)) == [1, 1, 2]
+    assert attempts(CopyLine(path=files)) == [1, 1, 2]
     with open(task.output()[2].path) as stream:
         assert stream.read() == "TWO\n"
 
 
 def test_a_change_that_makes_no_difference_ends_where_it_makes_none(files):
-    task = Shout(path=files)
+    task = ShoutLine(path=files)
     assert build(task)
     replace(files[0], "one in-0\nanother second line\n")
     assert not task.complete()
     assert build(task)
-    assert attempts(Copy(path=files)) == [2, 1, 1]
+    assert attempts(CopyLine(path=files)) == [2, 1, 1]
     assert attempts(task) == [1, 1, 1]
     assert task.complete()
 
 
 def test_single_tasks_follow_changes_too(files):
-    task = Shout(path=files[0])
+    task = ShoutLine(path=files[0])
     assert build(task)
     replace(files[0], "two\n")
     assert build(task)
-    assert attempts(task) == attempts(Copy(path=files[0])) == [2]
+    assert attempts(task) == attempts(CopyLine(path=files[0])) == [2]
 
 
 def test_a_file_that_all_members_read_lets_all_run_again(files, astra_root):
     common = astra_root / "common"
     common.write_text("a")
-    task = Copy(path=files, common=str(common))
+    task = CopyLine(path=files, common=str(common))
     assert build(task)
     common.write_text("bb")
     assert build(task)
@@ -320,7 +320,7 @@ def test_a_file_that_all_members_read_lets_all_run_again(files, astra_root):
 
 
 def test_what_a_run_asked_for_counts(files):
-    task = Ask(path=files[0])
+    task = AskLine(path=files[0])
     assert build(task)
     replace(files[0], "longer than before\n")
     assert not task.complete()
@@ -330,7 +330,7 @@ def test_what_a_run_asked_for_counts(files):
 
 
 def test_the_check_can_be_turned_off(files, monkeypatch):
-    task = Copy(path=files)
+    task = CopyLine(path=files)
     assert build(task)
     replace(files[0], "two")
     luigi.configuration.get_config().set("astra", "check_inputs", "false")
@@ -342,7 +342,7 @@ def test_the_check_can_be_turned_off(files, monkeypatch):
 
 
 def test_a_member_whose_file_changes_while_it_is_read_fails_alone(files):
-    class Meddler(Copy):
+    class Meddler(CopyLine):
         """Change a file after it was read."""
 
         def run(self):
@@ -361,7 +361,7 @@ def test_a_member_whose_file_changes_while_it_is_read_fails_alone(files):
 
 def test_inputs_are_replaced_by_those_of_the_last_run(files, any_database_url, monkeypatch):
     monkeypatch.setenv("ASTRA_DATABASE_URL", any_database_url)
-    task = Shout(path=files)
+    task = ShoutLine(path=files)
     assert build(task)
     replace(files[0], "two\n")
     assert build(task)
@@ -369,7 +369,7 @@ def test_inputs_are_replaced_by_those_of_the_last_run(files, any_database_url, m
         behind = files_behind(connection, task.member_ids())
     versions = [file.path for file in behind]
     assert sorted(versions) == sorted(
-        {*files, *(item.output().path for item in Copy(path=files).get_batch_tasks())}
+        {*files, *(item.output().path for item in CopyLine(path=files).get_batch_tasks())}
     )
 
 
@@ -415,10 +415,10 @@ def test_what_fails_before_the_run_is_recorded_too(astra_root):
 
 
 def test_a_change_that_makes_its_task_fail_is_tried_again_until_it_succeeds(files):
-    task = Shout(path=files[0])
+    task = ShoutLine(path=files[0])
     assert build(task)
     replace(files[0], "two\n")
-    copied = Copy(path=files[0])
+    copied = CopyLine(path=files[0])
     original, type(copied).run = type(copied).run, fail_once
     try:
         assert not build(task)
@@ -441,7 +441,7 @@ def test_who_did_without_a_failed_member_is_done(files):
 
 
 def test_a_touch_before_its_turn_stops_no_member(files):
-    class Toucher(Copy):
+    class Toucher(CopyLine):
         """Touch the next file."""
 
         def run(self):
