@@ -19,7 +19,7 @@ from astra.database.state import link_batch, link_dependencies
 from astra.errors import MissingDataError
 from tests.cli.rows import end, record, start_run
 from tests.tasks.night import build
-from tests.tasks.toy_tasks import Double, Toy
+from tests.tasks.toy_tasks import CopyLine, Double, Toy
 
 
 @pytest.fixture
@@ -300,8 +300,6 @@ def test_the_files_that_a_task_read_are_shown_as_they_were(astra_root, capsys):
 
 
 def test_a_file_that_nobody_here_wrote_tells_who_read_it(astra_root, capsys):
-    from tests.tasks.test_changed_inputs import CopyLine
-
     (astra_root / "in-1").write_text("one\n")
     task = CopyLine(path=str(astra_root / "in-1"))
     assert build(task)

@@ -13,23 +13,7 @@ from astra.tasks.batch import per_member
 from astra.tasks.parameters import PathParameter
 from astra.tasks.recorded_run import recorded
 from astra.tasks.runner import begin_invocation
-
-
-class CopyLine(AstraTask):
-    """CopyLine the first line of a file that others make."""
-
-    path = PathParameter(batch_method=tuple, description="The file.")
-    common = PathParameter(default="", description="A file that all members read.")
-
-    def output(self):
-        if self.is_batch_mode:
-            return [task.output() for task in self.get_batch_tasks()]
-        return luigi.LocalTarget(str(self.root / f"copy-{os.path.basename(self.path)}"))
-
-    def run(self):
-        for task in self.pending_tasks():
-            with task.recording(), open(task.path) as source, task.output().open("w") as target:
-                target.write(source.readline())
+from tests.tasks.toy_tasks import CopyLine
 
 
 class ShoutLine(AstraTask):

@@ -11,6 +11,7 @@ import astra  # noqa: F401
 from astra.errors import DataError
 from astra.tasks.base import AstraTask
 from astra.tasks.batch import per_member
+from astra.tasks.parameters import PathParameter
 
 
 class Toy(AstraTask):
@@ -209,3 +210,20 @@ class WaitsForAll(AstraTask):
 
     def run(self):
         pass
+
+
+class CopyLine(AstraTask):
+    """CopyLine the first line of a file that others make."""
+
+    path = PathParameter(batch_method=tuple, description="The file.")
+    common = PathParameter(default="", description="A file that all members read.")
+
+    def output(self):
+        if self.is_batch_mode:
+            return [task.output() for task in self.get_batch_tasks()]
+        return luigi.LocalTarget(str(self.root / f"copy-{os.path.basename(self.path)}"))
+
+    def run(self):
+        for task in self.pending_tasks():
+            with task.recording(), open(task.path) as source, task.output().open("w") as target:
+                target.write(source.readline())
