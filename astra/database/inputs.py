@@ -31,6 +31,7 @@ from astra.database.state import (
     dependency_table,
     order_writers,
     product_table,
+    refresh_statistics,
     task_table,
     upsert,
 )
@@ -94,6 +95,12 @@ def store_inputs(connection: Connection, inputs: Mapping[int, Sequence[Mapping[s
         insert(input_table),
         [{"task_pk": task_pk, "file_pk": file_pk} for task_pk, file_pk in sorted(rows)],
     )
+
+
+def refresh_all_statistics(connection: Connection, n_rows: int) -> None:
+    """Let PostgreSQL look at the tables of state after the run of a large batch."""
+    for table in (task_table, batch_table, dependency_table, product_table, file_table, input_table):
+        refresh_statistics(connection, table, n_rows)
 
 
 def known_checksums(connection: Connection, paths: Iterable[str]) -> dict[tuple[str, int, int], str]:

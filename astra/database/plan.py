@@ -17,6 +17,7 @@ from astra.database.state import (
     attempt_table,
     chunks,
     order_writers,
+    refresh_statistics,
     run_table,
     task_keys,
     task_rows,
@@ -40,8 +41,11 @@ def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: in
         set_={name: statement.excluded[name] for name in REPLANNED},
         where=task_table.c.status_code == int(Status.CREATED),
     )
+    n_rows = 0
     for rows in task_rows(connection, records, run_pk, now):
         execute_rows(connection, statement, rows)
+        n_rows += len(rows)
+    refresh_statistics(connection, task_table, n_rows)
 
 
 def block_unstarted(connection: Connection, run_pk: int, now: dt.datetime) -> None:

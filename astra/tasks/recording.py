@@ -163,7 +163,7 @@ class Recorder:
         error = self._batch_error()
         if error is None:
             self._done(self.task, [], self.started, 0.0, log=self.log.end())
-            self.flush()
+            self.flush(last=True)
             return
         log = self.log.end(_last_record(self.task, error))
         self._failed(self.task.task_id, error, self.started, 0.0, figures_of(self.task), log=log)
@@ -222,11 +222,11 @@ class Recorder:
         with transaction(self.url) as connection:
             state.suspend_tasks(connection, list(self._keys.values()), self._place["pid"])
 
-    def flush(self, running: str | None = None) -> None:
+    def flush(self, running: str | None = None, *, last: bool = False) -> None:
         """Write all that ended since the last flush in one transaction, and what runs now."""
         from astra.database import state
         from astra.database.engine import transaction
-        from astra.database.inputs import store_inputs
+        from astra.database.inputs import refresh_all_statistics, store_inputs
         from astra.database.outcomes import end_tasks
 
         run_pk = self._invocation.run_pk(self.url)
@@ -234,6 +234,8 @@ class Recorder:
         with transaction(self.url) as connection:
             end_tasks(connection, ended, self._keys, run_pk, **self._place)
             store_inputs(connection, {self._keys[task_id]: files for task_id, files in read.items()})
+            if last:
+                refresh_all_statistics(connection, len(self._todo))
             if running is not None:
                 state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
         self._outcomes, self._read = [], {}  # not before they are written
