@@ -68,7 +68,10 @@ def open_engine(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             return _sqlite_engine(url)
-        return create_engine(parsed, pool_pre_ping=True)
+        # The statements of state are short: to compile them takes longer than to run them.
+        plain = parsed.get_backend_name() == "postgresql" and "options" not in parsed.query
+        settings = {"options": "-c jit=off"} if plain else {}
+        return create_engine(parsed, pool_pre_ping=True, connect_args=settings)
     except (ImportError, DBAPIError) as exc:
         message = (
             f"the driver of database {mask_url(url)} cannot be loaded ({exc}); astra keeps its state in "

@@ -36,6 +36,8 @@ from astra.database.state import (
     upsert,
 )
 
+BEHIND_ROWS = 100_000  # tasks of one statement, which looks at whole tables where there are many
+
 file_table: Table = FileVersion.__table__  # type: ignore[assignment]
 input_table: Table = TaskInput.__table__  # type: ignore[assignment]
 
@@ -119,7 +121,7 @@ def files_behind(connection: Connection, task_ids: Iterable[str]) -> list[Record
     """Return the files that tasks have read, and those that all that they required had read."""
     found: dict[int, RecordedFile] = {}
     dialect = connection.dialect.name
-    for chunk in chunks(task_ids, ID_ROWS):
+    for chunk in chunks(task_ids, BEHIND_ROWS):
         rows = connection.execute(_files_behind(dialect), {"listed": list_value(dialect, chunk)})
         found.update((row["pk"], RecordedFile(**row)) for row in rows.mappings())
     return list(found.values())
@@ -141,7 +143,7 @@ def tasks_behind(connection: Connection, task_ids: Iterable[str], file_pks: Sequ
     """Return the tasks among some that depend on files at any distance, each with the path of one."""
     found: dict[str, str] = {}
     dialect = connection.dialect.name
-    for chunk in chunks(task_ids, ID_ROWS):
+    for chunk in chunks(task_ids, BEHIND_ROWS):
         behind = _upstream(dialect, with_origin=True)
         query = (
             select(behind.c.origin, func.min(file_table.c.path).label("path"))
