@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from astra.images.amplifier import Amplifier
 from astra.images.exposure import Exposure, VisitInfo
-from astra.images.isr import Amplifier, remove_signature
+from astra.images.isr import remove_signature
 from astra.products.exposures import read_exposure, write_exposure
 from astra.simulation.night import simulate_night
 

@@ -13,68 +13,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from astra.images.exposure import MASK_BAD, MASK_SAT
+from astra.images.amplifier import READOUT_CORNERS, Amplifier, Section
+from astra.images.exposure import MASK_BAD, MASK_SAT, Exposure
+from astra.images.raw_image import RawImage
 
-Section = tuple[slice, slice]
 OverscanStatistic = Literal["mean", "median"]
 
 CLIP_SIGMA = 3.0
 _SIGMA_PER_MAD = 1.4826  # of a Gaussian
 _CLIPPED_STD = 0.98658  # standard deviation of a unit Gaussian cut at +-3
-_READOUT_CORNERS = {"LL": (1, 1), "LR": (1, -1), "UL": (-1, 1), "UR": (-1, -1)}
-
-
-@dataclass(frozen=True)
-class Amplifier:
-    """One readout channel of a detector.
-
-    Parameters
-    ----------
-    name : str
-        The camera's name of it.
-    data : (slice, slice)
-        Rows and columns of its exposed pixels in the raw frame; what lies outside of all sections
-        (prescan, postscan) is trimmed.
-    overscan : (slice, slice)
-        Rows and columns of its serial overscan, with the same rows as ``data``.
-    assembled : (slice, slice)
-        Rows and columns that its pixels take in the trimmed image.
-    gain : float
-        Electrons per adu [e-/adu].
-    read_noise : float
-        Read noise [e-].
-    saturation : float
-        Raw value from which a pixel counts as saturated [adu].
-    readout_corner : {"LL", "LR", "UL", "UR"}
-        Corner of the assembled section whose pixel comes first in the raw frame: ``LL`` keeps the order,
-        ``LR`` turns the columns round, ``UL`` the rows, ``UR`` both.
-    linearity : tuple of float
-        Coefficients c_k of the correction ``s + sum_k c_k s**(k + 2)`` to the signal s [adu].
-    """
-
-    name: str
-    data: Section
-    overscan: Section
-    assembled: Section
-    gain: float
-    read_noise: float
-    saturation: float
-    readout_corner: str = "LL"
-    linearity: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.readout_corner not in _READOUT_CORNERS:
-            message = (
-                f"amplifier {self.name}: readout_corner must be one of LL LR UL UR, "
-                f"found {self.readout_corner!r}"
-            )
-            raise ValueError(message)
-        if not (self.gain > 0 and self.read_noise >= 0):
-            message = (
-                f"amplifier {self.name}: gain must be positive and read noise not negative, found "
-                f"{self.gain} e-/adu and {self.read_noise} e-"
-            )
-            raise ValueError(message)
 
 
 @dataclass(frozen=True)
@@ -180,6 +127,42 @@ def remove_signature(
     if bad_pixels is not None:
         mask[bad_pixels] |= MASK_BAD
     return CorrectedFrame(image, variance, mask, tuple(overscans))
+
+
+def correct_raw(raw: RawImage) -> Exposure:
+    """Remove the signature of the instrument from a raw image.
+
+    Parameters
+    ----------
+    raw : RawImage
+        As a camera reads it.
+
+    Returns
+    -------
+    exposure : Exposure
+        In [adu] of ``raw.reference_gain``, with the WCS of the raw image.
+
+    Raises
+    ------
+    ValueError
+        If the sections of the amplifiers do not fit the raw frame or do not tile the image.
+    """
+    corrected = remove_signature(
+        raw.pixels, raw.amplifiers, reference_gain=raw.reference_gain, bad_pixels=raw.defects
+    )
+    metadata = {**raw.metadata, "ISRUNIT": "adu", "OVERSCAN": "mean per row", "ISRGAIN": raw.reference_gain}
+    for index, overscan in enumerate(corrected.overscans, start=1):
+        metadata[f"OSLEVEL{index}"] = float(np.mean(overscan.level))
+        metadata[f"OSNOISE{index}"] = overscan.noise_adu
+    return Exposure(
+        image=corrected.image,
+        variance=corrected.variance,
+        mask=corrected.mask,
+        info=raw.info,
+        gain=raw.reference_gain,
+        wcs=raw.wcs,
+        metadata=metadata,
+    )
 
 
 def measure_overscan(
@@ -325,7 +308,7 @@ def _shape(section: Section, raw_shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _in_readout_order(plane: NDArray[Any], amplifier: Amplifier) -> NDArray[Any]:
     """View of an amplifier's place in the image, in the order of its raw data."""
-    step_y, step_x = _READOUT_CORNERS[amplifier.readout_corner]
+    step_y, step_x = READOUT_CORNERS[amplifier.readout_corner]
     return plane[amplifier.assembled][::step_y, ::step_x]
 
 

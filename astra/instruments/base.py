@@ -13,7 +13,10 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from astra.errors import MissingDataError
 from astra.images.exposure import Exposure
+from astra.images.isr import correct_raw
+from astra.images.raw_image import RawImage
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,22 @@ class Detector:
         The camera's own name of it.
     n_rows, n_columns : int
         Size of the corrected image [pixel].
+    x_mm, y_mm : float
+        Where its middle lies on the focal plane [mm].
+    rotation_deg : float
+        Angle from the focal plane's x axis to the rows' direction, counter-clockwise [deg].
+    serial : str
+        Number of the device, for calibrations.
     """
 
     detector: int
     name: str
     n_rows: int
     n_columns: int
+    x_mm: float = 0.0
+    y_mm: float = 0.0
+    rotation_deg: float = 0.0
+    serial: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,8 +79,20 @@ class RawFrame:
         ICRS ra, dec [deg] of the image corners, in order round the image.
     observation_type : str
         ``science``, ``bias``, ``dark`` or ``flat``.
-    target_name, science_program, group_name : str
+    target_name, science_program, group_name, observation_reason : str
         As the header has them; empty if it does not.
+    seq_start, seq_end : int, optional
+        First and last number of the shots that make one visit; by default that of this shot.
+    tracking_ra, tracking_dec : float, optional
+        Where the telescope pointed [deg, ICRS]; None if it does not say.
+    sky_angle_deg : float, optional
+        Angle from the focal plane's y axis to north, through east [deg]; None if it does not say.
+    azimuth_deg, zenith_angle_deg : float, optional
+        At the start [deg]; None if the header does not say.
+    dark_time_s : float, optional
+        Time in which dark current was collected [s]; None if it is the exposure time.
+    can_see_sky : bool
+        False for a dome flat, a bias or a dark.
     """
 
     path: Path
@@ -87,6 +112,16 @@ class RawFrame:
     target_name: str = ""
     science_program: str = ""
     group_name: str = ""
+    observation_reason: str = ""
+    seq_start: int | None = None
+    seq_end: int | None = None
+    tracking_ra: float | None = None
+    tracking_dec: float | None = None
+    sky_angle_deg: float | None = None
+    azimuth_deg: float | None = None
+    zenith_angle_deg: float | None = None
+    dark_time_s: float | None = None
+    can_see_sky: bool = True
 
 
 class Instrument(ABC):
@@ -101,8 +136,8 @@ class Instrument(ABC):
         """Return the raw files of this camera below a folder, sorted."""
 
     @abstractmethod
-    def read_frame(self, path: Path) -> RawFrame:
-        """Read the header of a raw file.
+    def read_frames(self, path: Path) -> list[RawFrame]:
+        """Read the headers of a raw file: one record for each detector in it.
 
         Raises
         ------
@@ -113,8 +148,28 @@ class Instrument(ABC):
         """
 
     @abstractmethod
-    def load(self, path: Path) -> Exposure:
-        """Read a raw file and remove the instrument's signature.
+    def read_raw(self, path: Path, detector: int | None = None) -> RawImage:
+        """Read one detector of a raw file, as it was read out.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        detector : int, optional
+            Which detector; may be left out where the file holds one.
+
+        Raises
+        ------
+        MissingDataError
+            If the file is not there, or does not hold the detector.
+        FormatError
+            If it cannot be read as a raw of this camera.
+        ConfigError
+            If the camera has corrected frames alone.
+        """
+
+    def load(self, path: Path, detector: int | None = None) -> Exposure:
+        """Read one detector of a raw file and remove the instrument's signature.
 
         Returns
         -------
@@ -125,10 +180,11 @@ class Instrument(ABC):
         Raises
         ------
         MissingDataError
-            If the file or a companion of it is not there.
+            If the file or a companion of it is not there, or it does not hold the detector.
         FormatError
             If it cannot be read as a raw of this camera.
         """
+        return correct_raw(self.read_raw(path, detector))
 
     @abstractmethod
     def pack_visit_detector(self, visit: int, detector: int) -> int:
@@ -142,3 +198,16 @@ class Instrument(ABC):
         known = ", ".join(str(candidate.detector) for candidate in self.detectors)
         message = f"instrument {self.name} has no detector {detector}; it has {known}"
         raise ValueError(message)
+
+
+def require_detector(path: Path, found: list[int], detector: int | None) -> int:
+    """Return the detector to read of a file that holds some; MissingDataError if it does not hold it."""
+    if detector is None and len(found) == 1:
+        return found[0]
+    if detector in found:
+        return found[found.index(detector)]
+    held = ", ".join(map(str, found))
+    message = (
+        f"{path} holds the detectors {held}, wanted is {'one of them' if detector is None else detector}"
+    )
+    raise MissingDataError(message, path=str(path), detector=detector)

@@ -22,11 +22,12 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
-from astra.errors import FormatError, MissingDataError
+from astra.errors import ConfigError, FormatError, MissingDataError
 from astra.images.exposure import SECONDS_PER_DAY, Exposure, VisitInfo
+from astra.images.raw_image import RawImage
 from astra.images.tan_sip import approximate_tan_sip
 from astra.instruments import sdss_files
-from astra.instruments.base import Detector, Instrument, RawFrame
+from astra.instruments.base import Detector, Instrument, RawFrame, require_detector
 
 MICROSECONDS = 1e-6
 NIGHT_OFFSET_DAY = 0.3  # SDSS nights: MJD TAI + 0.3, rounded down
@@ -48,14 +49,14 @@ class SdssCamera(Instrument):
         """Return the fpC frames (plain or gzipped) below a folder, sorted."""
         return sorted(path for path in folder.rglob("fpC-*.fit*") if path.name.endswith((".fit", ".fit.gz")))
 
-    def read_frame(self, path: Path) -> RawFrame:
-        """Read the header of an fpC file; see `Instrument.read_frame`."""
+    def read_frames(self, path: Path) -> list[RawFrame]:
+        """Read the header of an fpC file, which holds one detector; see `Instrument.read_frames`."""
         header = sdss_files.read_frame_header(path)
         run, band, camcol, field = _identify(path, header)
         with sdss_files.reading(path, "fpC"):
             midpoint, exposure_time, _ = _timing(header)
             half = exposure_time / 2 / SECONDS_PER_DAY
-            return RawFrame(
+            frame = RawFrame(
                 path=path,
                 instrument=self.name,
                 exposure=pack_exposure(run, band, field),
@@ -72,8 +73,14 @@ class SdssCamera(Instrument):
                 observation_type=str(header.get("FLAVOR", "science")).strip(),
                 target_name=str(header.get("OBJECT", "")).strip(),
             )
+        return [frame]
 
-    def load(self, path: Path) -> Exposure:
+    def read_raw(self, path: Path, detector: int | None = None) -> RawImage:
+        """Refuse: the survey keeps corrected frames alone."""
+        message = f"frames of {self.name} are corrected already, there is no raw image of them: {path}"
+        raise ConfigError(message, instrument=self.name, path=str(path), detector=detector)
+
+    def load(self, path: Path, detector: int | None = None) -> Exposure:
         """Read an fpC frame and its companions; see `Instrument.load`.
 
         The sky is left in. The variance is that of photons, dark current and read noise; the WCS is the
@@ -81,6 +88,7 @@ class SdssCamera(Instrument):
         """
         header = sdss_files.read_frame_header(path)
         run, band, camcol, field = _identify(path, header)
+        require_detector(path, [camcol], detector)
         companions = find_companions(path, run, band, camcol, field)
         image = sdss_files.read_frame_image(path)
         calibration = sdss_files.read_field_calibration(companions["tsField"], band)

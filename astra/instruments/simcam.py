@@ -21,9 +21,10 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astra.errors import FormatError
-from astra.images.exposure import SECONDS_PER_DAY, Exposure, VisitInfo
-from astra.images.isr import Amplifier, remove_signature
-from astra.instruments.base import Detector, Instrument, RawFrame
+from astra.images.amplifier import Amplifier
+from astra.images.exposure import SECONDS_PER_DAY, VisitInfo
+from astra.images.raw_image import RawImage
+from astra.instruments.base import Detector, Instrument, RawFrame, require_detector
 from astra.products.fits_record import open_fits
 
 NAME = "simcam"
@@ -150,44 +151,26 @@ class SimCam(Instrument):
         """Return the raw files of this camera below a folder, sorted."""
         return sorted(path for path in Path(folder).rglob(f"{NAME}_*.fits") if path.is_file())
 
-    def read_frame(self, path: Path) -> RawFrame:
-        """Read the header of a raw file.
-
-        Raises
-        ------
-        MissingDataError
-            If the file is not there.
-        FormatError
-            If it is not a raw of this camera, or a key is missing or out of range.
-        """
+    def read_frames(self, path: Path) -> list[RawFrame]:
+        """Read the header of a raw file, which holds one detector; see `Instrument.read_frames`."""
         with open_fits(path) as hdus:
             header = _Header(path, hdus[0].header)
-        return _frame(header)
+        return [_frame(header)]
 
-    def load(self, path: Path) -> Exposure:
-        """Read a raw file and remove the instrument's signature.
+    def read_raw(self, path: Path, detector: int | None = None) -> RawImage:
+        """Read a raw file; see `Instrument.read_raw`.
 
-        Returns
-        -------
-        exposure : Exposure
-            In [adu] of ``REFERENCE_GAIN``, with the WCS of the header's pointing, which is as wrong as a
-            telescope's pointing is, and without PSF.
-
-        Raises
-        ------
-        MissingDataError
-            If the file is not there.
-        FormatError
-            If it cannot be read as a raw of this camera.
+        The WCS is that of the header's pointing, which is as wrong as a telescope's pointing is.
         """
         with open_fits(path) as hdus:
             header, raw = _Header(path, hdus[0].header), hdus[0].data
         frame = _frame(header)
+        require_detector(path, [frame.detector], detector)
         shape = None if raw is None else raw.shape
         if raw is None or shape != RAW_SHAPE:
             message = f"{path}: a raw frame of {NAME} has shape {RAW_SHAPE}, found {shape}"
             raise FormatError(message, path=str(path))
-        return _exposure(frame, header, raw)
+        return _raw_image(frame, header, raw)
 
     def pack_visit_detector(self, visit: int, detector: int) -> int:
         """Pack visit and detector: 16 bits of days since 2000, 17 of sequence number, 5 of detector.
@@ -296,15 +279,9 @@ def _corners(wcs: WCS) -> NDArray[np.float64]:
     return np.column_stack(wcs.wcs_pix2world(x, y, 0))
 
 
-def _exposure(frame: RawFrame, header: _Header, raw: NDArray[Any]) -> Exposure:
+def _raw_image(frame: RawFrame, header: _Header, pixels: NDArray[Any]) -> RawImage:
     gains = tuple(header.number(f"GAIN{i + 1}", 0.01, 100.0, "e-/adu") for i in range(N_AMPLIFIERS))
     noises = tuple(header.number(f"RDNOISE{i + 1}", 0.0, 1000.0, "e-") for i in range(N_AMPLIFIERS))
-    corrected = remove_signature(
-        raw,
-        make_amplifiers(gains, noises, header.number("SATURATE", 1.0, 65535.0, "adu")),
-        reference_gain=REFERENCE_GAIN,
-        bad_pixels=bad_pixels(frame.detector),
-    )
     info = VisitInfo(
         instrument=NAME,
         visit=frame.exposure,
@@ -314,16 +291,12 @@ def _exposure(frame: RawFrame, header: _Header, raw: NDArray[Any]) -> Exposure:
         midpoint_mjd_tai=0.5 * (frame.begin_mjd_tai + frame.end_mjd_tai),
         exposure_time_s=frame.exposure_time_s,
     )
-    metadata: dict[str, Any] = {"ISRUNIT": "adu", "OVERSCAN": "mean per row", "ISRGAIN": REFERENCE_GAIN}
-    for index, overscan in enumerate(corrected.overscans, start=1):
-        metadata[f"OSLEVEL{index}"] = float(np.mean(overscan.level))
-        metadata[f"OSNOISE{index}"] = overscan.noise_adu
-    return Exposure(
-        image=corrected.image,
-        variance=corrected.variance,
-        mask=corrected.mask,
+    return RawImage(
+        pixels=pixels,
+        amplifiers=tuple(make_amplifiers(gains, noises, header.number("SATURATE", 1.0, 65535.0, "adu"))),
         info=info,
-        gain=REFERENCE_GAIN,
+        reference_gain=REFERENCE_GAIN,
+        defects=bad_pixels(frame.detector),
         wcs=_pointing(header, frame.detector),
-        metadata=metadata,
+        observation_type=frame.observation_type,
     )

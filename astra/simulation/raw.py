@@ -11,8 +11,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from astra.images.amplifier import Amplifier
 from astra.images.exposure import SECONDS_PER_DAY
-from astra.images.isr import Amplifier
 from astra.instruments import simcam
 from astra.simulation.camera import PsfField, paint_galaxies, paint_stars
 from astra.simulation.sky import Sky

@@ -91,7 +91,7 @@ def _read_frames(camera: Any, files: list[Path]) -> tuple[list[tuple[Any, Any]],
     frames, refused = [], []
     for file in files:
         try:
-            frames.append(_rows(camera.read_frame(file)))
+            frames += [_rows(frame) for frame in camera.read_frames(file)]
         except DataError as exc:
             if len(files) == 1:
                 raise

@@ -82,7 +82,7 @@ class ProcessCcd(DetectorTask):
                 f"no raw of visit {self.visit} detector {self.detector} of {self.instrument} is ingested"
             )
             raise MissingDataError(message, visit=self.visit, detector=self.detector)
-        return get_instrument(self.instrument).load(Path(raws[0].path))
+        return get_instrument(self.instrument).load(Path(raws[0].path), self.detector)
 
     def _raws(self) -> list[Any]:
         from astra.database.engine import reading

@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 from scipy import ndimage
 
+from astra.images.amplifier import Amplifier
 from astra.images.exposure import MASK_BAD, MASK_SAT
 from astra.images.isr import (
-    Amplifier,
     measure_gain,
     measure_overscan,
     remove_signature,

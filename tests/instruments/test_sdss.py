@@ -58,7 +58,7 @@ def test_a_folder_without_raws_has_none(tmp_path):
 
 def test_frames_say_what_they_are(s82):
     for path in CAMERA.find_raws(s82):
-        frame = CAMERA.read_frame(path)
+        frame = CAMERA.read_frames(path)[0]
         run = int(frame.obs_id.split("-")[0])
         field, night = RUNS[run]
         assert (frame.seq_num, frame.day_obs, frame.detector) == (field, night, 4)
@@ -74,7 +74,7 @@ def test_exposure_identifiers_are_as_documented():
 
 
 def test_middle_of_the_exposure_is_that_of_the_central_row(frame_path, s82):
-    frame = CAMERA.read_frame(frame_path)
+    frame = CAMERA.read_frames(frame_path)[0]
     row = fits.getdata(s82 / "4192/40/calibChunks/4/tsField-004192-4-40-0300.fit", 1)[0]
     first_row = float(row["mjd"][2])
     expected = first_row + (744 * 0.026322 - 26.953728) / 86400
@@ -88,7 +88,7 @@ def test_rows_of_a_drift_scan_have_their_own_times(exposure):
 
 
 def test_corners_surround_the_field(frame_path, exposure):
-    corners = CAMERA.read_frame(frame_path).corners
+    corners = CAMERA.read_frames(frame_path)[0].corners
     pixels = np.array([(-0.5, -0.5), (2047.5, -0.5), (2047.5, 1488.5), (-0.5, 1488.5)])
     exact = exposure.wcs.all_pix2world(pixels, 0)
     assert np.abs(corners - exact).max() * 3600 < 0.15
@@ -175,7 +175,7 @@ def test_visits_and_detectors_out_of_range_are_refused(visit, detector):
 
 def test_a_missing_frame_is_named(tmp_path):
     with pytest.raises(MissingDataError, match=r"fpC-9\.fit is not there"):
-        CAMERA.read_frame(tmp_path / "fpC-9.fit")
+        CAMERA.read_frames(tmp_path / "fpC-9.fit")[0]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_missing_frame_is_named(tmp_path):
 def test_a_missing_companion_is_named_with_the_frame(copied_run, companion, kind):
     (copied_run / companion).unlink()
     frame = copied_run / "corr/4/fpC-004192-r4-0300.fit.gz"
-    assert CAMERA.read_frame(frame).band == "r"
+    assert CAMERA.read_frames(frame)[0].band == "r"
     with pytest.raises(MissingDataError, match=rf"fpC-004192-r4-0300.* needs its {kind} file") as caught:
         CAMERA.load(frame)
     assert caught.value.context["path"] == str(copied_run / companion)
@@ -232,14 +232,14 @@ def test_another_fits_file_is_no_frame(tmp_path):
     path = tmp_path / "fpC-1.fit"
     fits.PrimaryHDU(np.zeros((3, 4))).writeto(path)
     with pytest.raises(FormatError, match="expected 2048 x 1489 pixels, found 4 x 3"):
-        CAMERA.read_frame(path)
+        CAMERA.read_frames(path)[0]
 
 
 def test_a_text_file_is_no_frame(tmp_path):
     path = tmp_path / "fpC-1.fit"
     path.write_text("no FITS file")
     with pytest.raises(FormatError, match="cannot be read as an SDSS fpC file"):
-        CAMERA.read_frame(path)
+        CAMERA.read_frames(path)[0]
 
 
 @pytest.mark.parametrize("key", ["RUN", "FILTER", "TAI", "CD1_1"])
@@ -249,7 +249,7 @@ def test_a_missing_key_is_named(tmp_path, frame_path, key):
     path = tmp_path / "fpC-1.fit"
     path.write_bytes(header.tostring().encode())
     with pytest.raises(FormatError, match=key):
-        CAMERA.read_frame(path)
+        CAMERA.read_frames(path)[0]
 
 
 def test_a_camera_column_out_of_range_is_refused(tmp_path, frame_path):
@@ -258,10 +258,10 @@ def test_a_camera_column_out_of_range_is_refused(tmp_path, frame_path):
     path = tmp_path / "fpC-1.fit"
     path.write_bytes(header.tostring().encode())
     with pytest.raises(FormatError, match=r"CAMCOL must be in 1\.\.6"):
-        CAMERA.read_frame(path)
+        CAMERA.read_frames(path)[0]
 
 
 def test_a_frame_of_another_field_misses_its_companions(copied_run, frame_path):
     moved = copied_run / "corr" / "4" / "fpC-004192-r4-0999.fit.gz"
     shutil.copy(frame_path, moved)
-    assert CAMERA.read_frame(moved).seq_num == 300
+    assert CAMERA.read_frames(moved)[0].seq_num == 300

@@ -53,7 +53,7 @@ def raw_path(tmp_path):
 
 
 def test_the_header_becomes_a_frame(raw_path):
-    frame = CAMERA.read_frame(raw_path)
+    frame = CAMERA.read_frames(raw_path)[0]
     assert frame.exposure == 2026112000001
     assert (frame.detector, frame.day_obs, frame.seq_num) == (1, 20261120, 1)
     assert (frame.band, frame.physical_filter) == ("r", "sim-r")
@@ -124,7 +124,7 @@ def test_a_wrong_header_value_is_named(raw_path, key, value):
     with fits.open(raw_path, mode="update") as hdus:
         hdus[0].header[key] = value
     with pytest.raises(FormatError, match=rf"simcam_20261120_00001_1\.fits.*{key}") as caught:
-        CAMERA.read_frame(raw_path)
+        CAMERA.read_frames(raw_path)[0]
     assert caught.value.context["key"] == key
     if value is not None:
         assert caught.value.context["value"] == str(value)
@@ -164,7 +164,7 @@ def test_missing_truncated_and_foreign_files_are_named(tmp_path, raw_path):
         CAMERA.load(raw_path)
     raw_path.write_bytes(b"hello")
     with pytest.raises(FormatError, match=raw_path.name):
-        CAMERA.read_frame(raw_path)
+        CAMERA.read_frames(raw_path)[0]
 
 
 @given(

@@ -31,7 +31,7 @@ def test_the_night_has_three_template_and_two_science_visits_of_two_detectors(ni
     assert len(night.template_visits) == 3
     assert len(night.science_visits) == 2
     assert len(night.raw_paths) == 10
-    frames = [SimCam().read_frame(path) for path in night.raw_paths]
+    frames = [SimCam().read_frames(path)[0] for path in night.raw_paths]
     assert {frame.exposure for frame in frames} == {*night.template_visits, *night.science_visits}
     assert {frame.band for frame in frames} == {"r"}
 
