@@ -72,6 +72,8 @@ def filter_with_psf(exposure: Exposure, psf: Psf) -> NDArray[np.float32]:
     would be flat, or hollow, where the star is brightest.
     """
     unusable = is_unusable(exposure)
+    if unusable.all():
+        return np.zeros(exposure.shape, dtype=np.float32)
     ny, nx = exposure.shape
     stamp = psf.stamp((nx - 1) / 2, (ny - 1) / 2)[::-1, ::-1]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -136,13 +138,29 @@ def detect_sources(
     detections : Detections
         Empty if nothing is above the threshold.
     """
-    if is_unusable(exposure).all():
-        return _no_detections(exposure.shape)
+    return extract_sources(
+        filter_with_psf(exposure, psf),
+        threshold=threshold,
+        min_pixels=min_pixels,
+        deblend_levels=deblend_levels,
+        deblend_contrast=deblend_contrast,
+    )
+
+
+def extract_sources(
+    significance: NDArray[np.float32],
+    *,
+    threshold: float = 5.0,
+    min_pixels: int = 3,
+    deblend_levels: int = 32,
+    deblend_contrast: float = 0.0005,
+) -> Detections:
+    """Find and split the peaks of a map of S/N, shape (ny, nx); see `detect_sources`."""
     # sep prepares the whole stack at every call, so it is no larger than the image may need.
-    sep.set_extract_pixstack(max(exposure.image.size // 2, MIN_PIXEL_STACK))
+    sep.set_extract_pixstack(max(significance.size // 2, MIN_PIXEL_STACK))
     sep.set_sub_object_limit(SUB_OBJECTS)
     objects, segments = sep.extract(
-        filter_with_psf(exposure, psf),
+        significance,
         threshold,
         minarea=min_pixels,
         filter_kernel=None,
@@ -170,11 +188,3 @@ def mark_detected(
     marked: NDArray[np.uint32] = mask & ~MASK_DETECTED
     marked[footprint] |= MASK_DETECTED
     return marked
-
-
-def _no_detections(shape: tuple[int, int]) -> Detections:
-    """Return what an image without usable pixels has."""
-    empty = np.zeros(0)
-    return Detections(
-        empty, empty, np.zeros(0, np.int64), np.zeros(0, np.bool_), np.zeros(shape, dtype=np.int32)
-    )

@@ -39,7 +39,12 @@ class ProcessCcd(DetectorTask):
         return [*(raw.path for raw in self._raws()), *filter(None, [self.reference_catalog])]
 
     def run(self) -> None:
-        """Load, calibrate and write each detector."""
+        """Load, calibrate and write each detector.
+
+        What cannot be fitted is missing in the products, whose header says why; then the task fails with
+        that reason.
+        """
+        from astra.images.failures import raise_first
         from astra.images.process_ccd import process_ccd
 
         for task in self.pending_tasks():
@@ -56,13 +61,14 @@ class ProcessCcd(DetectorTask):
                     result.background,
                 )
                 task.add_figures("calibrate", result.metrics)
+                raise_first(result.failures)
 
     def get_schema_catalogs(self) -> dict[str, NDArray[np.void]]:
         """Return the empty table of sources."""
         import numpy as np
 
         from astra.images.measurement import source_dtype
-        from astra.images.process_ccd import ProcessCcdConfig
+        from astra.images.process_ccd_config import ProcessCcdConfig
 
         return {"src": np.zeros(0, dtype=source_dtype(ProcessCcdConfig().measurement))}
 

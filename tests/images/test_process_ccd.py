@@ -6,7 +6,9 @@ from star_field import INFO, NJY_PER_ADU, PIXEL_ARCSEC, SHAPE, SKY, make_exposur
 
 from astra.errors import DataError, TooFewSourcesError
 from astra.images.exposure import MASK_BAD, MASK_DETECTED, MASK_NO_DATA
-from astra.images.process_ccd import ProcessCcdConfig, process_ccd
+from astra.images.failures import raise_first
+from astra.images.process_ccd import process_ccd
+from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf_fit import PsfFitConfig
 
 CONFIG = ProcessCcdConfig(psf=PsfFitConfig(size_pixel=31))
@@ -126,12 +128,31 @@ def test_bad_pixels_stay_bad_and_do_not_spoil_the_rest(field):
     assert result.metrics["zero_point_njy_per_adu"] == pytest.approx(NJY_PER_ADU, rel=0.01)
 
 
-def test_an_empty_image_has_too_few_stars(field):
+def test_an_empty_image_is_written_without_what_needs_stars(field):
     rng = np.random.default_rng(9)
     empty = make_exposure(SKY + 7 * rng.normal(size=SHAPE), np.full(SHAPE, 49.0), wcs=make_wcs())
-    with pytest.raises(TooFewSourcesError, match="0 sources are usable as PSF stars") as caught:
-        process_ccd(empty, field.reference, CONFIG)
+    result = process_ccd(empty, field.reference, CONFIG)
+    assert [failure.step for failure in result.failures] == ["psf", "wcs", "photoCalib"]
+    calexp = result.calexp
+    assert (calexp.psf, calexp.wcs, calexp.photo_calib, calexp.unit) == (None, None, None, "adu")
+    assert "0 sources are usable as PSF stars" in calexp.metadata["NOPSF"]
+    assert {"NOWCS", "NOPHOTO"} <= set(calexp.metadata)
+    assert np.median(result.background) == pytest.approx(SKY, rel=0.005)
+    assert result.metrics["sky_noise_adu"] == pytest.approx(7.0, rel=0.02)
+    with pytest.raises(TooFewSourcesError, match="without its psf, wcs, photoCalib") as caught:
+        raise_first(result.failures)
     assert caught.value.context["n_sources"] == 0
+
+
+def test_a_field_of_too_few_psf_stars_still_gets_its_wcs(field):
+    config = dataclasses.replace(CONFIG, psf=PsfFitConfig(size_pixel=31, min_stars=500))
+    result = process_ccd(field.exposure, field.reference, config)
+    assert [failure.step for failure in result.failures] == ["psf", "photoCalib"]
+    assert result.calexp.psf is None
+    assert np.isnan(result.sources["psfInstFlux"]).all()
+    assert result.sources["flag_psfFlux"].all()
+    expected = field.wcs.all_pix2world([[100.0, 80.0]], 0)
+    assert result.calexp.wcs.all_pix2world([[100.0, 80.0]], 0) == pytest.approx(expected, abs=0.02 / 3600)
 
 
 def test_an_image_masked_whole_is_refused_by_name(field):
@@ -148,8 +169,13 @@ def test_an_exposure_without_wcs_is_refused(field):
 def test_galaxies_of_the_reference_are_no_standards(field):
     reference = field.reference.copy()
     reference["isStar"] = False
-    with pytest.raises(TooFewSourcesError, match="0 sources match"):
-        process_ccd(field.exposure, reference, CONFIG)
+    result = process_ccd(field.exposure, reference, CONFIG)
+    assert [failure.step for failure in result.failures] == ["wcs", "photoCalib"]
+    assert "0 sources match" in result.calexp.metadata["NOWCS"]
+    assert np.isnan(result.sources["ra"]).all()
+    assert np.isnan(result.sources["psfFlux"]).all()
+    assert np.isfinite(result.sources["psfInstFlux"]).any()
+    assert result.calexp.psf is not None
 
 
 def test_a_higher_threshold_finds_fewer(field, result):

@@ -1,0 +1,63 @@
+"""Options of the calibration of one CCD image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from astra.images.astrometry import AstrometryConfig
+from astra.images.measurement import MeasurementConfig
+from astra.images.psf_fit import PsfFitConfig
+
+
+@dataclass(frozen=True)
+class ProcessCcdConfig:
+    """Options of `process_ccd`.
+
+    Parameters
+    ----------
+    background_mesh_pixel : int
+        Side of a cell of the sky mesh [pixel].
+    footprint_grow_pixel : int
+        Footprints are grown by this before the sky is fitted again [pixel].
+    initial_fwhm_pixel : float
+        FWHM of the first matched filter where the camera brings no PSF [pixel].
+    initial_threshold : float
+        Detection limit of the first pass, which looks for PSF stars: S/N of a point source.
+    threshold : float
+        Detection limit: S/N of a point source.
+    min_pixels : int
+        Connected pixels above the limit.
+    deblend_levels, deblend_contrast : int, float
+        How blends are split; see `astra.images.detection.detect_sources`.
+    aperture_correction_radius_pixel : float
+        Aperture that holds all the flux of a star; one of the measured radii [pixel].
+    astrometry_min_snr, photometry_min_snr : float
+        Least S/N of sources for the WCS and the zero point.
+    photometry_max_err_mag : float
+        Largest combined error of a star for the zero point [mag].
+    photometry_min_stars : int
+        Fewer stars than this for the zero point are an error.
+    measurement : MeasurementConfig
+        Apertures.
+    psf : PsfFitConfig
+        PSF stars and model.
+    astrometry : AstrometryConfig
+        Matching and WCS.
+    """
+
+    background_mesh_pixel: int = 64
+    footprint_grow_pixel: int = 3
+    initial_fwhm_pixel: float = 4.0
+    initial_threshold: float = 10.0
+    threshold: float = 5.0
+    min_pixels: int = 3
+    deblend_levels: int = 32
+    deblend_contrast: float = 0.0005
+    aperture_correction_radius_pixel: float = 12.0
+    astrometry_min_snr: float = 20.0
+    photometry_min_snr: float = 20.0
+    photometry_max_err_mag: float = 0.05
+    photometry_min_stars: int = 3
+    measurement: MeasurementConfig = field(default_factory=MeasurementConfig)
+    psf: PsfFitConfig = field(default_factory=PsfFitConfig)
+    astrometry: AstrometryConfig = field(default_factory=AstrometryConfig)
