@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 CENTROID_ITERATIONS = 50
 SHAPE_ITERATIONS = 100
+MIN_ROUNDNESS = 1e-6  # determinant over squared trace of moments: an axis ratio of 1 to 1000
 DAMPED_ITERATION = 20
 TOLERANCE = 1e-4
 WINDOW_SIGMA = 4.0  # half-width of the summed box in units of the window's sigma
@@ -144,7 +145,8 @@ def match_gaussian(sums, matrix):  # type: ignore[no-untyped-def]  # pragma: no 
     axy = -xy / measured + matrix[1] / det
     ayy = xx / measured - matrix[0] / det
     source = axx * ayy - axy * axy
-    if not (axx > 0.0 and ayy > 0.0 and source > 0.0):
+    # Next to a line, or wider than all numbers: rounding would leave a determinant of zero.
+    if not (axx > 0.0 and ayy > 0.0 and source > MIN_ROUNDNESS * (axx + ayy) ** 2):
         return matrix, False
     return (ayy / source, -axy / source, axx / source), True
 

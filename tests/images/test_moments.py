@@ -6,6 +6,7 @@ from astra.images.moments import (
     WINDOW_SIGMA,
     Pixels,
     adaptive_moments,
+    match_gaussian,
     pixel_value,
     weighted_sums,
     windowed_centroids,
@@ -119,3 +120,10 @@ def test_moments_of_no_source_fail(image):
     found = adaptive_moments(make_pixels(image), np.array([1]), np.array([[40.0, 30.0]]), 1.4, 10.0)[0]
     assert found[5] == 1
     assert np.isnan(found[:5]).all()
+
+
+def test_light_on_a_slanting_line_is_no_ellipse():
+    sums = np.array([1.0, 0.0, 0.0, 1.0, 1.0 - 1e-15, 1.0, 0.0, 0.0, 0.0, 1.0])
+    matrix, is_ellipse = match_gaussian(sums, (4.0, 0.0, 4.0))
+    assert not is_ellipse
+    assert matrix == (4.0, 0.0, 4.0)
