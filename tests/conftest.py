@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import luigi
 import pytest
 
 import astra  # noqa: F401  # before numpy, so that it sets the number of threads
@@ -15,6 +16,12 @@ from tests.postgresql import free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
 ON_CI = os.environ.get("CI", "").lower() == "true"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_pictures():
+    """Draw no pictures of calibrations in this process: their own tests ask for them."""
+    luigi.configuration.get_config().set("ProcessCcd", "quality_pictures", "false")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,15 @@ from astra.images.photometry import ApertureCorrection, ZeroPoint, fit_aperture_
 from astra.images.process_ccd_config import ProcessCcdConfig
 
 MATCH_DTYPE = np.dtype(
-    [("source_id", "i8"), ("reference_id", "i8"), ("separation_arcsec", "f8"), ("used", "?")]
+    [
+        *(("source_id", "i8"), ("reference_id", "i8")),
+        *(
+            (name, "f8")
+            for name in ("x", "y", "separation_arcsec", "ra_residual_arcsec", "dec_residual_arcsec")
+        ),
+        ("mag_residual", "f8"),
+        *((name, "?") for name in ("calib_astrometry_used", "calib_photometry_used")),
+    ]
 )
 
 
@@ -168,13 +176,26 @@ def set_calibrated_fluxes(sources: NDArray[np.void], njy_per_count: float) -> No
 def make_matches(
     sources: NDArray[np.void], reference: NDArray[np.void], astrometry: Astrometry | None
 ) -> NDArray[np.void]:
-    """List the pairs behind the WCS; columns of `MATCH_DTYPE`, empty without a WCS."""
+    """List the pairs of sources and standards.
+
+    Returns
+    -------
+    matches : structured ndarray, shape (m,)
+        ``source_id``, ``reference_id``, ``x`` and ``y`` [pixel], ``separation_arcsec``, and source minus
+        standard as ``ra_residual_arcsec`` (times cos(dec)), ``dec_residual_arcsec`` and ``mag_residual``
+        (NaN without zero point); which pairs the fits used. Empty without a WCS.
+    """
     if astrometry is None:
         return np.zeros(0, dtype=MATCH_DTYPE)
     matched, standards = sources[astrometry.source_index], reference[astrometry.reference_index]
     matches = np.zeros(len(matched), dtype=MATCH_DTYPE)
     matches["source_id"], matches["reference_id"] = matched["id"], standards["id"]
-    matches["used"] = astrometry.used
+    for name in ("x", "y", "calib_astrometry_used", "calib_photometry_used"):
+        matches[name] = matched[name]
     east = ((matched["ra"] - standards["ra"] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(standards["dec"]))
-    matches["separation_arcsec"] = 3600.0 * np.hypot(east, matched["dec"] - standards["dec"])
+    matches["ra_residual_arcsec"] = 3600.0 * east
+    matches["dec_residual_arcsec"] = 3600.0 * (matched["dec"] - standards["dec"])
+    matches["separation_arcsec"] = np.hypot(matches["ra_residual_arcsec"], matches["dec_residual_arcsec"])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        matches["mag_residual"] = -2.5 * np.log10(matched["psfFlux"] / standards["flux"])
     return matches

@@ -34,12 +34,18 @@ class Characterisation:
         Stars behind the fit [pixel].
     footprints : bool ndarray, shape (ny, nx)
         Pixels of sources, grown.
+    exposure : Exposure
+        Sky subtracted for the first time [adu], with the fitted PSF.
+    sources : structured ndarray, shape (m,)
+        Bright sources, as measured with the PSF that the pass began with.
     """
 
     psf: Psf
     psf_fit: PsfFit | None
     star_positions: FloatArray
     footprints: NDArray[np.bool_]
+    exposure: Exposure
+    sources: NDArray[np.void]
 
 
 def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempts) -> Characterisation:
@@ -76,9 +82,13 @@ def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempt
         significance > config.threshold, iterations=config.footprint_grow_pixel
     )
     if fitted is None:
-        return Characterisation(psf, None, np.zeros((0, 2)), footprints)
+        return Characterisation(psf, None, np.zeros((0, 2)), footprints, science, sources)
     psf_fit, stars = fitted
-    return Characterisation(psf_fit.psf, psf_fit, positions_of(stars[psf_fit.used]), footprints)
+    used = stars[psf_fit.used]
+    sources["calib_psf_used"] = np.isin(sources["id"], used["id"])
+    return Characterisation(
+        psf_fit.psf, psf_fit, positions_of(used), footprints, science.replace(psf=psf_fit.psf), sources
+    )
 
 
 def _stellar_sigma(stars: NDArray[np.void]) -> float:

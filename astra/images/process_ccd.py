@@ -38,11 +38,13 @@ class ProcessCcdResult:
     sources : structured ndarray, shape (n,)
         The catalogue; see `astra.images.measurement.source_dtype`.
     matches : structured ndarray, shape (m,)
-        ``source_id``, ``reference_id``, ``separation_arcsec``, ``used`` (for the WCS).
+        Pairs with standards; see `astra.images.calibrate.make_matches`.
     metrics : dict of str to float
         Quality figures, units in the names; those of what could not be fitted are missing.
     failures : tuple of Failure
         What could not be fitted, and why, in the order of the steps.
+    characterisation : Characterisation
+        The first pass: PSF, bright sources and the image on which they were measured.
     """
 
     calexp: Exposure
@@ -50,7 +52,8 @@ class ProcessCcdResult:
     sources: NDArray[np.void]
     matches: NDArray[np.void]
     metrics: dict[str, float]
-    failures: tuple[Failure, ...] = ()
+    failures: tuple[Failure, ...]
+    characterisation: Characterisation
 
 
 def process_ccd(
@@ -103,6 +106,7 @@ def process_ccd(
         matches=make_matches(sources, reference, calibration.astrometry),
         metrics=metrics,
         failures=tuple(attempts.failures),
+        characterisation=first,
     )
 
 

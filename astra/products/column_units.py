@@ -15,6 +15,8 @@ RULES = (
     (r"i(xx|yy|xy)(PSF)?", "pixel**2"),
     (r".*MjdTai", "d"),
     (r"exposureTime", "s"),
+    (r".*_arcsec", "arcsec"),
+    (r"mag_residual", "mag"),
     (r"footprintArea", "pixel"),
 )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+SUFFIXES = {"qa": ".png"}
+
 
 def product_folder(root: Path | str, instrument: str, visit: int, detector: int, task_folder: str) -> Path:
     """Folder of what one task made of one detector of one visit.
@@ -35,8 +37,12 @@ def product_folder(root: Path | str, instrument: str, visit: int, detector: int,
 def product_path(
     root: Path | str, instrument: str, visit: int, detector: int, task_folder: str, *, kind: str
 ) -> Path:
-    """Path of one product, ``<product_folder>/<kind>.fits``; parameters and errors as in `product_folder`."""
-    return product_folder(root, instrument, visit, detector, task_folder) / f"{_part(kind)}.fits"
+    """Path of one product, ``<product_folder>/<kind>.fits``; parameters and errors as in `product_folder`.
+
+    A picture (kind ``qa``) ends in ``.png``.
+    """
+    name = _part(kind) + SUFFIXES.get(kind, ".fits")
+    return product_folder(root, instrument, visit, detector, task_folder) / name
 
 
 def template_path(root: Path | str, instrument: str, task_folder: str) -> Path:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import luigi
 
 from astra.errors import ConfigError, MissingDataError
 from astra.tasks.batch import per_member
 from astra.tasks.imaging import DetectorTask
+from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.visits import DefineVisits
 
 if TYPE_CHECKING:
@@ -18,16 +18,49 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from astra.images.exposure import Exposure
+    from astra.images.process_ccd_config import ProcessCcdConfig
 
 
 class ProcessCcd(DetectorTask):
     """Calibrate one detector of one visit: sky, sources, PSF, astrometry and photometry.
 
-    Products: ``calexp`` [nJy], ``src`` (sources), ``bkgd`` (the sky that was subtracted) [nJy].
+    Products: ``calexp`` [nJy], ``src`` (sources), ``bkgd`` (the sky that was subtracted) [nJy], ``srcMatch``
+    (sources and standards), ``qa`` (a picture of the calibration); if asked for, ``postISR``, ``icExp`` and
+    ``icSrc``.
     """
 
+    options = OptionsParameter(
+        default="",
+        description="Options as name=value,..., e.g. threshold=6,psf.order=1; an unknown name lists all.",
+    )
+    quality_pictures = luigi.BoolParameter(
+        default=True,
+        significant=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="Whether to draw a picture of the calibration of each detector.",
+    )
+    write_post_isr = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="Whether to keep the image without instrument signature.",
+    )
+    write_first_pass = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="Whether to keep exposure and sources of the first pass.",
+    )
+
     step = "ccdProcessor"
-    kinds: ClassVar[tuple[str, ...]] = ("calexp", "src", "bkgd")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Products of a single task."""
+        return (
+            *("calexp", "src", "bkgd", "srcMatch"),
+            *(["qa"] if self.quality_pictures else []),
+            *(["postISR"] if self.write_post_isr else []),
+            *(["icExp", "icSrc"] if self.write_first_pass else []),
+        )
 
     @per_member
     def requires(self) -> list[luigi.Task]:
@@ -46,31 +79,44 @@ class ProcessCcd(DetectorTask):
         """
         from astra.images.failures import raise_first
         from astra.images.process_ccd import process_ccd
+        from astra.products.calibrated import write_calibrated
 
+        config = self.ccd_config()
         for task in self.pending_tasks():
             with task.recording():
                 task.sweep()
                 exposure = task.load_raw()
                 reference = task.load_reference(exposure.info.band)
                 with task.timer("calibrate"):
-                    result = process_ccd(exposure, reference)
-                write_calibrated(
-                    {kind: task.path(kind) for kind in self.kinds},
-                    result.calexp,
-                    result.sources,
-                    result.background,
-                )
+                    result = process_ccd(exposure, reference, config)
+                paths = {kind: task.path(kind) for kind in task.kinds}
+                write_calibrated(paths, result, post_isr=exposure)
                 task.add_figures("calibrate", result.metrics)
                 raise_first(result.failures)
 
     def get_schema_catalogs(self) -> dict[str, NDArray[np.void]]:
-        """Return the empty table of sources."""
+        """Return the empty tables of sources and of their pairs with standards."""
         import numpy as np
 
+        from astra.images.calibrate import MATCH_DTYPE
         from astra.images.measurement import source_dtype
+
+        return {
+            "src": np.zeros(0, dtype=source_dtype(self.ccd_config().measurement)),
+            "srcMatch": np.zeros(0, dtype=MATCH_DTYPE),
+        }
+
+    def ccd_config(self) -> ProcessCcdConfig:
+        """Return the configuration that ``options`` gives.
+
+        Raises
+        ------
+        ConfigError
+            If an option is unknown or not of its type.
+        """
         from astra.images.process_ccd_config import ProcessCcdConfig
 
-        return {"src": np.zeros(0, dtype=source_dtype(ProcessCcdConfig().measurement))}
+        return with_options(ProcessCcdConfig(), self.options)
 
     def load_raw(self) -> Exposure:
         """Read the raw of this detector of this visit and remove the instrument's signature.
@@ -114,18 +160,3 @@ class ProcessCcd(DetectorTask):
             )
             raise ConfigError(message)
         return read_reference_catalog(Path(self.reference_catalog), band)
-
-
-def write_calibrated(
-    paths: Mapping[str, Path], calexp: Exposure, sources: NDArray[Any], background: NDArray[np.float32]
-) -> None:
-    """Write the products of a calibrated detector, each whole or not at all."""
-    from astra.products.backgrounds import write_background
-    from astra.products.catalogs import write_catalog
-    from astra.products.column_units import column_units
-    from astra.products.exposures import write_exposure
-
-    write_background(paths["bkgd"], background, unit=calexp.unit)
-    units = column_units(sources.dtype.names or ())
-    write_catalog(paths["src"], sources, units=units, metadata=calexp.metadata)
-    write_exposure(paths["calexp"], calexp)
