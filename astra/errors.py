@@ -9,6 +9,7 @@ AstraError
 │   └── NoOverlapError     template and science image share no pixel
 ├── AlgorithmError         readable data, but no solution; repeatable -> look at .context; no retry
 │   ├── TooFewSourcesError
+│   ├── TooManyCosmicRaysError
 │   ├── KernelFitError
 │   └── NotConvergedError
 ├── AlertError             a packet does not satisfy its schema
@@ -79,6 +80,10 @@ class AlgorithmError(AstraError):
 
 class TooFewSourcesError(AlgorithmError):
     """Fewer usable sources than a fit needs."""
+
+
+class TooManyCosmicRaysError(AlgorithmError):
+    """More pixels look like cosmic rays than an image can have."""
 
 
 class KernelFitError(AlgorithmError):
