@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import DataError
-from astra.images.astrometry import match_mutual
 from astra.images.background import fit_background, is_unusable, subtract_background
 from astra.images.calibrate import Calibration, calibrate_sources, make_matches
 from astra.images.characterise import Characterisation, characterise
@@ -19,6 +18,7 @@ from astra.images.failures import Attempts, Failure
 from astra.images.measurement import measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
+from astra.images.star_match import match_mutual
 from astra.images.variance import remove_own_noise
 
 FloatArray = NDArray[np.float64]

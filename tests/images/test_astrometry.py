@@ -2,10 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 from star_field import PIXEL_ARCSEC, make_wcs
 
-from astra.errors import TooFewSourcesError
-from astra.images.astrometry import AstrometryConfig, find_shift, fit_astrometry, match_mutual
+from astra.errors import NotConvergedError, TooFewSourcesError
+from astra.images.astrometry import AstrometryConfig, fit_astrometry
 from astra.products.reference_catalog import DTYPE
 
 SHAPE = 700, 1100
@@ -36,11 +37,11 @@ def make_catalogues(wcs, *, seed=0, n=150, n_false=60, error_pixel=0.05, bend=0.
     return sources, reference
 
 
-def shifted(wcs, dx, dy, rotation_deg=0.0):
+def shifted(wcs, dx, dy, rotation_deg=0.0, scale=1.0):
     moved = wcs.deepcopy()
     moved.wcs.crpix = moved.wcs.crpix + np.array([dx, dy])
     cos, sin = np.cos(np.radians(rotation_deg)), np.sin(np.radians(rotation_deg))
-    moved.wcs.cd = moved.wcs.cd @ np.array([[cos, -sin], [sin, cos]])
+    moved.wcs.cd = scale * moved.wcs.cd @ np.array([[cos, -sin], [sin, cos]])
     moved.wcs.set()
     return moved
 
@@ -105,16 +106,89 @@ def test_no_sources_are_too_few():
         fit_astrometry(sources[:0], reference, truth, SHAPE, dataclasses.replace(CONFIG, min_matches=1))
 
 
-def test_shift_is_found_among_false_pairs():
-    rng = np.random.default_rng(4)
-    first = rng.uniform(0, 500, (60, 2))
-    second = np.concatenate([first[:30] + np.array([7.0, -11.0]), rng.uniform(0, 500, (60, 2))])
-    assert find_shift(first, second, 30.0, 1.0) == pytest.approx([7.0, -11.0], abs=0.1)
-    assert find_shift(first, second[:0], 30.0, 1.0) == pytest.approx([0.0, 0.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rough_wcs_is_corrected(seed):
+    rng = np.random.default_rng(seed)
+    truth = make_wcs(SHAPE)
+    angle = rng.uniform(0, 2 * np.pi)
+    shift = 29.0 / PIXEL_ARCSEC * np.array([np.cos(angle), np.sin(angle)])
+    rough = shifted(truth, *shift, rotation_deg=rng.choice([-1.0, 1.0]), scale=rng.choice([0.99, 1.01]))
+    fitted = fit_astrometry(*make_catalogues(truth, seed=seed, n_false=300), rough, SHAPE, CONFIG)
+    assert worst_error_arcsec(fitted.wcs, truth) < 0.03
+    assert fitted.order == 1
+    assert np.hypot(*fitted.offset_arcsec) == pytest.approx(29.0, abs=0.5)
+    assert fitted.chance < 1e-20
 
 
-def test_a_match_is_the_nearest_of_both():
-    first, second = np.array([[0.0, 0.0], [0.4, 0.0]]), np.array([[0.3, 0.0], [50.0, 0.0]])
-    index = match_mutual(first, second, 1.0)
-    assert [part.tolist() for part in index] == [[1], [0]]
-    assert [len(part) for part in match_mutual(first, second[:0], 1.0)] == [0, 0]
+@pytest.mark.parametrize("seed", range(4))
+def test_few_stars_suffice(seed):
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth, seed=seed, n=8, n_false=20)
+    fitted = fit_astrometry(sources, reference, shifted(truth, 30.0, -40.0, 0.5), SHAPE, CONFIG)
+    assert worst_error_arcsec(fitted.wcs, truth) < 0.2
+
+
+def test_brighter_false_sources_than_the_first_search_takes_do_no_harm():
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth, n=150, n_false=400)
+    sources["psfInstFlux"][150:] += 1000.0
+    fitted = fit_astrometry(sources, reference, shifted(truth, 30.0, -40.0, 0.5), SHAPE, CONFIG)
+    assert worst_error_arcsec(fitted.wcs, truth) < 0.03
+
+
+@pytest.mark.parametrize("n_sources", [20, 200, 2000])
+def test_unrelated_catalogues_are_never_matched(n_sources):
+    truth = make_wcs(SHAPE)
+    sources, _ = make_catalogues(truth, seed=1, n=n_sources, n_false=0)
+    _, reference = make_catalogues(truth, seed=2, n=n_sources)
+    with pytest.raises((NotConvergedError, TooFewSourcesError)):
+        fit_astrometry(sources, reference, truth, SHAPE, CONFIG)
+
+
+def test_a_shift_beyond_the_limits_is_an_error_that_names_them():
+    truth = make_wcs(SHAPE)
+    catalogues = make_catalogues(truth, n=1500, n_false=500)
+    with pytest.raises(NotConvergedError, match=r"by more than 30 arcsec, 1 deg or 1 % in scale\?") as caught:
+        fit_astrometry(*catalogues, shifted(truth, 100.0, 0.0), SHAPE, CONFIG)
+    assert caught.value.context["n_sources"] < 3 * caught.value.context["n_chance"] + 10
+
+
+@pytest.mark.parametrize("rotation", [2.0, 4.0, 8.0])
+def test_a_rotation_beyond_the_limits_is_an_error_or_undone(rotation):
+    truth = make_wcs(SHAPE)
+    catalogues = make_catalogues(truth, n=1500, n_false=500)
+    try:
+        fitted = fit_astrometry(*catalogues, shifted(truth, 0.0, 0.0, rotation), SHAPE, CONFIG).wcs
+    except (NotConvergedError, TooFewSourcesError):
+        fitted = truth
+    assert worst_error_arcsec(fitted, truth) < 0.03
+
+
+def test_the_search_radius_is_configurable():
+    truth = make_wcs(SHAPE)
+    catalogues, rough = make_catalogues(truth), shifted(truth, 140.0, 0.0)
+    with pytest.raises((NotConvergedError, TooFewSourcesError)):
+        fit_astrometry(*catalogues, rough, SHAPE, CONFIG)
+    fitted = fit_astrometry(*catalogues, rough, SHAPE, dataclasses.replace(CONFIG, search_arcsec=60.0))
+    assert worst_error_arcsec(fitted.wcs, truth) < 0.03
+
+
+def test_the_error_floor_is_that_of_the_reference():
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth, n=1000)
+    reference["dec"] += np.random.default_rng(3).normal(0, 0.1 / 3600, len(reference))
+    reference["ra"] += np.random.default_rng(4).normal(0, 0.1 / 3600, len(reference)) / np.cos(np.radians(25))
+    assert fit_astrometry(sources, reference, truth, SHAPE, CONFIG).floor_arcsec == pytest.approx(
+        0.1, rel=0.1
+    )
+
+
+def test_the_wcs_fitted_is_standard_and_inverts():
+    truth = make_wcs(SHAPE)
+    fitted = fit_astrometry(*make_catalogues(truth, bend=1.5), truth, SHAPE, CONFIG).wcs
+    header = fitted.to_header(relax=True)
+    assert header["CTYPE1"] == "RA---TAN-SIP"
+    assert {"A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER"} <= set(header)
+    again = WCS(header)
+    x, y = np.array([3.0, 800.0]), np.array([600.0, 20.0])
+    assert again.all_world2pix(*again.all_pix2world(x, y, 0), 0) == pytest.approx(np.array([x, y]), abs=1e-4)
