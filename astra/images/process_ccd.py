@@ -13,8 +13,9 @@ from astra.images.background import fit_background, is_unusable, subtract_backgr
 from astra.images.calibrate import Calibration, calibrate_sources, make_matches
 from astra.images.characterise import Characterisation, characterise
 from astra.images.detection import Detections, detect_sources, mark_detected
-from astra.images.exposure import Exposure, PhotoCalib
+from astra.images.exposure import MASK_BAD, Exposure, PhotoCalib
 from astra.images.failures import Attempts, Failure
+from astra.images.interpolation import interpolate_defects
 from astra.images.measurement import measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
@@ -85,8 +86,9 @@ def process_ccd(
     _check(exposure)
     attempts = Attempts()
     first = characterise(exposure, config, attempts)
-    background = fit_background(exposure, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
-    science = remove_own_noise(subtract_background(exposure, background), first.footprints)
+    repaired = first.repaired
+    background = fit_background(repaired, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
+    science = remove_own_noise(subtract_background(repaired, background), first.footprints)
     detections = _detect(science, first.psf, config)
     sources = measure_sources(science, first.psf, detections, config.measurement)
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
@@ -98,6 +100,10 @@ def process_ccd(
         "sky_noise_adu": background.noise,
     }
     metrics |= _psf_metrics(first, science.shape) | _calibration_metrics(calibration)
+    if first.n_cosmic_rays is not None:
+        metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
+    if config.interpolate:
+        science = interpolate_defects(science, first.psf, bits=MASK_BAD)
     scale = calibration.zero_point.njy_per_count if calibration.zero_point else 1.0
     return ProcessCcdResult(
         calexp=_calibrate(science, detections, first, calibration, _history(metrics, attempts.failures)),
@@ -216,8 +222,9 @@ HISTORY_CARDS = {
     "ASTSCRA": "astrometry_scatter_ra_arcsec",
     "ASTSCDEC": "astrometry_scatter_dec_arcsec",
     "PSFFWHM": "psf_fwhm_pixel",
+    "NCOSMIC": "n_cosmic_rays",
 }
-REASON_CARDS = {"psf": "NOPSF", "wcs": "NOWCS", "photoCalib": "NOPHOTO"}
+REASON_CARDS = {"cosmicRays": "NOCOSMIC", "psf": "NOPSF", "wcs": "NOWCS", "photoCalib": "NOPHOTO"}
 
 
 def _history(metrics: dict[str, float], failures: list[Failure]) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from astra.images.astrometry import AstrometryConfig
+from astra.images.astrometry_fit import AstrometryConfig
+from astra.images.cosmic_rays import CosmicRayConfig
 from astra.images.measurement import MeasurementConfig
 from astra.images.psf_fit import PsfFitConfig
 
@@ -23,6 +24,10 @@ class ProcessCcdConfig:
         FWHM of the first matched filter where the camera brings no PSF [pixel].
     initial_threshold : float
         Detection limit of the first pass, which looks for PSF stars: S/N of a point source.
+    repair_cosmic_rays : bool
+        Find cosmic rays and interpolate over them; not done again where a camera's frames come without.
+    interpolate : bool
+        Interpolate over bad pixels of the calibrated image, after the measurements, which leave them out.
     threshold : float
         Detection limit: S/N of a point source.
     min_pixels : int
@@ -43,12 +48,16 @@ class ProcessCcdConfig:
         PSF stars and model.
     astrometry : AstrometryConfig
         Matching and WCS.
+    cosmic_rays : CosmicRayConfig
+        What counts as a cosmic ray.
     """
 
     background_mesh_pixel: int = 64
     footprint_grow_pixel: int = 3
     initial_fwhm_pixel: float = 4.0
     initial_threshold: float = 10.0
+    repair_cosmic_rays: bool = True
+    interpolate: bool = True
     threshold: float = 5.0
     min_pixels: int = 3
     deblend_levels: int = 32
@@ -61,3 +70,4 @@ class ProcessCcdConfig:
     measurement: MeasurementConfig = field(default_factory=MeasurementConfig)
     psf: PsfFitConfig = field(default_factory=PsfFitConfig)
     astrometry: AstrometryConfig = field(default_factory=AstrometryConfig)
+    cosmic_rays: CosmicRayConfig = field(default_factory=CosmicRayConfig)

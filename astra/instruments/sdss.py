@@ -114,7 +114,14 @@ class SdssCamera(Instrument):
             gain=calibration.gain,
             wcs=approximate_tan_sip(solution.to_sky, order=WCS_ORDER, shape=image.shape),
             psf=sdss_files.read_psf(companions["psField"], band),
-            metadata={"RUN": run, "CAMCOL": camcol, "FIELD": field, "AIRMASS": calibration.airmass},
+            # The survey's own pipeline has replaced the cosmic rays, and marked them in fpM.
+            metadata={
+                "CRREPAIR": True,
+                "RUN": run,
+                "CAMCOL": camcol,
+                "FIELD": field,
+                "AIRMASS": calibration.airmass,
+            },
         )
 
     def pack_visit_detector(self, visit: int, detector: int) -> int:

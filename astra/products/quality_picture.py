@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.images.astrometry import ARCSEC_PER_DEGREE, pixel_scale_arcsec
+from astra.images.astrometry_fit import ARCSEC_PER_DEGREE, pixel_scale_arcsec
 from astra.images.measurement import psf_moments
 from astra.images.process_ccd import ProcessCcdResult
 from astra.images.psf import FWHM_PER_SIGMA

@@ -5,7 +5,7 @@ import pytest
 from star_field import INFO, NJY_PER_ADU, PIXEL_ARCSEC, SHAPE, SKY, make_exposure, make_star_field, make_wcs
 
 from astra.errors import DataError, TooFewSourcesError
-from astra.images.exposure import MASK_BAD, MASK_DETECTED, MASK_NO_DATA
+from astra.images.exposure import MASK_BAD, MASK_CR, MASK_DETECTED, MASK_INTRP, MASK_NO_DATA
 from astra.images.failures import raise_first
 from astra.images.process_ccd import process_ccd
 from astra.images.process_ccd_config import ProcessCcdConfig
@@ -77,7 +77,9 @@ def test_calexp_is_in_njy_without_its_sky(field, result):
     assert np.median(pull) == pytest.approx(0.0, abs=0.05)
     assert 1.4826 * np.median(np.abs(pull)) == pytest.approx(1.0, abs=0.03)
     restored = (calexp.image + result.background) / scale
-    assert restored == pytest.approx(field.exposure.image, rel=1e-4)
+    kept = (calexp.mask & MASK_CR) == 0
+    assert kept.mean() > 0.9999
+    assert restored[kept] == pytest.approx(field.exposure.image[kept], rel=1e-4)
 
 
 def test_background_is_the_sky(result):
@@ -126,6 +128,37 @@ def test_bad_pixels_stay_bad_and_do_not_spoil_the_rest(field):
     assert (result.calexp.mask[:, 100:103] & MASK_BAD).all()
     assert np.isfinite(result.sources["psfFlux"][~result.sources["flag_psfFlux"]]).all()
     assert result.metrics["zero_point_njy_per_adu"] == pytest.approx(NJY_PER_ADU, rel=0.01)
+
+
+def test_cosmic_rays_are_replaced_marked_and_counted(field, result):
+    rng = np.random.default_rng(5)
+    y, x = rng.integers(4, SHAPE[0] - 4, 40), rng.integers(4, SHAPE[1] - 4, 40)
+    hit = field.exposure.image.copy()
+    hit[y, x] += 900.0
+    repaired = process_ccd(field.exposure.replace(image=hit), field.reference, CONFIG)
+    calexp = repaired.calexp
+    assert ((calexp.mask[y, x] & MASK_CR) != 0).mean() >= 0.95
+    assert calexp.metadata["CRREPAIR"]
+    assert calexp.metadata["NCOSMIC"] == pytest.approx(40, abs=3)
+    assert len(repaired.sources) == pytest.approx(len(result.sources), abs=2)
+    again = process_ccd(
+        field.exposure.replace(image=hit, metadata={"CRREPAIR": True}), field.reference, CONFIG
+    )
+    assert not (again.calexp.mask & MASK_CR).any()
+
+
+def test_bad_pixels_are_interpolated_for_what_comes_after(field):
+    image, mask = field.exposure.image.copy(), field.exposure.mask.copy()
+    image[:, 100:102], mask[:, 100:102] = 3e4, MASK_BAD
+    calexp = process_ccd(field.exposure.replace(image=image, mask=mask), field.reference, CONFIG).calexp
+    assert (calexp.mask[:, 100:102] & MASK_INTRP).all()
+    column, beside = calexp.image[:, 100], calexp.image[:, 99]
+    assert np.median(column - beside) == pytest.approx(
+        0.0, abs=3.0 * np.std(beside) / np.sqrt(SHAPE[0]) + 5.0
+    )
+    config = dataclasses.replace(CONFIG, interpolate=False)
+    calexp = process_ccd(field.exposure.replace(image=image, mask=mask), field.reference, config).calexp
+    assert (calexp.image[:, 100] > 1e4).all()
 
 
 def test_an_empty_image_is_written_without_what_needs_stars(field):
