@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from astra.errors import TooFewSourcesError
 from astra.images.background import fit_background, subtract_background
@@ -14,6 +13,7 @@ from astra.images.cosmic_rays import repair_cosmic_rays
 from astra.images.detection import Detections, extract_sources, filter_with_psf
 from astra.images.exposure import MASK_CR, Exposure
 from astra.images.failures import Attempts
+from astra.images.masks import grow_square
 from astra.images.measurement import make_pixels, measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf, fwhm_from_sigma, gaussian_psf
@@ -95,9 +95,7 @@ def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempt
     if stars is not None:
         stars = stars[~_are_hit(stars, science, detections.segments)]
         psf_fit = attempts.attempt("psf", lambda: _fit(science, detections, stars, config))
-    footprints: NDArray[np.bool_] = binary_dilation(
-        significance > config.threshold, iterations=config.footprint_grow_pixel
-    )
+    footprints = grow_square(significance > config.threshold, config.footprint_grow_pixel)
     used = stars[psf_fit.used] if psf_fit is not None and stars is not None else sources[:0]
     sources["calib_psf_used"] = np.isin(sources["id"], used["id"])
     return Characterisation(

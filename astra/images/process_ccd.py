@@ -103,7 +103,7 @@ def process_ccd(
     if first.n_cosmic_rays is not None:
         metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
     if config.interpolate:
-        science = interpolate_defects(science, first.psf, bits=MASK_BAD)
+        science = interpolate_defects(science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0)
     scale = calibration.zero_point.njy_per_count if calibration.zero_point else 1.0
     return ProcessCcdResult(
         calexp=_calibrate(science, detections, first, calibration, _history(metrics, attempts.failures)),

@@ -8,8 +8,8 @@ several negative 5 sigma peaks for each positive one.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
 
 from astra.images.exposure import Exposure
 
@@ -34,11 +34,37 @@ def remove_own_noise(exposure: Exposure, sources: NDArray[np.bool_]) -> Exposure
     exposure : Exposure
         With another variance plane; pixels without a finite one keep theirs.
     """
-    image = np.where(np.isfinite(exposure.image), exposure.image, 0.0)
-    sky_variance = exposure.variance - image / exposure.gain
-    expected = np.where(sources, uniform_filter(image, 3), 0.0)
-    bright = image**2 > BRIGHT_SNR**2 * np.maximum(sky_variance, 0.0)
-    expected = np.where(bright & sources, image, expected)
-    variance = sky_variance + expected / exposure.gain
-    usable = np.isfinite(exposure.variance) & (exposure.variance > 0) & (variance > 0)
-    return exposure.replace(variance=np.where(usable, variance, exposure.variance).astype(np.float32))
+    variance = np.empty(exposure.shape, dtype=np.float32)
+    _expected_variance(exposure.image, exposure.variance, sources, exposure.gain, variance)
+    return exposure.replace(variance=variance)
+
+
+@njit(cache=True)
+def _expected_variance(image, variance, sources, gain, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Fill ``out``, in one pass over the pixels; beyond the borders the image is mirrored."""
+    ny, nx = image.shape
+    for y in range(ny):
+        for x in range(nx):
+            old = variance[y, x]
+            own = image[y, x] if np.isfinite(image[y, x]) else np.float32(0.0)
+            sky = old - own / gain
+            light = np.float32(0.0)
+            if sources[y, x]:
+                light = own
+                if not own * own > BRIGHT_SNR * BRIGHT_SNR * max(sky, 0.0):
+                    light = _mean_of_nine(image, y, x)
+            new = sky + light / gain
+            out[y, x] = new if np.isfinite(old) and old > 0.0 and new > 0.0 else old
+
+
+@njit(cache=True)
+def _mean_of_nine(image, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Mean of 3 x 3 pixels, where one that is not finite counts as zero."""
+    ny, nx = image.shape
+    total = 0.0
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            j, i = min(max(y + dy, 0), ny - 1), min(max(x + dx, 0), nx - 1)
+            if np.isfinite(image[j, i]):
+                total += image[j, i]
+    return np.float32(total / 9.0)
