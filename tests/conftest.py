@@ -18,6 +18,16 @@ PROJECT = Path(__file__).resolve().parents[1]
 ON_CI = os.environ.get("CI", "").lower() == "true"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Escape what cannot be written as UTF-8: test processes send their reports as such."""
+    report = yield
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_pictures():
     """Draw no pictures of calibrations in this process: their own tests ask for them."""
