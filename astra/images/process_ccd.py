@@ -19,6 +19,7 @@ from astra.images.interpolation import interpolate_defects
 from astra.images.measurement import measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
+from astra.images.sky_sources import measure_sky_sources
 from astra.images.star_match import match_mutual
 from astra.images.variance import remove_own_noise
 
@@ -100,6 +101,7 @@ def process_ccd(
         "sky_noise_adu": background.noise,
     }
     metrics |= _psf_metrics(first, science.shape) | _calibration_metrics(calibration)
+    metrics |= measure_sky_sources(science, first.psf, detections.segments, n_sources=config.n_sky_sources)
     if first.n_cosmic_rays is not None:
         metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
     if config.interpolate:

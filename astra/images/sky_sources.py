@@ -1,0 +1,99 @@
+"""Fluxes where there is no source: what the noise of the fluxes really is."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astra.images.exposure import MASK_SAT, Exposure
+from astra.images.fluxes import aperture_sums, fit_psf_fluxes
+from astra.images.masks import grow_square
+from astra.images.measurement import make_pixels
+from astra.images.psf import Psf
+
+FloatArray = NDArray[np.float64]
+
+# Fractional parts of its multiples fill a square evenly (Roberts 2018: the root of x**3 = x + 1).
+_PLASTIC = 1.32471795724474602596
+_TRIES_PER_SOURCE = 20
+_SIGMA_PER_MAD = 1.4826
+
+
+def place_sky_sources(
+    exposure: Exposure, segments: NDArray[np.int32], n_sources: int, radius_pixel: int
+) -> FloatArray:
+    """Choose positions on blank sky, evenly over the image.
+
+    Parameters
+    ----------
+    exposure : Exposure, shape (ny, nx)
+        Its unusable and saturated pixels are kept away from.
+    segments : int32 ndarray, shape (ny, nx)
+        Footprints of sources, above 0.
+    n_sources : int
+        How many to choose.
+    radius_pixel : int
+        No source or unusable pixel is nearer along x or y than this [pixel].
+
+    Returns
+    -------
+    positions : float64 ndarray, shape (n, 2)
+        x, y [pixel]; fewer than ``n_sources`` on a crowded image. The same for the same input.
+    """
+    ny, nx = exposure.shape
+    taken = make_pixels(exposure, segments).owner != 0
+    taken |= (exposure.mask & MASK_SAT) != 0
+    taken = grow_square(taken, radius_pixel)
+    rim = max(radius_pixel, 1)
+    taken[:rim], taken[-rim:], taken[:, :rim], taken[:, -rim:] = True, True, True, True
+    steps = np.arange(1, n_sources * _TRIES_PER_SOURCE + 1)
+    x, y = (0.5 + steps / _PLASTIC) % 1.0 * (nx - 1), (0.5 + steps / _PLASTIC**2) % 1.0 * (ny - 1)
+    free = ~taken[np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)]
+    return np.stack([x[free], y[free]], axis=-1)[:n_sources]
+
+
+def measure_sky_sources(
+    exposure: Exposure,
+    psf: Psf,
+    segments: NDArray[np.int32],
+    *,
+    n_sources: int = 100,
+    radius_pixel: int = 8,
+    aperture_radius_pixel: float = 6.0,
+) -> dict[str, float]:
+    """Measure fluxes on blank sky and compare their scatter with their errors.
+
+    Parameters
+    ----------
+    exposure : Exposure, shape (ny, nx)
+        Sky subtracted, in the unit of its variance.
+    psf : Psf
+        Point-spread function.
+    segments : int32 ndarray, shape (ny, nx)
+        Footprints of sources, above 0.
+    n_sources, radius_pixel : int
+        See `place_sky_sources`.
+    aperture_radius_pixel : float
+        Radius of the aperture [pixel].
+
+    Returns
+    -------
+    figures : dict of str to float
+        ``n_sky_sources``, and for PSF and aperture the robust scatter and the median of flux over error
+        (``sky_psf_snr_scatter``, ``sky_psf_snr_median``, ``sky_aperture_snr_...``): 1 and 0 where errors and
+        sky are right. Only the number if that is below 3.
+    """
+    positions = place_sky_sources(exposure, segments, n_sources, radius_pixel)
+    figures = {"n_sky_sources": float(len(positions))}
+    if len(positions) < 3:
+        return figures
+    pixels, labels = make_pixels(exposure, segments), np.zeros(len(positions), dtype=np.int64)
+    fitted = fit_psf_fluxes(pixels, labels, positions, psf)
+    flux, error, _ = aperture_sums(pixels, labels, positions, np.array([aperture_radius_pixel]))
+    for name, snr in (("psf", fitted.flux / fitted.flux_err), ("aperture", (flux / error)[:, 0])):
+        good = snr[np.isfinite(snr)]
+        if len(good) >= 3:
+            median = float(np.median(good))
+            figures[f"sky_{name}_snr_median"] = median
+            figures[f"sky_{name}_snr_scatter"] = _SIGMA_PER_MAD * float(np.median(np.abs(good - median)))
+    return figures
