@@ -224,8 +224,8 @@ def define_visit(
         If the visit is defined already, otherwise.
     """
     system = visit["visit_system"]
-    names = {"visit_system": system, "name": VISIT_SYSTEMS[system]}
-    upsert(connection, system_table, [names], ["visit_system"])
+    names = {"instrument": visit["instrument"], "visit_system": system, "name": VISIT_SYSTEMS[system]}
+    upsert(connection, system_table, [names], ["instrument", "visit_system"])
     known = get_visit(connection, visit["instrument"], visit["visit"], system)
     key = {name: visit[name] for name in ("instrument", "visit_system", "visit")}
     if known is not None:

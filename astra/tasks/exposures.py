@@ -107,9 +107,19 @@ def _rows(frame: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     key = {"instrument": frame.instrument, "exposure": frame.exposure}
     names = (
         "obs_id day_obs seq_num band physical_filter begin_mjd_tai end_mjd_tai exposure_time_s "
-        "observation_type target_name science_program group_name"
+        "observation_type observation_reason target_name science_program group_name tracking_ra tracking_dec "
+        "can_see_sky"
     )
-    exposure = {**key, **{name: getattr(frame, name) for name in names.split()}}
+    exposure = {
+        **key,
+        **{name: getattr(frame, name) for name in names.split()},
+        "seq_start": frame.seq_num if frame.seq_start is None else frame.seq_start,
+        "seq_end": frame.seq_num if frame.seq_end is None else frame.seq_end,
+        "dark_time": frame.dark_time_s,
+        "sky_angle": frame.sky_angle_deg,
+        "azimuth": frame.azimuth_deg,
+        "zenith_angle": frame.zenith_angle_deg,
+    }
     status = frame.path.stat()
     raw = {
         **key,

@@ -77,7 +77,7 @@ def _visit_row(exposure: Any, regions: Sequence[bytes]) -> dict[str, Any]:
 
     names = (
         "instrument day_obs seq_num band physical_filter begin_mjd_tai end_mjd_tai exposure_time_s "
-        "target_name science_program"
+        "target_name science_program observation_reason azimuth zenith_angle"
     )
     return {
         **{name: getattr(exposure, name) for name in names.split()},
@@ -85,4 +85,5 @@ def _visit_row(exposure: Any, regions: Sequence[bytes]) -> dict[str, Any]:
         "visit": exposure.exposure,
         "name": exposure.obs_id,
         "region": encode(hull_of_regions([decode(region) for region in regions])),
+        "region_source": "raw-corners",
     }

@@ -104,10 +104,14 @@ def test_a_night_chooses_by_visit_and_instrument(any_database_url):
 
 
 def write_visits(connection, *visits):
-    connection.execute(insert(system_table), [{"visit_system": 0, "name": "one-to-one"}])
+    systems = [
+        {"instrument": instrument, "visit_system": 0, "name": "one-to-one"}
+        for instrument in {visit[0] for visit in visits}
+    ]
+    connection.execute(insert(system_table), systems)
     for instrument, visit, day_obs in visits:
-        text = dict.fromkeys(("name", "band", "physical_filter", "target_name", "science_program"), "")
-        numbers = dict.fromkeys(("seq_num", "begin_mjd_tai", "end_mjd_tai", "exposure_time_s"), 0)
+        text = dict.fromkeys(("name", "observation_reason", "region_source"), "")
+        numbers = dict.fromkeys(("seq_num", "exposure_time_s"), 0)
         key = {"instrument": instrument, "visit_system": 0, "visit": visit, "day_obs": day_obs}
         connection.execute(insert(visit_table), [{**key, **text, **numbers, "region": b""}])
 
