@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astra.errors import MissingDataError
 from astra.images.exposure import Exposure
 from astra.images.isr import correct_raw
 from astra.images.raw_image import RawImage
+from astra.sky.grouping import group_id_of_digits
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,35 @@ class Instrument(ABC):
             If it cannot be read as a raw of this camera.
         """
         return correct_raw(self.read_raw(path, detector))
+
+    def boresight_wcs(self, ra: float, dec: float, sky_angle_deg: float, detector: int) -> WCS | None:
+        """Return the WCS of a detector's image for a pointing of the telescope.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Where the middle of the focal plane points [deg, ICRS].
+        sky_angle_deg : float
+            Angle from the focal plane's y axis to north, through east [deg].
+        detector : int
+            Which detector.
+
+        Returns
+        -------
+        wcs : astropy.wcs.WCS or None
+            None if the camera has no focal-plane geometry.
+        """
+        return None
+
+    def group_id(self, group_name: str) -> int:
+        """Return the identifier of the visit that a group's name makes: the number of its digits.
+
+        Raises
+        ------
+        FormatError
+            If it makes none.
+        """
+        return group_id_of_digits(group_name)
 
     @abstractmethod
     def pack_visit_detector(self, visit: int, detector: int) -> int:
