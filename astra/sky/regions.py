@@ -114,6 +114,15 @@ def decode(data: bytes) -> Region:
         raise ValueError(message) from exc
 
 
+def decode_polygon(data: bytes) -> ConvexPolygon:
+    """Polygon of bytes made by `encode`; ValueError if they are none."""
+    region = decode(data)
+    if not isinstance(region, ConvexPolygon):
+        message = f"{len(data)} bytes encode a {type(region).__name__}, expected a convex polygon"
+        raise ValueError(message)  # noqa: TRY004  # the bytes are wrong, not their type
+    return region
+
+
 def contains(region: Region, ra: ArrayLike, dec: ArrayLike) -> NDArray[np.bool_]:
     """Whether positions [deg], shape (n,), lie in a region; False where a position is not finite."""
     vectors = unit_vectors(ra, dec)

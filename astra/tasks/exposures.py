@@ -1,49 +1,109 @@
-"""Ingest raw frames: a row for each exposure, and one for the raw file of each detector."""
+"""Ingest raw frames: a row for each exposure, and one for the raw image of each detector."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 
 from astra.errors import DataError, MissingDataError
 from astra.tasks.base import AstraTask
 from astra.tasks.parameters import PathParameter
+from astra.tasks.recording import logger
 from astra.tasks.runner import utc_now
+
+if TYPE_CHECKING:
+    from astra.database.raws import Ingested, RawFile
+    from astra.instruments.base import Instrument, RawFrame
+
+ALL_RAWS = "raw/all"
+_COLUMNS = (
+    "obs_id",
+    "day_obs",
+    "seq_num",
+    "band",
+    "physical_filter",
+    "begin_mjd_tai",
+    "exposure_time_s",
+    "observation_type",
+    "observation_reason",
+    "target_name",
+    "science_program",
+    "group_name",
+    "can_see_sky",
+)
+_RENAMED = {
+    "tracking_ra": "tracking_ra",
+    "tracking_dec": "tracking_dec",
+    "sky_angle": "sky_angle_deg",
+    "azimuth": "azimuth_deg",
+    "zenith_angle": "zenith_angle_deg",
+    "dark_time": "dark_time_s",
+}
 
 
 class IngestRaws(AstraTask):
-    """Ingest a raw file, or all raws of the camera below a folder.
+    """Ingest a raw file, or all raws of the camera below a folder; a file may hold several detectors.
 
-    Running again ingests what is new or has changed; what is there already is left alone.
+    Running again ingests what is new or has changed; what is there already is left alone. A file that is cut
+    off, of another camera, or contradicts others is refused by name, and the rest goes in.
     """
 
     instrument = luigi.Parameter(description="Camera name, e.g. sdss.")
     path = PathParameter(batch_method=tuple, description="Raw file, or folder of raws.")
+    collection = luigi.Parameter(
+        default=ALL_RAWS, description="Name of the collection of raws that they become members of."
+    )
+
+    selecting_params: ClassVar[frozenset[str]] = frozenset({"collection"})
 
     def run(self) -> None:
         """Read the headers and write the rows, one transaction for each path."""
         from astra.database.engine import transaction
-        from astra.database.survey import ingest_raw, note_files
+        from astra.database.raws import ingest_files
         from astra.instruments.registry import get_instrument
 
         camera = get_instrument(self.instrument)
         for task in self.pending_tasks():
             with task.recording():
-                frames, refused = _read_frames(camera, task.raw_files())
+                paths = task.raw_files()
+                files, refused = _read_files(camera, paths)
                 with transaction(task.database_url) as connection:
-                    for exposure, raw in frames:
-                        ingest_raw(connection, exposure, raw)
-                    note_files(connection, [raw for _, raw in frames], utc_now())
-                task.add_figures("ingest", {"nRaws": len(frames), "nRefused": len(refused)})
-                if refused:
-                    raise DataError(
-                        f"{len(refused)} of {len(refused) + len(frames)} raws below {task.path} are refused, "
-                        f"the others are ingested; the first: {refused[0]}",
-                        path=task.path,
-                        n_refused=len(refused),
-                    )
+                    result = ingest_files(connection, files, utc_now(), task.collection)
+                task._finish(result, refused, len(paths))  # noqa: SLF001  # of this very class
+
+    def _finish(self, result: Ingested, refused: dict[str, DataError], n_files: int) -> None:
+        """Keep the figures, and name each file that was refused."""
+        errors = refused | {path: DataError(text, path=path) for path, text in result.refused.items()}
+        self.add_figures(
+            "ingest",
+            {
+                "nFiles": n_files,
+                "nRaws": result.n_raws,
+                "nWritten": result.n_written,
+                "nRefused": len(errors),
+                "refused": sorted(errors),
+            },
+        )
+        for path in sorted(errors):
+            logger.error("refused: %s", errors[path])
+        if not errors:
+            return
+        first = errors[min(errors)]
+        if n_files == 1:
+            raise first
+        names = ", ".join(Path(path).name for path in sorted(errors)[:10])
+        more = f" and {len(errors) - 10} more" if len(errors) > 10 else ""
+        raise DataError(
+            f"{len(errors)} of {n_files} raw files below {self.path} are refused, the others are ingested: "
+            f"{names}{more}; the first: {first}",
+            path=self.path,
+            n_refused=len(errors),
+            refused=sorted(errors),
+        )
 
     def raw_files(self) -> list[Path]:
         """Return the raw files at the path of a single task.
@@ -68,7 +128,7 @@ class IngestRaws(AstraTask):
     def stale_ids(self) -> set[str]:
         """Return the ids of members with files that are new or have changed."""
         from astra.database.engine import reading
-        from astra.database.survey import raw_stamps
+        from astra.database.raws import raw_stamps
 
         files = {task.task_id: task._known_files() for task in self.get_batch_tasks()}  # noqa: SLF001
         with reading(self.database_url) as connection:
@@ -86,48 +146,71 @@ class IngestRaws(AstraTask):
             return []  # what is ingested stays so: raws may be archived
 
 
-def _read_frames(camera: Any, files: list[Path]) -> tuple[list[tuple[Any, Any]], list[str]]:
-    """Read the headers of raws: rows of (exposure, raw), and why some are refused."""
-    frames, refused = [], []
-    for file in files:
+def _read_files(camera: Instrument, paths: Sequence[Path]) -> tuple[list[RawFile], dict[str, DataError]]:
+    """Read the headers of raws; return them, and why some cannot be used, by path."""
+    files, refused = [], {}
+    for path in paths:
         try:
-            frames += [_rows(frame) for frame in camera.read_frames(file)]
+            files.append(_read_file(camera, path))
         except DataError as exc:
-            if len(files) == 1:
-                raise
-            refused.append(str(exc))
-    return frames, refused
+            refused[str(path)] = exc
+        except OSError as exc:
+            refused[str(path)] = MissingDataError(f"{path} cannot be read: {exc.strerror}", path=str(path))
+    return files, refused
 
 
-def _rows(frame: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rows of ``exposure`` and ``raw`` of one frame."""
-    from astra.products.atomic import checksum
-    from astra.sky.regions import convex_hull, encode
+def _read_file(camera: Instrument, path: Path) -> RawFile:
+    from astra.database.raws import RawFile
+    from astra.products.checksums import FileStamp, with_checksum
+    from astra.products.whole_fits import is_fits, require_whole
 
-    key = {"instrument": frame.instrument, "exposure": frame.exposure}
-    names = (
-        "obs_id day_obs seq_num band physical_filter begin_mjd_tai end_mjd_tai exposure_time_s "
-        "observation_type observation_reason target_name science_program group_name tracking_ra tracking_dec "
-        "can_see_sky"
-    )
-    exposure = {
-        **key,
-        **{name: getattr(frame, name) for name in names.split()},
+    status = path.stat()
+    if is_fits(path):
+        require_whole(path)
+    frames = camera.read_frames(path)
+    stamp = with_checksum(FileStamp(str(path), status.st_size, status.st_mtime_ns))
+    if not stamp.checksum:
+        raise DataError(f"{path} has changed while it was read; ingest it again", path=str(path))
+    rows = [(exposure_row(frame), _raw_row(frame)) for frame in frames]
+    return RawFile(stamp.path, stamp.size, stamp.modified_ns, stamp.checksum, rows)
+
+
+def exposure_row(frame: RawFrame) -> dict[str, Any]:
+    """Return the row of ``exposure`` that one frame makes.
+
+    A time that is not finite is none, and an exposure that ends before it begins ends then.
+    """
+    begin, end = _finite(frame.begin_mjd_tai), _finite(frame.end_mjd_tai)
+    if begin is not None and end is not None and end < begin:
+        text = (
+            "%s: exposure %s ends at %s [d, MJD TAI], before it begins at %s; the end is taken as the begin"
+        )
+        logger.warning(text, frame.path, frame.exposure, end, begin)
+        end = begin
+    return {
+        "instrument": frame.instrument,
+        "exposure": frame.exposure,
+        **{name: getattr(frame, name) for name in _COLUMNS},
+        **{name: _finite(getattr(frame, own)) for name, own in _RENAMED.items()},
+        "begin_mjd_tai": begin,
+        "end_mjd_tai": end,
         "seq_start": frame.seq_num if frame.seq_start is None else frame.seq_start,
         "seq_end": frame.seq_num if frame.seq_end is None else frame.seq_end,
-        "dark_time": frame.dark_time_s,
-        "sky_angle": frame.sky_angle_deg,
-        "azimuth": frame.azimuth_deg,
-        "zenith_angle": frame.zenith_angle_deg,
     }
-    status = frame.path.stat()
-    raw = {
-        **key,
+
+
+def _finite(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _raw_row(frame: RawFrame) -> dict[str, Any]:
+    from astra.sky.regions import encode
+    from astra.sky.visit_regions import corners_region
+
+    region = corners_region(frame.corners)
+    return {
+        "instrument": frame.instrument,
+        "exposure": frame.exposure,
         "detector": frame.detector,
-        "path": str(frame.path),
-        "size": status.st_size,
-        "modified_ns": status.st_mtime_ns,
-        "checksum": checksum(frame.path),
-        "region": encode(convex_hull(frame.corners[:, 0], frame.corners[:, 1])),
+        "region": None if region is None else encode(region),
     }
-    return exposure, raw

@@ -39,13 +39,15 @@ class _Place:
 class TaskNode:
     """What a task has as the node of a tree; a task without subtasks is a tree of one.
 
-    `config_class` makes its default configuration, `default_name` is its name at the top.
+    `config_class` makes its default configuration, `default_name` is its name at the top, and
+    `selecting_params` names parameters with a default that say on what it works, not how.
     """
 
     config_class: ClassVar[type | None] = None
     default_name: ClassVar[str | None] = None
     can_multiprocess: ClassVar[bool] = True
     runner_class: ClassVar[type | None] = None
+    selecting_params: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def _place(self) -> _Place:
@@ -189,7 +191,7 @@ class TaskNode:
         names = self.__dict__.get("_data_id_names")
         if names is None:
             names = self.batch_param_names() if hasattr(self, "batch_param_names") else ()
-        return frozenset(names)
+        return frozenset(names) | self.selecting_params
 
     @data_id_names.setter
     def data_id_names(self, names: frozenset[str]) -> None:
