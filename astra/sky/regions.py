@@ -65,14 +65,18 @@ def convex_hull(ra: ArrayLike, dec: ArrayLike) -> ConvexPolygon:
 
 def _hull(vectors: NDArray[np.float64]) -> ConvexPolygon:
     """Convex hull of unit vectors, shape (n, 3)."""
-    if len(vectors) < 3 or not np.isfinite(vectors).all():
-        message = f"a region needs at least 3 finite positions, found {len(vectors)}"
+    finite = vectors if np.isfinite(vectors).all() else vectors[:0]
+    return _hull_of_points([UnitVector3d(*vector) for vector in finite.tolist()])
+
+
+def _hull_of_points(points: list[UnitVector3d]) -> ConvexPolygon:
+    if len(points) < 3:
+        message = f"a region needs at least 3 positions, all finite, found {len(points)}"
         raise ValueError(message)
-    points = [UnitVector3d(*vector) for vector in vectors.tolist()]
     try:
         return ConvexPolygon.convexHull(points)
     except (RuntimeError, ValueError) as exc:
-        message = f"{len(vectors)} positions enclose no convex region: {exc}"
+        message = f"{len(points)} positions enclose no convex region: {exc}"
         raise ValueError(message) from exc
 
 
@@ -171,5 +175,5 @@ def hull_of_regions(regions: Sequence[Region]) -> ConvexPolygon:
         If there is none, or no region.
     """
     polygons = [region for region in regions if isinstance(region, ConvexPolygon)]
-    vertices = [[v.x(), v.y(), v.z()] for polygon in polygons for v in polygon.getVertices()]
-    return _hull(np.array(vertices).reshape(-1, 3))
+    # The vertices themselves: made anew of their coordinates, some would lie outside by the last digit.
+    return _hull_of_points([vertex for polygon in polygons for vertex in polygon.getVertices()])
