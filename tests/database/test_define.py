@@ -1,4 +1,4 @@
-"""Defining visits in a database: Rubin's worked example by all rules, and what becomes of those that exist."""
+"""Defining visits in a database: Rubin's worked example by all rules, and what becomes of known visits."""
 
 import itertools
 import shutil
