@@ -27,7 +27,7 @@ NJY_AB_ZERO_POINT_MAG = 31.4  # AB magnitude of 1 nJy, rounded as in the Rubin d
 
 
 class MaskPlane(IntFlag):
-    """Bits of the mask plane; the first eleven are those of the LSST stack."""
+    """Bits of the mask plane; the names are those of the LSST stack, and the first eleven its places too."""
 
     BAD = 1 << 0
     SAT = 1 << 1
@@ -41,6 +41,19 @@ class MaskPlane(IntFlag):
     VIGNETTED = 1 << 9
     STREAK = 1 << 10
     SAT_TEMPLATE = 1 << 11
+    CROSSTALK = 1 << 12
+    UNMASKEDNAN = 1 << 13
+    SPIKE = 1 << 14
+    NOT_DEBLENDED = 1 << 15
+    SENSOR_EDGE = 1 << 16
+    HIGH_VARIANCE = 1 << 17
+    INJECTED = 1 << 18
+    INJECTED_TEMPLATE = 1 << 19
+    INJECTED_CORE = 1 << 20
+    INJECTED_CORE_TEMPLATE = 1 << 21
+    CLIPPED = 1 << 22
+    REJECTED = 1 << 23
+    INEXACT_PSF = 1 << 24
 
 
 # uint32 scalars: an IntFlag would turn every mask expression into int64.
@@ -54,6 +67,14 @@ MASK_DETECTED_NEGATIVE = np.uint32(MaskPlane.DETECTED_NEGATIVE)
 MASK_SUSPECT = np.uint32(MaskPlane.SUSPECT)
 MASK_NO_DATA = np.uint32(MaskPlane.NO_DATA)
 MASK_SAT_TEMPLATE = np.uint32(MaskPlane.SAT_TEMPLATE)
+MASK_CROSSTALK = np.uint32(MaskPlane.CROSSTALK)
+MASK_UNMASKEDNAN = np.uint32(MaskPlane.UNMASKEDNAN)
+MASK_SPIKE = np.uint32(MaskPlane.SPIKE)
+MASK_NOT_DEBLENDED = np.uint32(MaskPlane.NOT_DEBLENDED)
+MASK_SENSOR_EDGE = np.uint32(MaskPlane.SENSOR_EDGE)
+MASK_HIGH_VARIANCE = np.uint32(MaskPlane.HIGH_VARIANCE)
+MASK_INJECTED = np.uint32(MaskPlane.INJECTED)
+MASK_INJECTED_TEMPLATE = np.uint32(MaskPlane.INJECTED_TEMPLATE)
 
 
 @dataclass(frozen=True)
