@@ -28,6 +28,9 @@ class astra(luigi.Config):
         default="",
         description="Reference catalogue (FITS, ECSV or CSV) for ProcessCcd, if the task names none.",
     )
+    instruments = luigi.Parameter(
+        default="", description="Cameras of one's own: TOML files, separated by colons."
+    )
     check_inputs = luigi.BoolParameter(
         default=True,
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
@@ -50,6 +53,11 @@ def option(name: str) -> Any:
 def root() -> Path:
     """Return the folder of products: ``ASTRA_ROOT`` of the environment, ``[astra] root``, or the current."""
     return Path(os.environ.get("ASTRA_ROOT") or option("root") or ".").expanduser().absolute()
+
+
+def instrument_files() -> list[Path]:
+    """Return the files of the cameras that ``[astra] instruments`` names."""
+    return [Path(path).expanduser().absolute() for path in option("instruments").split(os.pathsep) if path]
 
 
 def own_database(folder: Path) -> Path:

@@ -8,17 +8,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astra.errors import MissingDataError
 from astra.images.exposure import Exposure
 from astra.images.isr import correct_raw
 from astra.images.raw_image import RawImage
+from astra.instruments.focal_plane import FocalPlane
+from astra.instruments.quantities import Reading
 from astra.sky.grouping import group_id_of_digits
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,16 @@ class RawFrame:
     seq_num : int
         Number of the shot in the night or run.
     band, physical_filter : str
-        Band, one of ``ugrizy``, and the glass.
+        Band, one of ``ugrizy`` or ``white``, and the glass; empty for a bias or a dark without filter.
     begin_mjd_tai, end_mjd_tai : float
         Start and end of the exposure, at the central row of a drift scan [d, MJD TAI].
     exposure_time_s : float
         Open-shutter time [s].
-    corners : float64 ndarray, shape (4, 2)
-        ICRS ra, dec [deg] of the image corners, in order round the image.
+    corners : float64 ndarray, shape (4, 2), or None
+        ICRS ra, dec [deg] of the image corners, in order round the image; None where it is not known to look
+        at the sky: a bias, a spectrum.
     observation_type : str
-        ``science``, ``bias``, ``dark`` or ``flat``.
+        ``science``, ``bias``, ``dark``, ``flat``, ``arc`` or ``other``.
     target_name, science_program, group_name, observation_reason : str
         As the header has them; empty if it does not.
     seq_start, seq_end : int, optional
@@ -88,7 +93,7 @@ class RawFrame:
     tracking_ra, tracking_dec : float, optional
         Where the telescope pointed [deg, ICRS]; None if it does not say.
     sky_angle_deg : float, optional
-        Angle from the focal plane's y axis to north, through east [deg]; None if it does not say.
+        Position angle of the focal plane's y axis, from north through east [deg]; None if it does not say.
     azimuth_deg, zenith_angle_deg : float, optional
         At the start [deg]; None if the header does not say.
     dark_time_s : float, optional
@@ -109,7 +114,7 @@ class RawFrame:
     begin_mjd_tai: float
     end_mjd_tai: float
     exposure_time_s: float
-    corners: NDArray[np.float64]
+    corners: NDArray[np.float64] | None
     observation_type: str = "science"
     target_name: str = ""
     science_program: str = ""
@@ -127,11 +132,24 @@ class RawFrame:
 
 
 class Instrument(ABC):
-    """A camera: its detectors, its files and its identifiers."""
+    """A camera: its detectors, its files and its identifiers.
 
-    name: ClassVar[str]
-    detectors: ClassVar[tuple[Detector, ...]]
-    pixel_scale_arcsec: ClassVar[float]
+    Attributes
+    ----------
+    name : str
+        What tasks call it.
+    detectors : tuple of Detector
+        Its CCDs.
+    pixel_scale_arcsec : float
+        Side of a pixel on the sky [arcsec].
+    focal_plane : FocalPlane or None
+        Scale and parity; None where the places of the detectors are not known.
+    """
+
+    name: str
+    detectors: tuple[Detector, ...]
+    pixel_scale_arcsec: float
+    focal_plane: FocalPlane | None = None
 
     @abstractmethod
     def find_raws(self, folder: Path) -> list[Path]:
@@ -188,25 +206,6 @@ class Instrument(ABC):
         """
         return correct_raw(self.read_raw(path, detector))
 
-    def boresight_wcs(self, ra: float, dec: float, sky_angle_deg: float, detector: int) -> WCS | None:
-        """Return the WCS of a detector's image for a pointing of the telescope.
-
-        Parameters
-        ----------
-        ra, dec : float
-            Where the middle of the focal plane points [deg, ICRS].
-        sky_angle_deg : float
-            Angle from the focal plane's y axis to north, through east [deg].
-        detector : int
-            Which detector.
-
-        Returns
-        -------
-        wcs : astropy.wcs.WCS or None
-            None if the camera has no focal-plane geometry.
-        """
-        return None
-
     def group_id(self, group_name: str) -> int:
         """Return the identifier of the visit that a group's name makes: the number of its digits.
 
@@ -221,6 +220,47 @@ class Instrument(ABC):
     def pack_visit_detector(self, visit: int, detector: int) -> int:
         """Pack visit and detector into a non-negative integer below 2**38, without collisions."""
 
+    def boresight_wcs(self, ra: float, dec: float, sky_angle_deg: float, detector: int) -> WCS | None:
+        """Sky of a detector by where the telescope points.
+
+        Parameters
+        ----------
+        ra, dec : float
+            Boresight [deg, ICRS].
+        sky_angle_deg : float
+            Position angle of the focal plane's y axis, from north through east [deg].
+        detector : int
+            Which detector.
+
+        Returns
+        -------
+        wcs : astropy.wcs.WCS or None
+            Gnomonic, for 0-based pixels of the assembled image; None if the camera does not know the places
+            of its detectors. The conventions stand in `astra.instruments.focal_plane`.
+
+        Raises
+        ------
+        ValueError
+            If the camera has no such detector.
+        """
+        found = self.detector(detector)
+        return None if self.focal_plane is None else self.focal_plane.wcs(ra, dec, sky_angle_deg, found)
+
+    def inspect(self, path: Path) -> list[tuple[int, list[Reading]]]:
+        """Tell how the header of a raw file is read, whatever is wrong with it: for `astra instrument check`.
+
+        Returns
+        -------
+        readings : list of (int, list of Reading)
+            For each detector in the file.
+
+        Raises
+        ------
+        MissingDataError, FormatError
+            If it is not there, or no raw of this camera.
+        """
+        return [(frame.detector, _frame_readings(frame)) for frame in self.read_frames(path)]
+
     def detector(self, detector: int) -> Detector:
         """Return one detector of this camera; ValueError if it has no such detector."""
         for candidate in self.detectors:
@@ -229,6 +269,18 @@ class Instrument(ABC):
         known = ", ".join(str(candidate.detector) for candidate in self.detectors)
         message = f"instrument {self.name} has no detector {detector}; it has {known}"
         raise ValueError(message)
+
+
+def _frame_readings(frame: RawFrame) -> list[Reading]:
+    """Return what a frame says, for a camera that does not tell where it read it."""
+    units = {"begin_mjd_tai": "d", "end_mjd_tai": "d", "exposure_time_s": "s", "dark_time_s": "s"}
+    degrees = ("tracking_ra", "tracking_dec", "sky_angle_deg", "azimuth_deg", "zenith_angle_deg")
+    left_out = {"path", "instrument", "detector", "corners"}
+    return [
+        Reading(name, "camera", value=value, unit=units.get(name, "deg" if name in degrees else ""))
+        for name, value in vars(frame).items()
+        if name not in left_out and value is not None
+    ]
 
 
 def require_detector(path: Path, found: list[int], detector: int | None) -> int:

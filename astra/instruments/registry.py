@@ -1,58 +1,150 @@
 """The cameras that this installation knows, by name.
 
-Two come with astra; others register a class under the entry-point group ``astra.instruments``.
+Some come with astra. A user's own is a TOML file, named in ``[astra] instruments`` of luigi.cfg (whoever
+reads the configuration calls `use_camera_files`), or comes with a package under the entry-point group
+``astra.instruments``: a class, an object, or the path of a TOML file.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
 
 from astra.errors import ConfigError
 from astra.instruments.base import Instrument
 
 GROUP = "astra.instruments"
 BUILT_IN = {
+    "kast": "kast.toml",
     "sdss": "astra.instruments.sdss:SdssCamera",
     "simcam": "astra.instruments.simcam:SimCam",
 }
 
 
-def instrument_names() -> list[str]:
-    """Names of all known cameras, sorted."""
-    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=GROUP))})
-
-
-@lru_cache(maxsize=32)
-def get_instrument(name: str) -> Instrument:
-    """Return the camera of a given name; its module is imported at the first call.
+@dataclass(frozen=True)
+class Origin:
+    """Where a camera comes from.
 
     Parameters
     ----------
     name : str
-        One of `instrument_names`. A plug-in's name takes precedence over a built-in one.
+        The camera's name.
+    kind : str
+        ``astra``, ``entry point`` or ``file``.
+    place : str
+        Module and class, the entry point's value, or the path of the file.
+    """
+
+    name: str
+    kind: str
+    place: str
+
+
+_files: tuple[Path, ...] = ()
+
+
+def use_camera_files(paths: Iterable[Path | str]) -> None:
+    """Make the cameras of some TOML files known, in the place of those made known so before.
+
+    A file is read when its camera, or the list of all, is first asked for.
+
+    Parameters
+    ----------
+    paths : iterable of Path or str
+        The files.
+    """
+    global _files  # noqa: PLW0603  (what a process knows of its configuration)
+    wanted = tuple(Path(path).expanduser().absolute() for path in paths)
+    if wanted != _files:
+        _files = wanted
+        get_instrument.cache_clear()
+
+
+def instrument_origins() -> list[Origin]:
+    """Return where each known camera comes from, sorted by name.
+
+    A file's camera takes precedence over an entry point's, and that over one of astra's.
 
     Raises
     ------
     ConfigError
-        If no camera has this name, or the plug-in is not an `Instrument`.
+        If a camera's file is wrong, or two have one name.
     """
+    found = {name: Origin(name, "astra", place) for name, place in BUILT_IN.items()}
     for entry in entry_points(group=GROUP):
-        if entry.name == name:
-            return _make(name, entry.load())
-    if name not in BUILT_IN:
-        known = ", ".join(instrument_names())
+        found[entry.name] = Origin(entry.name, "entry point", entry.value)
+    for path in _files:
+        name = _read(path).name
+        known = found.get(name)
+        if known is not None and known.kind == "file":
+            message = f"the camera files {known.place} and {path} both have the name {name!r}"
+            raise ConfigError(message, instrument=name, file=str(path))
+        found[name] = Origin(name, "file", str(path))
+    return [found[name] for name in sorted(found)]
+
+
+def instrument_names() -> list[str]:
+    """Names of all known cameras, sorted."""
+    return [origin.name for origin in instrument_origins()]
+
+
+@lru_cache(maxsize=32)
+def get_instrument(name: str) -> Instrument:
+    """Return the camera of a given name; its module or file is read at the first call.
+
+    Parameters
+    ----------
+    name : str
+        One of `instrument_names`.
+
+    Raises
+    ------
+    ConfigError
+        If no camera has this name, its file is wrong, or the plug-in is not an `Instrument`.
+    """
+    origins = {origin.name: origin for origin in instrument_origins()}
+    if name not in origins:
+        known = ", ".join(origins)
         raise ConfigError(f"instrument {name!r} is unknown; known are {known}", instrument=name)
-    module, attribute = BUILT_IN[name].split(":")
+    origin = origins[name]
+    if origin.kind == "entry point":
+        entry = next(entry for entry in entry_points(group=GROUP) if entry.name == name)
+        return _make(name, entry.load())
+    if origin.kind == "file":
+        return _read(Path(origin.place))
+    if origin.place.endswith(".toml"):
+        return _read(shipped_file(origin.place))
+    module, attribute = origin.place.split(":")
     return _make(name, getattr(import_module(module), attribute))
 
 
-def _make(name: str, factory: object) -> Instrument:
-    """Instantiate a camera class and check that it is one."""
-    if not (isinstance(factory, type) and issubclass(factory, Instrument)):
-        raise ConfigError(
-            f"instrument {name!r} must be a subclass of astra.instruments.base.Instrument, found {factory!r}",
-            instrument=name,
-        )
-    return factory()
+def shipped_file(name: str) -> Path:
+    """Path of a camera file that comes with astra."""
+    return Path(str(files("astra.instruments") / "cameras" / name))
+
+
+def _read(path: Path) -> Instrument:
+    """Read a camera's file."""
+    from astra.instruments.toml_camera import TomlCamera
+
+    return TomlCamera.from_file(path)
+
+
+def _make(name: str, plug_in: object) -> Instrument:
+    """Make a camera of what a plug-in gives: an object, a class, or the path of a file."""
+    if isinstance(plug_in, Instrument):
+        return plug_in
+    if isinstance(plug_in, str | Path):
+        return _read(Path(plug_in))
+    if isinstance(plug_in, type) and issubclass(plug_in, Instrument):
+        return plug_in()
+    message = (
+        f"instrument {name!r} must be a subclass or an object of astra.instruments.base.Instrument, "
+        f"or the path of a TOML file, found {plug_in!r}"
+    )
+    raise ConfigError(message, instrument=name)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from astropy.wcs import WCS
@@ -39,11 +39,11 @@ PACKED_LIMIT = 2**38
 class SdssCamera(Instrument):
     """SDSS imaging camera, six columns of five CCDs in drift scan."""
 
-    name: ClassVar[str] = "sdss"
-    detectors: ClassVar[tuple[Detector, ...]] = tuple(
+    name = "sdss"
+    detectors = tuple(
         Detector(column, f"camcol{column}", sdss_files.N_ROWS, sdss_files.N_COLUMNS) for column in range(1, 7)
     )
-    pixel_scale_arcsec: ClassVar[float] = 0.396
+    pixel_scale_arcsec = 0.396
 
     def find_raws(self, folder: Path) -> list[Path]:
         """Return the fpC frames (plain or gzipped) below a folder, sorted."""

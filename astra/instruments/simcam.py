@@ -13,7 +13,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -143,9 +143,9 @@ def bad_pixels(detector: int) -> NDArray[np.bool_]:
 class SimCam(Instrument):
     """The simulated camera."""
 
-    name: ClassVar[str] = NAME
-    detectors: ClassVar[tuple[Detector, ...]] = DETECTORS
-    pixel_scale_arcsec: ClassVar[float] = PIXEL_SCALE_ARCSEC
+    name = NAME
+    detectors = DETECTORS
+    pixel_scale_arcsec = PIXEL_SCALE_ARCSEC
 
     def find_raws(self, folder: Path) -> list[Path]:
         """Return the raw files of this camera below a folder, sorted."""

@@ -12,6 +12,7 @@ import luigi
 
 from astra.tasks.ap_pipe import ApPipe
 from astra.tasks.base import AstraTask
+from astra.tasks.imaging import get_camera
 from astra.tasks.parameters import PathParameter
 
 MATCH_RADIUS_ARCSEC = 1.0
@@ -62,10 +63,8 @@ class Demo(AstraTask):
 
     def pipeline(self, simulation: SimulateNight) -> ApPipe:
         """Return the task that processes the science visits."""
-        from astra.instruments.registry import get_instrument
-
         night = json.loads(Path(simulation.output()["night"].path).read_text())
-        detectors = [detector.detector for detector in get_instrument("simcam").detectors]
+        detectors = [detector.detector for detector in get_camera("simcam").detectors]
         pairs = [(visit, detector) for visit in night["science_visits"] for detector in detectors]
         return ApPipe(
             instrument="simcam",
