@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,7 @@ def _parse_size(table: Table, amplifiers: tuple[AmplifierPlan, ...]) -> tuple[in
 def _with_own_values(table: Table, amplifiers: tuple[AmplifierPlan, ...]) -> tuple[AmplifierPlan, ...]:
     """Put the constants of a detector in the place of those that all share."""
     for key, attribute, kind in _OWN_VALUES:
-        if key not in table:
+        if not table.has(key):
             continue
         expected = f"a list of {len(amplifiers)} values, each {kind.describe()}"
         values = table.items(key, (int, float), expected)
@@ -134,9 +134,11 @@ def _with_own_values(table: Table, amplifiers: tuple[AmplifierPlan, ...]) -> tup
             raise table.error(key, expected)
         own = [{attribute: constant(attribute, kind, float(value))} for value in values]
         amplifiers = tuple(plan.with_values(**each) for plan, each in zip(amplifiers, own, strict=True))
-    for key, _, _ in _OWN_VALUES:
-        table.take(key, None)
-    return amplifiers
+    expected = f"a list of names of amplifiers ({', '.join(plan.name for plan in amplifiers)})"
+    dead = table.items("dead", str, expected)
+    if not set(dead) <= {plan.name for plan in amplifiers}:
+        raise table.error("dead", expected)
+    return tuple(replace(plan, is_dead=plan.is_dead or plan.name in dead) for plan in amplifiers)
 
 
 def _is_within(value: float, kind: Number) -> bool:

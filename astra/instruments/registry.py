@@ -1,13 +1,12 @@
 """The cameras that this installation knows, by name.
 
-Some come with astra. A user's own is a TOML file, named in ``[astra] instruments`` of luigi.cfg (whoever
-reads the configuration calls `use_camera_files`), or comes with a package under the entry-point group
-``astra.instruments``: a class, an object, or the path of a TOML file.
+Some come with astra. A user's own is a TOML file, named in ``[astra] instruments`` of luigi.cfg (by
+`astra.instruments.camera_files`), or comes with a package under the entry-point group ``astra.instruments``:
+a class, an object, or the path of a TOML file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from astra.errors import ConfigError
 from astra.instruments.base import Instrument
+from astra.instruments.camera_files import camera_files
 
 GROUP = "astra.instruments"
 BUILT_IN = {
@@ -45,26 +45,6 @@ class Origin:
     place: str
 
 
-_files: tuple[Path, ...] = ()
-
-
-def use_camera_files(paths: Iterable[Path | str]) -> None:
-    """Make the cameras of some TOML files known, in the place of those made known so before.
-
-    A file is read when its camera, or the list of all, is first asked for.
-
-    Parameters
-    ----------
-    paths : iterable of Path or str
-        The files.
-    """
-    global _files  # noqa: PLW0603  (what a process knows of its configuration)
-    wanted = tuple(Path(path).expanduser().absolute() for path in paths)
-    if wanted != _files:
-        _files = wanted
-        get_instrument.cache_clear()
-
-
 def instrument_origins() -> list[Origin]:
     """Return where each known camera comes from, sorted by name.
 
@@ -78,7 +58,7 @@ def instrument_origins() -> list[Origin]:
     found = {name: Origin(name, "astra", place) for name, place in BUILT_IN.items()}
     for entry in entry_points(group=GROUP):
         found[entry.name] = Origin(entry.name, "entry point", entry.value)
-    for path in _files:
+    for path in camera_files():
         name = _read(path).name
         known = found.get(name)
         if known is not None and known.kind == "file":
@@ -93,7 +73,6 @@ def instrument_names() -> list[str]:
     return [origin.name for origin in instrument_origins()]
 
 
-@lru_cache(maxsize=32)
 def get_instrument(name: str) -> Instrument:
     """Return the camera of a given name; its module or file is read at the first call.
 
@@ -107,6 +86,13 @@ def get_instrument(name: str) -> Instrument:
     ConfigError
         If no camera has this name, its file is wrong, or the plug-in is not an `Instrument`.
     """
+    return _get(name, camera_files())
+
+
+@lru_cache(maxsize=32)
+def _get(name: str, own: tuple[Path, ...]) -> Instrument:
+    """Find and make a camera, once for each list of files of one's own."""
+    del own  # the key of the cache alone
     origins = {origin.name: origin for origin in instrument_origins()}
     if name not in origins:
         known = ", ".join(origins)

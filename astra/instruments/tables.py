@@ -37,6 +37,11 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self.values
 
+    def has(self, key: str) -> bool:
+        """Whether a key that can stand in the table does."""
+        self._known.add(key)
+        return key in self.values
+
     def error(self, key: str, expected: str) -> ConfigError:
         """Return the error for the value of a key."""
         where = f"[{self.place}] {key}" if self.place else key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import FormatError
-from astra.images.amplifier import Amplifier
 from astra.images.exposure import VisitInfo
 from astra.images.raw_image import RawImage
-from astra.instruments.amplifier_tables import AmplifierPlan, Sections, tile_problem
+from astra.instruments.amplifier_sections import Sections, tile_problem
+from astra.instruments.amplifier_tables import AmplifierPlan
 from astra.instruments.base import Instrument, RawFrame, require_detector
 from astra.instruments.camera_tables import CameraPlan, read_camera_file
 from astra.instruments.exposure_record import ExposureReader
@@ -77,7 +78,10 @@ class TomlCamera(Instrument):
             sections = self._sections(place)
             return RawImage(
                 pixels=_mosaic(place),
-                amplifiers=self._amplifiers(place, sections),
+                amplifiers=tuple(
+                    plan.amplifier(where, place.headers_of(index))
+                    for index, (plan, where) in enumerate(zip(place.plan.amplifiers, sections, strict=True))
+                ),
                 info=VisitInfo(
                     instrument=self.name,
                     visit=frame.exposure,
@@ -207,7 +211,7 @@ class TomlCamera(Instrument):
         for index, plan in enumerate(place.plan.amplifiers):
             own = plan.sections(place.headers_of(index))
             n_rows, n_columns = image_shape(path, place.headers.hdus, place.headers_of(index).own)
-            for name, section in (("data", own.data), *own.blind()):
+            for name, section in (("data", own.data), *own.blind.items()):
                 if section.y1 > n_rows or section.x1 > n_columns:
                     message = (
                         f"{path}: {name} {section} of amplifier {own.name!r} must lie in its HDU of "
@@ -221,45 +225,18 @@ class TomlCamera(Instrument):
             raise FormatError(f"{path}: {problem}", path=str(path))
         return sections
 
-    def _amplifiers(self, place: Place, sections: list[Sections]) -> tuple[Amplifier, ...]:
-        amplifiers = []
-        for index, (plan, where) in enumerate(zip(place.plan.amplifiers, sections, strict=True)):
-            headers = place.headers_of(index)
-            gain, noise, saturation = (
-                require_value(headers.path, quantity.read(headers))
-                for quantity in (plan.gain, plan.read_noise, plan.saturation)
-            )
-            amplifiers.append(
-                Amplifier(
-                    name=plan.name,
-                    data=where.data.slices,
-                    overscan=where.overscan.slices,
-                    assembled=where.assembled.slices,
-                    gain=gain,
-                    read_noise=noise,
-                    saturation=saturation,
-                    readout_corner=plan.corner(where),
-                    linearity=plan.linearity,
-                )
-            )
-        return tuple(amplifiers)
-
 
 def _amplifier_readings(plan: AmplifierPlan, headers: Headers) -> list[Reading]:
     """Tell how one amplifier is read."""
-    found = []
-    for quantity in (plan.gain, plan.read_noise, plan.saturation):
-        reading = quantity.read(headers)
-        found.append(Reading(f"{plan.name}.{reading.name}", *list(vars(reading).values())[1:]))
-    sources = (plan.data, plan.overscan, plan.assembled, plan.prescan, plan.parallel_overscan)
-    for source in (source for source in sources if source is not None):
-        name = f"{plan.name}.{source.name}"
+    readings = [quantity.read(headers) for quantity in plan.values.values()]
+    for source in plan.section_sources:
         try:
-            found.append(Reading(name, source.key or "constant", value=str(source.read(headers))))
+            value = str(source.read(headers))
+            readings.append(Reading(source.name, source.key or "constant", value=value))
         except FormatError as exc:
             problem = str(exc).removeprefix(f"{headers.path}: ")
-            found.append(Reading(name, source.key, problem=problem))
-    return found
+            readings.append(Reading(source.name, source.key, problem=problem))
+    return [dataclasses.replace(reading, name=f"{plan.name}.{reading.name}") for reading in readings]
 
 
 def _mosaic(place: Place) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import luigi
 from astra.errors import ConflictingDefinitionError
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
-from astra.tasks.imaging import DifferenceTask, get_camera
+from astra.tasks.imaging import DifferenceTask
 from astra.tasks.process_ccd import ProcessCcd
 
 if TYPE_CHECKING:
@@ -97,9 +97,10 @@ class Associate(DifferenceTask):
 
         from astra.database.apdb import load_marker
         from astra.database.engine import transaction
+        from astra.instruments.registry import get_instrument
         from astra.tasks.association_steps import associate_visit
 
-        packed = get_camera(self.instrument).pack_visit_detector(self.visit, self.detector)
+        packed = get_instrument(self.instrument).pack_visit_detector(self.visit, self.detector)
         with transaction(self.database_url) as connection:
             marker = load_marker(connection, self.instrument, self.visit, self.detector)
             if marker is not None and marker.task_id != self.task_id and not self.must_rerun:

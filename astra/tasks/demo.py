@@ -12,7 +12,6 @@ import luigi
 
 from astra.tasks.ap_pipe import ApPipe
 from astra.tasks.base import AstraTask
-from astra.tasks.imaging import get_camera
 from astra.tasks.parameters import PathParameter
 
 MATCH_RADIUS_ARCSEC = 1.0
@@ -63,8 +62,10 @@ class Demo(AstraTask):
 
     def pipeline(self, simulation: SimulateNight) -> ApPipe:
         """Return the task that processes the science visits."""
+        from astra.instruments.registry import get_instrument
+
         night = json.loads(Path(simulation.output()["night"].path).read_text())
-        detectors = [detector.detector for detector in get_camera("simcam").detectors]
+        detectors = [detector.detector for detector in get_instrument("simcam").detectors]
         pairs = [(visit, detector) for visit in night["science_visits"] for detector in detectors]
         return ApPipe(
             instrument="simcam",

@@ -11,7 +11,6 @@ import luigi
 
 from astra.errors import DataError, MissingDataError
 from astra.tasks.base import AstraTask
-from astra.tasks.imaging import get_camera
 from astra.tasks.parameters import PathParameter
 from astra.tasks.recording import logger
 from astra.tasks.runner import utc_now
@@ -65,8 +64,9 @@ class IngestRaws(AstraTask):
         """Read the headers and write the rows, one transaction for each path."""
         from astra.database.engine import transaction
         from astra.database.raws import ingest_files
+        from astra.instruments.registry import get_instrument
 
-        camera = get_camera(self.instrument)
+        camera = get_instrument(self.instrument)
         for task in self.pending_tasks():
             with task.recording():
                 paths = task.raw_files()
@@ -113,11 +113,13 @@ class IngestRaws(AstraTask):
         MissingDataError
             If the path is not there, or holds no raw of the camera.
         """
+        from astra.instruments.registry import get_instrument
+
         path = Path(self.path)
         if not path.exists():
             message = f"raw file or folder {path} does not exist"
             raise MissingDataError(message, path=str(path))
-        files = get_camera(self.instrument).find_raws(path) if path.is_dir() else [path]
+        files = get_instrument(self.instrument).find_raws(path) if path.is_dir() else [path]
         if not files:
             message = f"folder {path} holds no raw frame of instrument {self.instrument}"
             raise MissingDataError(message, path=str(path))

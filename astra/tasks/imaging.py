@@ -5,33 +5,19 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import luigi
 from luigi.parameter import ParameterVisibility
 
 from astra import config
+from astra.instruments.camera_files import look_for_camera_files
 from astra.tasks.base import AstraTask
 from astra.tasks.parameters import IdParameter, IdsParameter, PathParameter, PathsParameter
 
-if TYPE_CHECKING:
-    from astra.instruments.base import Instrument
-
 STEPS = ("ccdProcessor", "differencer", "diaPipe")
 
-
-def get_camera(name: str) -> Instrument:
-    """Return a camera by name: one of astra's, of a plug-in, or of ``[astra] instruments`` in luigi.cfg.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of this name, or its file is wrong.
-    """
-    from astra.instruments.registry import get_instrument, use_camera_files
-
-    use_camera_files(config.instrument_files())
-    return get_instrument(name)
+look_for_camera_files(config.instrument_files)
 
 
 class ImagingTask(AstraTask):

@@ -9,7 +9,7 @@ import luigi
 
 from astra.errors import ConfigError, MissingDataError
 from astra.tasks.batch import per_member
-from astra.tasks.imaging import DetectorTask, get_camera
+from astra.tasks.imaging import DetectorTask
 from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.visits import DefineVisits
 
@@ -126,13 +126,15 @@ class ProcessCcd(DetectorTask):
         MissingDataError
             If no raw of it is ingested, or its file is gone.
         """
+        from astra.instruments.registry import get_instrument
+
         raws = self._raws()
         if not raws:
             message = (
                 f"no raw of visit {self.visit} detector {self.detector} of {self.instrument} is ingested"
             )
             raise MissingDataError(message, visit=self.visit, detector=self.detector)
-        return get_camera(self.instrument).load(Path(raws[0].path), self.detector)
+        return get_instrument(self.instrument).load(Path(raws[0].path), self.detector)
 
     def _raws(self) -> list[Any]:
         from astra.database.engine import reading

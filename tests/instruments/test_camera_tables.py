@@ -180,7 +180,29 @@ def test_a_camera_file_becomes_a_camera(tmp_path):
             "datasec",
             "[amplifiers 1] data must be a section [x1:x2,y1:y2] counted from 1",
         ),
-        ("amplifiers.0.linearity", ["a"], "[amplifiers 1] linearity must be a list of the coefficients"),
+        ("amplifiers.0.linearity", ["a"], "[amplifiers 1] linearity must be a list of numbers"),
+        (
+            "amplifiers.0.linearity_type",
+            "cubic",
+            "[amplifiers 1] linearity_type must be one of 'polynomial',",
+        ),
+        (
+            "amplifiers.0.linearity_type",
+            "squared",
+            "[amplifiers 1] linearity must be what its type needs: linearity_",
+        ),
+        ("amplifiers.0.is_dead", 1, "[amplifiers 1] is_dead must be true or false, found 1"),
+        ("amplifiers.0.suspect", 0, "[amplifiers 1] suspect must be a keyword in capitals"),
+        (
+            "amplifiers.0.parallel_overscan",
+            "[2:6,7:9]",
+            "amplifier 'A': parallel_overscan [2:6,7:9] must have the columns of data [3:7,1:6]",
+        ),
+        (
+            "detectors.0.dead",
+            ["C"],
+            "[detectors 1] dead must be a list of names of amplifiers (A, B), found ['C']",
+        ),
         ("amplifiers.0.readout_corner", "TOP", "[amplifiers 1] readout_corner must be one of 'LL', 'LR'"),
         (
             "amplifiers.1.readout_corner",
@@ -308,7 +330,7 @@ def test_a_file_that_is_no_toml_or_not_there_is_named(tmp_path):
 def test_a_detector_may_have_values_and_amplifiers_of_its_own():
     given = changed("detectors.0.gains", [1.1, 1.2])
     amplifiers = camera(given).plan.detectors[0].amplifiers
-    assert [plan.gain.sources[0].constant for plan in amplifiers] == [1.1, 1.2]
+    assert [plan.values["gain"].sources[0].constant for plan in amplifiers] == [1.1, 1.2]
     only = {**given["amplifiers"][0], "name": "own", "gain": 3.0}
     amplifiers = camera(changed("detectors.0.amplifiers", [only])).plan.detectors[0].amplifiers
     assert [plan.name for plan in amplifiers] == ["own"]

@@ -1,10 +1,13 @@
+import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import luigi
 import pytest
 
+from astra import config
 from astra.errors import ConfigError
-from astra.instruments import registry
+from astra.instruments import camera_files, registry
 from astra.instruments.base import Instrument
 from tests.instruments.cameras import TWO_AMPLIFIERS
 
@@ -18,11 +21,10 @@ def plug_in(monkeypatch):
     def install(name, value):
         entry = EntryPoint(name, value, registry.GROUP)
         monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-        registry.get_instrument.cache_clear()
-        registry.use_camera_files([])
+        registry._get.cache_clear()
 
     yield install
-    registry.get_instrument.cache_clear()
+    registry._get.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["kast", "sdss", "simcam"])
@@ -51,13 +53,22 @@ def test_a_plug_in_that_is_no_camera_is_refused(plug_in):
 
 
 @pytest.fixture
-def own_camera(tmp_path):
+def use(monkeypatch):
+    """Make camera files known for the length of a test."""
+
+    def name_files(*paths):
+        monkeypatch.setattr(camera_files, "_source", lambda: paths)
+
+    return name_files
+
+
+@pytest.fixture
+def own_camera(tmp_path, use):
     """A camera file of the user's, made known for the length of a test."""
     path = tmp_path / "mine.toml"
     path.write_text(TWO_AMPLIFIERS)
-    registry.use_camera_files([path])
-    yield path
-    registry.use_camera_files([])
+    use(path)
+    return path
 
 
 def test_a_plug_in_may_be_an_object_or_the_path_of_a_file(plug_in, monkeypatch, tmp_path):
@@ -66,49 +77,56 @@ def test_a_plug_in_may_be_an_object_or_the_path_of_a_file(plug_in, monkeypatch, 
     plug_in("mycam", "tests.instruments.test_registry:CAMERA_PATH")
     monkeypatch.setattr("tests.instruments.test_registry.CAMERA_PATH", path)
     assert registry.get_instrument("mycam").name == "testcam"
-    registry.get_instrument.cache_clear()
+    registry._get.cache_clear()
     camera = registry.get_instrument("sdss")
     monkeypatch.setattr("tests.instruments.test_registry.CAMERA_PATH", camera)
     assert registry.get_instrument("mycam") is camera
 
 
-def test_a_file_of_ones_own_is_a_camera_like_any_other(own_camera):
+def test_a_file_of_ones_own_is_a_camera_like_any_other(own_camera, use):
     assert registry.get_instrument("testcam").detector(3).name == "T3"
     origin = next(origin for origin in registry.instrument_origins() if origin.name == "testcam")
     assert (origin.kind, origin.place) == ("file", str(own_camera))
-    registry.use_camera_files([])
+    use()
     with pytest.raises(ConfigError, match="'testcam' is unknown"):
         registry.get_instrument("testcam")
 
 
-def test_a_file_goes_before_a_camera_of_astra(tmp_path):
+def test_a_file_goes_before_a_camera_of_astra(tmp_path, use):
     path = tmp_path / "mine.toml"
     path.write_text(TWO_AMPLIFIERS.replace('name = "testcam"', 'name = "kast"'))
-    try:
-        registry.use_camera_files([path])
-        assert registry.get_instrument("kast").detectors[0].name == "T3"
-    finally:
-        registry.use_camera_files([])
+    use(path)
+    assert registry.get_instrument("kast").detectors[0].name == "T3"
+    use()
     assert registry.get_instrument("kast").detectors[0].name == "blue"
 
 
-def test_two_files_of_one_name_are_refused(own_camera, tmp_path):
+def test_two_files_of_one_name_are_refused(own_camera, use, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text(TWO_AMPLIFIERS)
-    registry.use_camera_files([own_camera, other])
+    use(own_camera, other)
     with pytest.raises(ConfigError, match=r"mine\.toml and .*other\.toml both have the name 'testcam'"):
         registry.get_instrument("testcam")
 
 
-def test_a_wrong_file_is_said_when_a_camera_is_asked_for(tmp_path):
+def test_a_wrong_file_is_said_when_a_camera_is_asked_for(tmp_path, use):
     path = tmp_path / "wrong.toml"
     path.write_text("name = 'x'")
+    use(path)
+    with pytest.raises(ConfigError, match=r"wrong\.toml: pixel_scale_arcsec must be"):
+        registry.get_instrument("x")
+
+
+def test_luigi_cfg_names_the_files(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(TWO_AMPLIFIERS)
+    luigi.configuration.get_config().set("astra", "instruments", f"{tmp_path / 'mine.toml'}{os.pathsep}")
     try:
-        registry.use_camera_files([path])
-        with pytest.raises(ConfigError, match=r"wrong\.toml: pixel_scale_arcsec must be"):
-            registry.get_instrument("x")
+        assert config.instrument_files() == [path]
+        assert registry.get_instrument("testcam").name == "testcam"
     finally:
-        registry.use_camera_files([])
+        luigi.configuration.get_config().remove_option("astra", "instruments")
+    assert config.instrument_files() == []
 
 
 @pytest.mark.parametrize("name", [name for name, place in registry.BUILT_IN.items() if ".toml" in place])
