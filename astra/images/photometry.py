@@ -1,7 +1,8 @@
-"""Aperture correction and photometric zero point."""
+"""Aperture correction, colour terms and photometric zero point."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,6 +111,65 @@ def _design(x: FloatArray, y: FloatArray, shape: tuple[int, int], linear: bool) 
     half = max(shape) / 2
     u, v = (x - (shape[1] - 1) / 2) / half, (y - (shape[0] - 1) / 2) / half
     return polynomial_design(u, v, 1 if linear else 0)
+
+
+@dataclass(frozen=True)
+class ColorTerm:
+    """How the magnitudes of a reference catalogue become those of a camera.
+
+    ``m = m_reference_band + c0 + c1 (m_blue - m_red) + c2 (m_blue - m_red)**2 ...``
+
+    Parameters
+    ----------
+    reference_band : str
+        The catalogue's band that is nearest.
+    blue, red : str
+        The catalogue's bands that make the colour.
+    coefficients : tuple of float
+        ``c0``, ``c1``, ... [mag].
+    """
+
+    reference_band: str
+    blue: str
+    red: str
+    coefficients: tuple[float, ...]
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The bands of the catalogue that are needed, each once."""
+        return tuple(dict.fromkeys((self.reference_band, self.blue, self.red)))
+
+
+def apply_color_term(
+    fluxes: Mapping[str, tuple[FloatArray, FloatArray]], term: ColorTerm
+) -> tuple[FloatArray, FloatArray]:
+    """Predict the fluxes in a camera's band.
+
+    Parameters
+    ----------
+    fluxes : mapping of str to (float64 ndarray, float64 ndarray), shape (n,)
+        Flux and 1-sigma error of each band of the catalogue [nJy].
+    term : ColorTerm
+        The camera's colour term.
+
+    Returns
+    -------
+    flux, flux_err : float64 ndarray, shape (n,)
+        [nJy]; NaN where a flux that the term needs is not positive or not known.
+    """
+    flux, _ = fluxes[term.reference_band]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        color = 2.5 * np.log10(fluxes[term.red][0] / fluxes[term.blue][0])
+        polynomial = np.polynomial.Polynomial(term.coefficients or (0.0,))
+        slope = polynomial.deriv()(color)
+        derivative = dict.fromkeys(term.bands, np.zeros_like(color))
+        for band, change in ((term.reference_band, 1.0), (term.blue, slope), (term.red, -slope)):
+            derivative[band] = derivative[band] + change
+        relative = [derivative[band] * fluxes[band][1] / fluxes[band][0] for band in term.bands]
+        corrected = np.where(flux > 0, flux, np.nan) * 10.0 ** (-0.4 * polynomial(color))
+    known = np.isfinite(corrected)
+    error = corrected * np.sqrt(np.sum(np.square(relative), axis=0))
+    return np.where(known, corrected, np.nan), np.where(known, error, np.nan)
 
 
 def fit_zero_point(

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from astra.errors import TooFewSourcesError
-from astra.images.photometry import fit_aperture_correction, fit_zero_point
+from astra.images.photometry import ColorTerm, apply_color_term, fit_aperture_correction, fit_zero_point
 
 SHAPE = 330, 460
 
@@ -75,3 +77,51 @@ def test_too_few_standards_are_an_error_with_numbers():
     with pytest.raises(TooFewSourcesError, match="2 of 2 matched stars") as caught:
         fit_zero_point(*matches)
     assert caught.value.context == {"n_sources": 2, "n_required": 3}
+
+
+TERM = ColorTerm("r", "g", "r", (0.01, 0.1))
+
+
+def catalogue_fluxes(color, error=0.01):
+    """Fluxes of stars of r = 20 and some g - r [mag]."""
+    color = np.asarray(color, dtype=float)
+    bands = {"r": 20.0 + 0.0 * color, "g": 20.0 + color}
+    fluxes = {band: 10 ** (0.4 * (31.4 - magnitude)) for band, magnitude in bands.items()}
+    return {band: (flux, error * flux) for band, flux in fluxes.items()}
+
+
+def test_color_terms_change_magnitudes_by_the_color():
+    flux, _ = apply_color_term(catalogue_fluxes([0.0, 1.0, -0.5]), TERM)
+    assert 31.4 - 2.5 * np.log10(flux) == pytest.approx([20.01, 20.11, 19.96])
+
+
+def test_curved_color_terms_too():
+    term = dataclasses.replace(TERM, coefficients=(0.0, 0.0, 0.05))
+    flux, _ = apply_color_term(catalogue_fluxes([2.0]), term)
+    assert 31.4 - 2.5 * np.log10(flux) == pytest.approx([20.2])
+
+
+def test_errors_of_color_terms_are_those_of_many_trials():
+    rng = np.random.default_rng(0)
+    fluxes = {
+        band: (np.repeat(f, 20000), np.repeat(e, 20000)) for band, (f, e) in catalogue_fluxes([1.0]).items()
+    }
+    noisy = {band: (f + rng.normal(0, 1, f.size) * e, e) for band, (f, e) in fluxes.items()}
+    term = dataclasses.replace(TERM, coefficients=(0.0, 0.4))
+    flux, error = apply_color_term(noisy, term)
+    assert np.median(error) == pytest.approx(np.std(flux), rel=0.03)
+
+
+def test_stars_without_color_have_no_flux():
+    fluxes = catalogue_fluxes([0.5, 0.5, 0.5])
+    fluxes["g"][0][:2] = np.nan, -3.0
+    flux, error = apply_color_term(fluxes, TERM)
+    assert np.isnan(flux).tolist() == np.isnan(error).tolist() == [True, True, False]
+
+
+def test_no_coefficients_change_nothing():
+    fluxes = catalogue_fluxes([0.3])
+    flux, error = apply_color_term(fluxes, dataclasses.replace(TERM, coefficients=()))
+    assert flux == pytest.approx(fluxes["r"][0])
+    assert error == pytest.approx(fluxes["r"][1])
+    assert TERM.bands == ("r", "g")
