@@ -26,7 +26,7 @@ class astra(luigi.Config):
     )
     reference_catalog = luigi.Parameter(
         default="",
-        description="Reference catalogue (FITS, ECSV or CSV) for ProcessCcd, if the task names none.",
+        description="Reference catalogue (file, or folder of shards) for ProcessCcd, if the task names none.",
     )
     instruments = luigi.Parameter(
         default="", description="Cameras of one's own: TOML files, separated by colons."

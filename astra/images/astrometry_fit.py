@@ -69,6 +69,20 @@ class AstrometryConfig:
     min_matches: int = 6
     max_chance: float = 1e-6
 
+    def search(self, scale_arcsec: float) -> Search:
+        """Return the limits in pixels of a given scale [arcsec]."""
+        return Search(
+            shift_pixel=self.search_arcsec / scale_arcsec,
+            rotation_deg=self.max_rotation_deg,
+            scale_error=self.max_scale_error,
+            clump_pixel=self.match_arcsec / scale_arcsec,
+        )
+
+    def margin_arcsec(self, wcs: WCS, shape: tuple[int, int]) -> float:
+        """How far outside an image reference stars may lie that are on it [arcsec]."""
+        scale = pixel_scale_arcsec(wcs)
+        return self.search(scale).reach_pixel(float(np.hypot(*shape)) / 2) * scale
+
 
 def pixel_scale_arcsec(wcs: WCS) -> float:
     """Side of a pixel [arcsec], from its area at the reference pixel."""
@@ -128,7 +142,7 @@ class Fitter:
     ) -> Fitter:
         """Project the references with the initial solution."""
         scale = pixel_scale_arcsec(wcs)
-        margin = cls._search(config, scale).reach_pixel(float(np.hypot(*shape)) / 2)
+        margin = config.margin_arcsec(wcs, shape) / scale
         inside, expected = reference_on_image(reference, wcs, shape, margin)
         return cls(
             xy=np.stack([sources["x"], sources["y"]], axis=-1),
@@ -142,19 +156,10 @@ class Fitter:
             config=config,
         )
 
-    @staticmethod
-    def _search(config: AstrometryConfig, scale: float) -> Search:
-        return Search(
-            shift_pixel=config.search_arcsec / scale,
-            rotation_deg=config.max_rotation_deg,
-            scale_error=config.max_scale_error,
-            clump_pixel=config.match_arcsec / scale,
-        )
-
     @property
     def search(self) -> Search:
         """The limits in pixels."""
-        return self._search(self.config, self.scale)
+        return self.config.search(self.scale)
 
     def solve(self) -> Fitted:
         """Fit the first alignment that is no accident.

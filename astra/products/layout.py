@@ -61,6 +61,17 @@ def alert_path(root: Path | str, visit: int, detector: int) -> Path:
     return Path(root) / "alerts" / f"{int(visit)}_{int(detector)}.avro"
 
 
+def reference_catalog_folder(root: Path | str, name: str) -> Path:
+    """Folder of an ingested reference catalogue, ``<root>/reference_catalogs/<name>``.
+
+    Raises
+    ------
+    ValueError
+        As in `product_folder`.
+    """
+    return _below(root, "reference_catalogs", name)
+
+
 def family_folder(root: Path | str, version: str, family: str) -> Path:
     """Folder of the tasks of one family and version, ``<root>/products/<version>/<family>``.
 

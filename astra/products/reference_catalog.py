@@ -1,40 +1,55 @@
 """Reference catalogues: one table layout in memory for the photometric and astrometric standards.
 
-Read are tables with ``<band>_flux`` and ``<band>_fluxErr`` [nJy], or ``<band>`` and ``<band>_err`` [AB mag],
-beside ``ra`` and ``dec`` [deg, ICRS]; FITS, ECSV or CSV by the file's suffix.
+A catalogue is one file (see `astra.products.reference_columns`), or a folder of shards, of which those that a
+region touches are read (see `astra.products.reference_shards`).
 """
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.io.registry import IORegistryError
-from astropy.table import Table
 from numpy.typing import NDArray
 
-from astra.errors import FormatError, MissingDataError
-from astra.images.exposure import NJY_AB_ZERO_POINT_MAG
+from astra.images.photometry import ColorTerm, apply_color_term
+from astra.products.reference_columns import DAYS_PER_YEAR, ReferenceTable, read_reference_table
+from astra.products.reference_shards import manifest_path, read_manifest
+from astra.sky.proper_motion import move_stars
+from astra.sky.regions import contains, convex_hull, dilate
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+    from lsst.sphgeom import ConvexPolygon, Region
 
 DTYPE = np.dtype(
     [("id", "i8"), ("ra", "f8"), ("dec", "f8"), ("flux", "f8"), ("fluxErr", "f8"), ("isStar", "?")]
 )
-STAR_COLUMNS = ("isStar", "starnotgal")
-FORMATS = {".fits": "fits", ".fit": "fits", ".ecsv": "ascii.ecsv", ".csv": "ascii.csv"}
-MAG_ERR_PER_RELATIVE = 2.5 / np.log(10.0)
 
 
-def read_reference_catalog(path: Path | str, band: str) -> NDArray[np.void]:
+def read_reference_catalog(
+    path: Path | str,
+    band: str,
+    *,
+    region: Region | None = None,
+    epoch_mjd_tai: float | None = None,
+    color_term: ColorTerm | None = None,
+) -> NDArray[np.void]:
     """Read the standards of one band.
 
     Parameters
     ----------
     path : Path or str
-        FITS (first table), ECSV or CSV.
+        FITS (first table), ECSV, CSV or Parquet file, or a folder that `IngestReferenceCatalog` has made.
     band : str
-        One of ``ugrizy``.
+        One of ``ugrizy``; with a colour term, the camera's band that it is for.
+    region : lsst.sphgeom.Region, optional
+        Only what lies in it is returned, and of a folder only the shards that it touches are read.
+    epoch_mjd_tai : float, optional
+        Move the stars to where they are then [d, MJD TAI], if the catalogue has proper motions.
+    color_term : ColorTerm, optional
+        Predict the fluxes in the camera's band with it.
 
     Returns
     -------
@@ -46,74 +61,72 @@ def read_reference_catalog(path: Path | str, band: str) -> NDArray[np.void]:
     Raises
     ------
     MissingDataError
-        If the file is not there.
+        If the file, or a shard, is not there.
     FormatError
         If it cannot be read, or lacks a column.
+    ConfigError
+        If it is Parquet, and pyarrow is not installed.
     """
     path = Path(path)
-    table = _read_table(path)
-    for name in ("ra", "dec"):
-        _require(path, table, name in table.colnames, name)
+    bands = (band,) if color_term is None else color_term.bands
+    tables = read_manifest(path).read_tables(region, bands) if path.is_dir() else [read_reference_table(path)]
+    return _concatenate(_standards(table, bands, region, epoch_mjd_tai, color_term) for table in tables)
+
+
+def catalog_files(path: Path | str) -> list[Path]:
+    """Return the files that tell whether a catalogue has changed: the file, or the manifest of a folder."""
+    path = Path(path)
+    return [manifest_path(path)] if path.is_dir() else [path]
+
+
+def image_region(wcs: WCS, shape: tuple[int, int], margin_arcsec: float = 0.0) -> ConvexPolygon:
+    """Return the part of the sky that an image covers, and a margin.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Pixels to sky.
+    shape : tuple of int
+        Rows and columns of the image [pixel].
+    margin_arcsec : float, optional
+        [arcsec]
+    """
+    ny, nx = shape
+    x, y = np.array([0.0, nx, nx, 0.0]) - 0.5, np.array([0.0, 0.0, ny, ny]) - 0.5
+    corners = convex_hull(*wcs.all_pix2world(x, y, 0))
+    return dilate(corners, margin_arcsec) if margin_arcsec > 0 else corners
+
+
+def _concatenate(parts: Iterable[NDArray[np.void]]) -> NDArray[np.void]:
+    """Join the rows of all parts."""
+    rows: NDArray[np.void] = np.concatenate([np.zeros(0, dtype=DTYPE), *parts])
+    return rows
+
+
+def _standards(
+    table: ReferenceTable,
+    bands: tuple[str, ...],
+    region: Region | None,
+    epoch_mjd_tai: float | None,
+    color_term: ColorTerm | None,
+) -> NDArray[np.void]:
+    """Make the layout in memory of one file."""
     reference = np.zeros(len(table), dtype=DTYPE)
-    reference["id"] = table["id"] if "id" in table.colnames else np.arange(1, len(table) + 1)
-    reference["ra"] = np.mod(_numbers(path, table, "ra"), 360.0)
-    reference["dec"] = _numbers(path, table, "dec")
-    reference["flux"], reference["fluxErr"] = _fluxes(path, table, band)
-    star = next((name for name in STAR_COLUMNS if name in table.colnames), None)
-    reference["isStar"] = True if star is None else _numbers(path, table, star) > 0
+    reference["id"] = table.ids()
+    reference["ra"], reference["dec"] = np.mod(table.numbers("ra"), 360.0), table.numbers("dec")
+    fluxes = {band: table.flux(band) for band in bands}
+    reference["flux"], reference["fluxErr"] = (
+        fluxes[bands[0]] if color_term is None else apply_color_term(fluxes, color_term)
+    )
+    reference["isStar"] = table.is_star()
     good = np.isfinite(reference["ra"]) & (np.abs(reference["dec"]) <= 90.0)
+    if epoch_mjd_tai is not None and table.has_motions():
+        interval_yr = (epoch_mjd_tai - table.epoch_mjd_tai()) / DAYS_PER_YEAR
+        motions = table.numbers("pmra"), table.numbers("pmdec")
+        columns = reference["ra"], reference["dec"], *motions, interval_yr
+        ra, dec, pmra, pmdec, interval = (column[good] for column in columns)
+        reference["ra"][good], reference["dec"][good] = move_stars(ra, dec, pmra, pmdec, interval)
+    if region is not None:
+        good[good] = contains(region, reference["ra"][good], reference["dec"][good])
     placed: NDArray[np.void] = reference[good]
     return placed
-
-
-def _read_table(path: Path) -> Table:
-    """Read the file in the format of its suffix."""
-    if not path.is_file():
-        raise MissingDataError(f"reference catalogue {path} is not there", path=str(path))
-    name = path.name.removesuffix(".gz")
-    table_format = FORMATS.get(Path(name).suffix.lower())
-    if table_format is None:
-        known = ", ".join(FORMATS)
-        raise FormatError(f"reference catalogue {path} must end in one of {known}", path=str(path))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # units and cards of foreign tables
-            return Table.read(path, format=table_format)
-    except (OSError, EOFError, ValueError, KeyError, IndexError, TypeError, IORegistryError) as error:
-        message = f"reference catalogue {path} cannot be read as {table_format}: {error}"
-        raise FormatError(message, path=str(path)) from error
-
-
-def _require(path: Path, table: Table, condition: bool, wanted: str) -> None:
-    """Raise a `FormatError` that says which column is wanted and which are there."""
-    if not condition:
-        found = ", ".join(table.colnames)
-        message = f"reference catalogue {path} needs the column {wanted}, found {found}"
-        raise FormatError(message, path=str(path), key=wanted)
-
-
-def _numbers(path: Path, table: Table, name: str) -> NDArray[np.float64]:
-    """Return a column as float64, masked entries as NaN."""
-    column: Any = table[name]
-    if hasattr(column, "filled"):
-        column = column.astype(np.float64).filled(np.nan) if column.dtype.kind in "biuf" else column
-    try:
-        text = np.char.lower(column) if column.dtype.kind in "SU" else column
-        if column.dtype.kind in "SU" and np.all(np.isin(text, ("true", "false"))):
-            return np.asarray(text == "true", dtype=np.float64)
-        return np.asarray(column, dtype=np.float64)
-    except ValueError as error:
-        message = f"column {name} of reference catalogue {path} must be numbers: {error}"
-        raise FormatError(message, path=str(path), key=name) from error
-
-
-def _fluxes(path: Path, table: Table, band: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Flux and its error [nJy] from fluxes, else from AB magnitudes."""
-    names = set(table.colnames)
-    if {f"{band}_flux", f"{band}_fluxErr"} <= names:
-        return _numbers(path, table, f"{band}_flux"), _numbers(path, table, f"{band}_fluxErr")
-    wanted = f"{band}_flux and {band}_fluxErr [nJy], or {band} and {band}_err [AB mag]"
-    _require(path, table, {band, f"{band}_err"} <= names, wanted)
-    magnitude, magnitude_err = _numbers(path, table, band), _numbers(path, table, f"{band}_err")
-    flux = 10.0 ** (0.4 * (NJY_AB_ZERO_POINT_MAG - magnitude))
-    return flux, flux * magnitude_err / MAG_ERR_PER_RELATIVE

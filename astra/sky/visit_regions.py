@@ -304,8 +304,10 @@ def merge_regions(regions: Sequence[Mapping[int, ConvexPolygon]]) -> dict[int, C
     }
 
 
-def corners_region(corners: ArrayLike) -> ConvexPolygon | None:
-    """Return the region of positions, shape (n, 2) [deg]; None if any is not finite, as for a dome flat."""
+def corners_region(corners: ArrayLike | None) -> ConvexPolygon | None:
+    """Region of positions, shape (n, 2) [deg]; None without them or if any is not finite, as for a dome flat."""
+    if corners is None:
+        return None
     positions = np.asarray(corners, dtype=np.float64)
     return convex_hull(positions[:, 0], positions[:, 1]) if np.isfinite(positions).all() else None
 

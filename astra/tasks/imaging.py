@@ -60,7 +60,7 @@ class ProductTask(ImagingTask):
     reference_catalog = PathParameter(
         default="",
         config_path={"section": "astra", "name": "reference_catalog"},
-        description="Reference catalogue: FITS, ECSV or CSV.",
+        description="Reference catalogue: FITS, ECSV, CSV or Parquet file, or folder of shards.",
     )
 
     kinds: ClassVar[tuple[str, ...]] = ()

@@ -68,8 +68,11 @@ class ProcessCcd(DetectorTask):
         return [self.require(DefineVisits, exposure=self.visit)]
 
     def input_files(self) -> list[str | Path]:
-        """Return the raw frame and the reference catalogue of a single task."""
-        return [*(raw.path for raw in self._raws()), *filter(None, [self.reference_catalog])]
+        """Return the raw frame and the reference catalogue of a single task, of shards their manifest."""
+        from astra.products.reference_catalog import catalog_files
+
+        catalog = catalog_files(self.reference_catalog) if self.reference_catalog else []
+        return [*(raw.path for raw in self._raws()), *catalog]
 
     def run(self) -> None:
         """Load, calibrate and write each detector.
@@ -86,7 +89,7 @@ class ProcessCcd(DetectorTask):
             with task.recording():
                 task.sweep()
                 exposure = task.load_raw()
-                reference = task.load_reference(exposure.info.band)
+                reference = task.load_reference(exposure)
                 with task.timer("calibrate"):
                     result = process_ccd(exposure, reference, config)
                 paths = {kind: task.path(kind) for kind in task.kinds}
@@ -143,15 +146,16 @@ class ProcessCcd(DetectorTask):
         with reading(self.database_url) as connection:
             return list(raws_of_visit(connection, self.instrument, self.visit, self.detector))
 
-    def load_reference(self, band: str) -> NDArray[np.void]:
-        """Read the standards of a band.
+    def load_reference(self, exposure: Exposure) -> NDArray[np.void]:
+        """Read the standards on an exposure and round it, at its epoch.
 
         Raises
         ------
         ConfigError
             If no reference catalogue is named.
         """
-        from astra.products.reference_catalog import read_reference_catalog
+        from astra.images.process_ccd import ProcessCcdConfig
+        from astra.products.reference_catalog import image_region, read_reference_catalog
 
         if not self.reference_catalog:
             message = (
@@ -159,4 +163,13 @@ class ProcessCcd(DetectorTask):
                 "give --reference-catalog, or reference_catalog in [astra] of luigi.cfg"
             )
             raise ConfigError(message)
-        return read_reference_catalog(Path(self.reference_catalog), band)
+        region = None
+        if exposure.wcs is not None:  # without one there is nothing to calibrate, which process_ccd says
+            margin = self.ccd_config().astrometry.margin_arcsec(exposure.wcs, exposure.shape)
+            region = image_region(exposure.wcs, exposure.shape, margin)
+        return read_reference_catalog(
+            self.reference_catalog,
+            exposure.info.band,
+            region=region,
+            epoch_mjd_tai=exposure.info.midpoint_mjd_tai,
+        )

@@ -16,6 +16,7 @@ MODULES = (
     "spectra.signal_to_noise",
     "exposures",
     "visits",
+    "reference_catalog",
     "process_ccd",
     "template",
     "diffim",
