@@ -305,7 +305,7 @@ def merge_regions(regions: Sequence[Mapping[int, ConvexPolygon]]) -> dict[int, C
 
 
 def corners_region(corners: ArrayLike | None) -> ConvexPolygon | None:
-    """Region of positions, shape (n, 2) [deg]; None without them or if any is not finite, as for a dome flat."""
+    """Region of positions, shape (n, 2) [deg]; None without finite ones, as for a dome flat."""
     if corners is None:
         return None
     positions = np.asarray(corners, dtype=np.float64)

@@ -154,7 +154,6 @@ class ProcessCcd(DetectorTask):
         ConfigError
             If no reference catalogue is named.
         """
-        from astra.images.process_ccd import ProcessCcdConfig
         from astra.products.reference_catalog import image_region, read_reference_catalog
 
         if not self.reference_catalog:
