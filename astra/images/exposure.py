@@ -97,6 +97,8 @@ class VisitInfo:
         Open-shutter time [s].
     row_time_s : float
         Time between the exposures of neighbouring rows [s]: 0 for a shuttered camera, not for a drift scan.
+    zenith_distance_deg : float, optional
+        Of the pointing [deg]; None if it is not known.
     """
 
     instrument: str
@@ -107,6 +109,7 @@ class VisitInfo:
     midpoint_mjd_tai: float
     exposure_time_s: float
     row_time_s: float = 0.0
+    zenith_distance_deg: float | None = None
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
 from astra.images.sky_sources import measure_sky_sources
 from astra.images.star_match import match_mutual
+from astra.images.summary import summarise
 from astra.images.variance import remove_own_noise
 
 FloatArray = NDArray[np.float64]
@@ -45,6 +46,8 @@ class ProcessCcdResult:
         Quality figures, units in the names; those of what could not be fitted are missing.
     failures : tuple of Failure
         What could not be fitted, and why, in the order of the steps.
+    summary : dict of str to float
+        Rubin's summary statistics, NaN where something is missing; see `astra.images.summary.summarise`.
     characterisation : Characterisation
         The first pass: PSF, bright sources and the image on which they were measured.
     """
@@ -55,6 +58,7 @@ class ProcessCcdResult:
     matches: NDArray[np.void]
     metrics: dict[str, float]
     failures: tuple[Failure, ...]
+    summary: dict[str, float]
     characterisation: Characterisation
 
 
@@ -106,14 +110,25 @@ def process_ccd(
         metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
     if config.interpolate:
         science = interpolate_defects(science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0)
-    scale = calibration.zero_point.njy_per_count if calibration.zero_point else 1.0
+    calexp = _calibrate(science, detections, first, calibration, _history(metrics, attempts.failures))
+    matches = make_matches(sources, reference, calibration.astrometry)
     return ProcessCcdResult(
-        calexp=_calibrate(science, detections, first, calibration, _history(metrics, attempts.failures)),
-        background=background.model * np.float32(scale),
+        calexp=calexp,
+        background=background.model * np.float32(_scale(calibration)),
         sources=sources,
-        matches=make_matches(sources, reference, calibration.astrometry),
+        matches=matches,
         metrics=metrics,
         failures=tuple(attempts.failures),
+        summary=summarise(
+            calexp,
+            sources,
+            aperture_correction=calibration.aperture_correction,
+            njy_per_adu=calibration.zero_point and calibration.zero_point.njy_per_count,
+            sky_adu=background.level,
+            matches=matches,
+            reference=reference,
+            config=config.summary,
+        ),
         characterisation=first,
     )
 
@@ -197,13 +212,13 @@ def _calibrate(
 ) -> Exposure:
     """Turn the sky-subtracted image into nJy and attach what was fitted."""
     astrometry, zero_point = calibration.astrometry, calibration.zero_point
-    scale, unit, photo_calib = 1.0, science.unit, None
+    scale, unit, photo_calib = np.float32(_scale(calibration)), science.unit, None
     if zero_point is not None:
-        scale, unit = zero_point.njy_per_count, "nJy"
+        unit = "nJy"
         photo_calib = PhotoCalib(1.0, zero_point.njy_per_count_err / zero_point.njy_per_count)
     return science.replace(
-        image=science.image * np.float32(scale),
-        variance=science.variance * np.float32(scale) ** 2,
+        image=science.image * scale,
+        variance=science.variance * scale**2,
         mask=mark_detected(science.mask, detections.segments),
         unit=unit,
         wcs=None if astrometry is None else astrometry.wcs,
@@ -211,6 +226,11 @@ def _calibrate(
         photo_calib=photo_calib,
         metadata={**science.metadata, **history},
     )
+
+
+def _scale(calibration: Calibration) -> float:
+    """Factor from counts to the unit of the calibrated image [nJy/adu]; 1 without zero point."""
+    return 1.0 if calibration.zero_point is None else calibration.zero_point.njy_per_count
 
 
 # Card of each figure in the header of the calexp.

@@ -8,6 +8,7 @@ from astra.images.astrometry_fit import AstrometryConfig
 from astra.images.cosmic_rays import CosmicRayConfig
 from astra.images.measurement import MeasurementConfig
 from astra.images.psf_fit import PsfFitConfig
+from astra.images.summary import SummaryConfig
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class ProcessCcdConfig:
         Matching and WCS.
     cosmic_rays : CosmicRayConfig
         What counts as a cosmic ray.
+    summary : SummaryConfig
+        Depth, and the conditions that exposures are compared with.
     """
 
     background_mesh_pixel: int = 64
@@ -74,3 +77,4 @@ class ProcessCcdConfig:
     psf: PsfFitConfig = field(default_factory=PsfFitConfig)
     astrometry: AstrometryConfig = field(default_factory=AstrometryConfig)
     cosmic_rays: CosmicRayConfig = field(default_factory=CosmicRayConfig)
+    summary: SummaryConfig = field(default_factory=SummaryConfig)

@@ -120,7 +120,6 @@ def summarise(
     read_noise_electron: float | None = None,
     matches: NDArray[np.void] | None = None,
     reference: NDArray[np.void] | None = None,
-    zenith_distance_deg: float | None = None,
     config: SummaryConfig | None = None,
 ) -> dict[str, float]:
     """Summarise what is known of an exposure.
@@ -144,11 +143,9 @@ def summarise(
     read_noise_electron : float, optional
         [e-]; without it, the variance plane tells the noise of blank sky.
     matches : structured ndarray, shape (m,), optional
-        ``separation_arcsec`` and ``used``, as `astra.images.process_ccd` makes them.
+        As `astra.images.calibrate.make_matches` makes them.
     reference : structured ndarray, shape (k,), optional
         Reference catalogue: ``ra``, ``dec`` [deg].
-    zenith_distance_deg : float, optional
-        [deg]
     config : SummaryConfig, optional
         Options.
 
@@ -160,7 +157,7 @@ def summarise(
     """
     config, psf, wcs = config or SummaryConfig(), psf or exposure.psf, wcs or exposure.wcs
     summary = dict.fromkeys(INGREDIENTS, math.nan)
-    known = {"zenithDistance": zenith_distance_deg, "skyBg": sky_adu}
+    known = {"zenithDistance": exposure.info.zenith_distance_deg, "skyBg": sky_adu}
     summary |= {name: float(value) for name, value in known.items() if value is not None}
     if exposure.info.exposure_time_s > 0:
         summary["expTime"] = float(exposure.info.exposure_time_s)
@@ -174,8 +171,8 @@ def summarise(
         summary |= _wcs_figures(wcs, exposure.shape)
     if sources is not None:
         summary |= _source_figures(sources, exposure, summary["pixelScale"])
-    if matches is not None and matches["used"].any():
-        offsets = matches["separation_arcsec"][matches["used"]]
+    if matches is not None and matches["calib_astrometry_used"].any():
+        offsets = matches["separation_arcsec"][matches["calib_astrometry_used"]]
         summary |= {"astromOffsetMean": float(offsets.mean()), "astromOffsetStd": float(offsets.std())}
     if reference is not None and wcs is not None:
         summary["refCatSourceDensity"] = _density(reference, wcs, exposure.shape)

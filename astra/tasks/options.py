@@ -78,6 +78,8 @@ def option_names(config: Any, prefix: str = "") -> list[str]:
     names: list[str] = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if isinstance(value, Mapping):
+            continue  # a table is no option
         inner = dataclasses.is_dataclass(value)
         names += option_names(value, f"{prefix}{field.name}.") if inner else [prefix + field.name]
     return names
@@ -86,9 +88,9 @@ def option_names(config: Any, prefix: str = "") -> list[str]:
 def _with_option(config: Any, full_name: str, path: list[str], text: str) -> Any:
     """Replace one field, perhaps of a field of a field."""
     fields = {field.name: field for field in dataclasses.fields(config)}
-    if path[0] not in fields or (len(path) == 1) == dataclasses.is_dataclass(getattr(config, path[0])):
+    old = getattr(config, path[0]) if path[0] in fields else {}
+    if isinstance(old, Mapping) or (len(path) == 1) == dataclasses.is_dataclass(old):
         raise _unknown(config, full_name, path)
-    old = getattr(config, path[0])
     if len(path) > 1:
         new = _with_option(old, full_name, path[1:], text)
     else:

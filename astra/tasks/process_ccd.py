@@ -82,6 +82,7 @@ class ProcessCcd(DetectorTask):
         """
         from astra.images.failures import raise_first
         from astra.images.process_ccd import process_ccd
+        from astra.images.summary import why_missing
         from astra.products.calibrated import write_calibrated
 
         config = self.ccd_config()
@@ -95,6 +96,7 @@ class ProcessCcd(DetectorTask):
                 paths = {kind: task.path(kind) for kind in task.kinds}
                 write_calibrated(paths, result, post_isr=exposure)
                 task.add_figures("calibrate", result.metrics)
+                task.add_figures("summary", {**result.summary, "missing": why_missing(result.summary)})
                 raise_first(result.failures)
 
     def get_schema_catalogs(self) -> dict[str, NDArray[np.void]]:

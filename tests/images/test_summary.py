@@ -181,15 +181,17 @@ def calibrated():
 def test_a_calibrated_detector_has_a_whole_summary(calibrated):
     star_field, result = calibrated
     metrics = result.metrics
+    info = dataclasses.replace(result.calexp.info, zenith_distance_deg=30.0)
     summary = summarise(
-        result.calexp,
+        result.calexp.replace(info=info),
         result.sources,
         njy_per_adu=metrics["zero_point_njy_per_adu"],
         sky_adu=metrics["sky_adu"],
         matches=result.matches,
         reference=star_field.reference,
-        zenith_distance_deg=30.0,
     )
+    assert summary["zenithDistance"] == 30.0
+    assert summary["magLim"] == result.summary["magLim"]
     assert all(isinstance(value, float) for value in summary.values())
     assert summary["nSources"] == metrics["n_sources"]
     assert summary["nPsfStar"] == metrics["n_psf_stars"]
