@@ -123,7 +123,7 @@ def process_ccd(
             calexp,
             sources,
             aperture_correction=calibration.aperture_correction,
-            njy_per_adu=calibration.zero_point and calibration.zero_point.njy_per_count,
+            njy_per_adu=None if calibration.zero_point is None else _scale(calibration),
             sky_adu=background.level,
             matches=matches,
             reference=reference,

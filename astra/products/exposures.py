@@ -121,7 +121,7 @@ def _record(exposure: Exposure) -> dict[str, Any]:
     psf, photo_calib = exposure.psf, exposure.photo_calib
     return {
         "kind": KIND,
-        "info": plain_values(dataclasses.asdict(exposure.info)),
+        "info": plain_values({k: v for k, v in dataclasses.asdict(exposure.info).items() if v is not None}),
         "unit": exposure.unit,
         "gain": float(exposure.gain),
         "has_wcs": exposure.wcs is not None,
@@ -150,6 +150,7 @@ def _primary_hdu(exposure: Exposure) -> fits.PrimaryHDU:
         "MJD-MID": info.midpoint_mjd_tai,
         "EXPTIME": info.exposure_time_s,
         "ROWTIME": info.row_time_s,
+        **({} if info.zenith_distance_deg is None else {"ZD": info.zenith_distance_deg}),
         "BUNIT": exposure.unit,
         "GAIN": float(exposure.gain),
     }
@@ -168,6 +169,7 @@ _CARD_COMMENTS = {
     "MJD-MID": "[d] middle of the exposure, TAI",
     "EXPTIME": "[s] open-shutter time",
     "ROWTIME": "[s] between neighbouring rows",
+    "ZD": "[deg] zenith distance of the pointing",
     "GAIN": "[e-/adu]",
     "NJYPERCT": "[nJy] flux of one image count",
     "NJYPERCE": "[nJy] 1-sigma of NJYPERCT",
