@@ -109,6 +109,23 @@ def read_exposure_metadata(path: Path | str) -> dict[str, Any]:
         return metadata
 
 
+def read_exposure_wcs(path: Path | str) -> tuple[WCS, tuple[int, int]]:
+    """Read only where an exposure lies on the sky, and its shape ``(ny, nx)`` [pixel].
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file.
+    FormatError
+        If it is damaged, not an exposure of astra, or has no WCS.
+    """
+    with open_fits(path) as hdus:
+        record, header = _exposure_record(hdus, path), hdus["IMAGE"].header
+        if not record["has_wcs"]:
+            raise FormatError(f"exposure {path} has no WCS", path=str(path))
+        return _read_wcs(header), (int(header["NAXIS2"]), int(header["NAXIS1"]))
+
+
 def _exposure_record(hdus: fits.HDUList, path: Path | str) -> dict[str, Any]:
     record = read_record(hdus)
     if record is None or record.get("kind") != KIND:

@@ -23,6 +23,7 @@ from astra.sky.visits import ExposureRecord
 
 PADDING_PIXEL = 250
 REGION_TOLERANCE_ARCSEC = 2e-4  # 1e-9 rad: below it two regions are the same
+EDGE_PARTS = 8  # of each edge of an image with a distorted WCS
 ROUND_OFF_PIXEL = 1e-6  # added to the padding, so that the corners themselves are inside
 
 CALIBRATED = "calibrated"
@@ -302,6 +303,36 @@ def merge_regions(regions: Sequence[Mapping[int, ConvexPolygon]]) -> dict[int, C
         detector: some[0] if len(some) == 1 else hull_of_regions(some)
         for detector, some in by_detector.items()
     }
+
+
+def calibrated_regions(
+    solutions: Mapping[int, Any],
+    shapes: Mapping[int, tuple[int, int]],
+    padding_pixel: float = PADDING_PIXEL,
+) -> dict[int, ConvexPolygon]:
+    """Return the regions of detectors by their fitted WCSs.
+
+    Parameters
+    ----------
+    solutions : mapping
+        Detector to `astropy.wcs.WCS`, or to the sky of its corners, shape (n, 2) [deg], which is taken as
+        it is. A detector without solution, None or not finite, is left out.
+    shapes : mapping
+        Detector to the shape ``(ny, nx)`` of its image [pixel], for each that has a WCS.
+    padding_pixel : float, optional
+        Margin by which each image with a WCS is dilated [pixel].
+    """
+    regions = {}
+    for detector, solution in solutions.items():
+        if solution is None:
+            continue
+        if hasattr(solution, "all_pix2world"):
+            x, y = image_border(shapes[detector], padding_pixel + ROUND_OFF_PIXEL, EDGE_PARTS)
+            solution = np.column_stack(wcs_to_sky(solution)(x, y))  # noqa: PLW2901
+        region = corners_region(solution)
+        if region is not None:
+            regions[detector] = region
+    return regions
 
 
 def corners_region(corners: ArrayLike | None) -> ConvexPolygon | None:

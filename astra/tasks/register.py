@@ -18,6 +18,7 @@ MODULES = (
     "visits",
     "reference_catalog",
     "process_ccd",
+    "refine",
     "template",
     "diffim",
     "association",

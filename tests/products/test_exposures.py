@@ -13,6 +13,7 @@ from astra.products.exposures import (
     read_exposure,
     read_exposure_info,
     read_exposure_metadata,
+    read_exposure_wcs,
     write_exposure,
 )
 
@@ -240,3 +241,15 @@ def test_a_wcs_with_lookup_tables_is_refused(tmp_path):
     wcs.cpdis1 = DistortionLookupTable(np.zeros((2, 2), dtype=np.float32), (1, 1), (1, 1), (1, 1))
     with pytest.raises(ValueError, match="lookup tables"):
         write_exposure(tmp_path / "a.fits", make_exposure(wcs=wcs))
+
+
+def test_where_an_exposure_lies_is_read_alone(tmp_path):
+    path = tmp_path / "exposure.fits"
+    write_exposure(path, make_exposure(wcs=sip_wcs()))
+    wcs, shape = read_exposure_wcs(path)
+    assert shape == (41, 60)
+    x, y = np.array([0.0, 59.0, 30.5]), np.array([0.0, 3.0, 40.0])
+    assert np.array_equal(wcs.all_pix2world(x, y, 0), read_exposure(path).wcs.all_pix2world(x, y, 0))
+    write_exposure(path, make_exposure(wcs=None))
+    with pytest.raises(FormatError, match="has no WCS"):
+        read_exposure_wcs(path)

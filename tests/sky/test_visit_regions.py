@@ -12,6 +12,7 @@ from astra.sky.visit_regions import (
     RawCorners,
     RegionConfig,
     SingleRawWcs,
+    calibrated_regions,
     corners_region,
     image_border,
     image_region,
@@ -165,3 +166,14 @@ def test_an_image_without_a_sky_has_no_region():
     assert corners_region(np.full((4, 2), np.nan)) is None
     corners = [[10.0, 0.0], [10.1, 0.0], [10.1, 0.1], [10.0, 0.1]]
     assert same_region(corners_region(corners), convex_hull(*np.transpose(corners)))
+
+
+def test_fitted_wcss_and_corners_make_regions():
+    wcs = Mosaic().boresight_wcs(12.5, -30.0, 17.0, 0)
+    corners = np.column_stack(border(wcs, Mosaic.detectors[0]))
+    solutions = {0: wcs, 1: corners, 2: None, 3: np.full((4, 2), np.nan)}
+    found = calibrated_regions(solutions, {0: (400, 300)}, 20.0)
+    assert set(found) == {0, 1}
+    assert all(holds(found[0], *border(wcs, Mosaic.detectors[0], 20.0, n_edge=16)))
+    assert not any(holds(found[0], *border(wcs, Mosaic.detectors[0], 20.01, n_edge=16)))
+    assert same_region(found[1], convex_hull(*corners.T))

@@ -8,8 +8,12 @@ import pytest
 from luigi.retcodes import run_with_retcodes
 
 from astra.errors import ConfigError
+from astra.products.exposures import read_exposure_wcs
+from astra.sky.regions import contains, decode_polygon
+from astra.sky.visit_regions import image_border
 from astra.tasks.exposures import IngestRaws
-from astra.tasks.visits import DefineVisits, visit_rules
+from astra.tasks.refine import RefineVisitRegions
+from astra.tasks.visits import PADDING_PIXEL, DefineVisits, visit_rules
 from tests.sky.mosaic import snap, snaps
 from tests.tasks.mosaic_camera import cameras, write_raw  # noqa: F401  # a fixture
 from tests.tasks.night import attempts, build, rows, states
@@ -271,3 +275,24 @@ def test_rules_may_change_from_run_to_run_in_one_root(ingested, monkeypatch):
             run_with_retcodes([*words, "--grouping", grouping, "--local-scheduler"])
         assert not ended.value.code
     assert visits(ingested) == {key: value for rule in EXPECTED.values() for key, value in rule.items()}
+
+
+def test_regions_follow_the_calibrated_exposures(processed, night):
+    [pair] = night.pairs[:1]
+    parameters = {**night.parameters([pair]), "visit": pair[0], "detector": pair[1]}
+    del parameters["template_visits"]
+    task = RefineVisitRegions(**parameters)
+    assert build(task)
+    query = f"SELECT region FROM visit_detector_region WHERE visit = {pair[0]} AND detector = {pair[1]}"  # noqa: S608
+    [(region,)] = rows(processed, query)
+    [calibrated] = task.requires()
+    wcs, shape = read_exposure_wcs(calibrated.path("calexp"))
+    border = wcs.all_pix2world(*image_border(shape, PADDING_PIXEL, 5), 0)
+    assert contains(decode_polygon(region), *border).all()
+    assert not contains(decode_polygon(region), *wcs.all_pix2world(*image_border(shape, 252.0, 5), 0)).any()
+    [(source,)] = rows(processed, f"SELECT region_source FROM visit WHERE visit = {pair[0]}")  # noqa: S608
+    assert source == "calibrated"
+    before = tables(processed)
+    assert build(RefineVisitRegions(**parameters, rerun=True))
+    assert build(DefineVisits(instrument="simcam", exposure=pair[0], rerun=True))
+    assert tables(processed) == before
