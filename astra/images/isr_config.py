@@ -1,20 +1,14 @@
-"""Which steps remove the signature of an instrument, and with which options; also as one line of text."""
+"""Which steps remove the signature of an instrument, and with which options."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import re
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
 from astra.images.overscan import OverscanConfig
 
-Config = TypeVar("Config")
-
 FLAT_SCALES = ("user", "mean", "median")
 CROSSTALK_BACKGROUNDS = ("none", "amplifier", "detector")
-_SWITCHES = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True)
@@ -115,58 +109,3 @@ class IsrConfig:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, found {getattr(self, name)!r}")
         if not self.flat_user_scale > 0:
             raise ValueError(f"flat_user_scale must be positive, found {self.flat_user_scale}")
-
-
-def configure(config: Config, text: str) -> Config:
-    """Change options of a configuration as a line of text says.
-
-    Parameters
-    ----------
-    config : dataclass
-        What to change; it may hold others.
-    text : str
-        ``name=value`` pairs, separated by commas or blanks; ``on`` and ``off`` for switches, ``a+b`` for
-        several words, ``overscan_fit.method=median`` for options of options.
-
-    Returns
-    -------
-    config : dataclass
-        A changed copy.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown or a value not of its kind.
-    """
-    for pair in filter(None, re.split(r"[,\s]+", text)):
-        name, separator, value = pair.partition("=")
-        if not separator:
-            raise ValueError(f"options are name=value pairs, found {pair!r}")
-        config = _replace(config, name.split("."), value)
-    return config
-
-
-def _replace(config: Any, path: list[str], text: str) -> Any:
-    known = {option.name: getattr(config, option.name) for option in dataclasses.fields(config)}
-    name, rest = path[0], path[1:]
-    if name not in known or bool(rest) != dataclasses.is_dataclass(known[name]):
-        raise ValueError(
-            f"option {name!r} of {type(config).__name__} is unknown; known are {', '.join(known)}"
-        )
-    value = _replace(known[name], rest, text) if rest else _read(name, text, known[name])
-    return dataclasses.replace(config, **{name: value})
-
-
-def _read(name: str, text: str, like: Any) -> Any:
-    """Read a value of the kind of another."""
-    if isinstance(like, bool):
-        if text.lower() not in _SWITCHES:
-            raise ValueError(f"option {name!r} is on or off, found {text!r}")
-        return _SWITCHES[text.lower()]
-    if isinstance(like, tuple):
-        return tuple(part for part in text.split("+") if part)
-    try:
-        return type(like)(text)
-    except ValueError as exc:
-        message = f"option {name!r} is a number ({type(like).__name__}), found {text!r}"
-        raise ValueError(message) from exc
