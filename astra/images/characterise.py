@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.errors import TooFewSourcesError
 from astra.images.background import fit_background, subtract_background
-from astra.images.cosmic_rays import repair_cosmic_rays
+from astra.images.cosmic_rays import CosmicRayConfig, repair_cosmic_rays
 from astra.images.detection import Detections, extract_sources, filter_with_psf
-from astra.images.exposure import MASK_CR, Exposure
+from astra.images.exposure import Exposure
 from astra.images.failures import Attempts
 from astra.images.masks import grow_square
 from astra.images.measurement import make_pixels, measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
-from astra.images.psf import Psf, fwhm_from_sigma, gaussian_psf
-from astra.images.psf_fit import PsfFit, fit_psf, select_psf_stars
+from astra.images.psf import Psf, gaussian_psf
+from astra.images.psf_fit import PsfFit, fit_psf
+from astra.images.psf_stars import select_psf_stars
 
 FloatArray = NDArray[np.float64]
 
+GUESSED_PSF_FRACTION = 0.35  # for the first cosmic rays: spares stars narrower than the guessed PSF
 REPAIRED = "CRREPAIR"  # card of images whose cosmic rays are replaced
 
 
@@ -77,7 +78,9 @@ def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempt
     """
     psf = exposure.psf or gaussian_psf(config.initial_fwhm_pixel)
     background = fit_background(exposure, mesh_pixel=config.background_mesh_pixel)
-    science = subtract_background(exposure, background)
+    careful = replace(config.cosmic_rays, psf_fraction=GUESSED_PSF_FRACTION)
+    repair = _Repair(config, attempts)
+    science = repair(subtract_background(exposure, background), psf, careful)
     significance = filter_with_psf(science, psf)
     detections = extract_sources(
         significance,
@@ -87,59 +90,53 @@ def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempt
         deblend_contrast=config.deblend_contrast,
     )
     sources = measure_sources(science, psf, detections, config.measurement)
-    stars = attempts.attempt("psf", lambda: sources[select_psf_stars(sources, config.psf)])
-    if stars is not None:
-        psf = gaussian_psf(fwhm_from_sigma(_stellar_sigma(stars)))
-    science, n_cosmic_rays = _repair(science, psf, config, attempts)
-    psf_fit = None
-    if stars is not None:
-        stars = stars[~_are_hit(stars, science, detections.segments)]
-        psf_fit = attempts.attempt("psf", lambda: _fit(science, detections, stars, config))
-    footprints = grow_square(significance > config.threshold, config.footprint_grow_pixel)
-    used = stars[psf_fit.used] if psf_fit is not None and stars is not None else sources[:0]
-    sources["calib_psf_used"] = np.isin(sources["id"], used["id"])
+    fitted = attempts.attempt("psf", lambda: _fit(science, sources, detections, config))
+    psf_fit, stars = fitted or (None, sources[:0])
+    if psf_fit is not None:
+        psf = psf_fit.psf
+        science = repair(science, psf, config.cosmic_rays)
+    sources["calib_psf_used"] = np.isin(sources["id"], stars["id"])
     return Characterisation(
-        psf=psf if psf_fit is None else psf_fit.psf,
+        psf=psf,
         psf_fit=psf_fit,
-        star_positions=positions_of(used),
-        footprints=footprints,
-        exposure=science.replace(psf=None if psf_fit is None else psf_fit.psf),
+        star_positions=positions_of(stars),
+        footprints=grow_square(significance > config.threshold, config.footprint_grow_pixel),
+        exposure=science.replace(psf=None if psf_fit is None else psf),
         sources=sources,
         first_sky=background.model,
-        n_cosmic_rays=n_cosmic_rays,
+        n_cosmic_rays=repair.n_events,
     )
 
 
-def _repair(
-    science: Exposure, psf: Psf, config: ProcessCcdConfig, attempts: Attempts
-) -> tuple[Exposure, int | None]:
-    """Replace cosmic rays, unless that was done; return their number too, None if it is unknown."""
-    if not config.repair_cosmic_rays or science.metadata.get(REPAIRED):
-        return science, None
-    repaired = attempts.attempt("cosmicRays", lambda: repair_cosmic_rays(science, psf, config.cosmic_rays))
-    if repaired is None:
-        return science, None
-    exposure, cosmic_rays = repaired
-    return exposure.replace(metadata={**exposure.metadata, REPAIRED: True}), len(cosmic_rays)
+class _Repair:
+    """Replaces cosmic rays, unless that was done or is not wanted, and counts them.
 
+    ``n_events`` is None as long as they were not looked for.
+    """
 
-def _are_hit(stars: NDArray[np.void], science: Exposure, segments: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Tell which stars have a cosmic ray in their footprint."""
-    owners = segments[(science.mask & MASK_CR) != 0]
-    return np.isin(stars["id"], owners)
+    def __init__(self, config: ProcessCcdConfig, attempts: Attempts) -> None:
+        self.wanted, self.attempts = config.repair_cosmic_rays, attempts
+        self.n_events: int | None = None
+
+    def __call__(self, science: Exposure, psf: Psf, config: CosmicRayConfig) -> Exposure:
+        if not self.wanted or (self.n_events is None and science.metadata.get(REPAIRED)):
+            return science
+        repaired = self.attempts.attempt("cosmicRays", lambda: repair_cosmic_rays(science, psf, config))
+        if repaired is None:
+            self.wanted = False
+            return science
+        exposure, cosmic_rays = repaired
+        self.n_events = (self.n_events or 0) + len(cosmic_rays)
+        return exposure.replace(metadata={**exposure.metadata, REPAIRED: True})
 
 
 def _fit(
-    science: Exposure, detections: Detections, stars: NDArray[np.void], config: ProcessCcdConfig
-) -> PsfFit:
-    """Fit the PSF to stars, if they are enough."""
-    if len(stars) < config.psf.min_stars:
-        message = (
-            f"{len(stars)} sources are usable as PSF stars without cosmic rays on them, but "
-            f"{config.psf.min_stars} are required"
-        )
-        raise TooFewSourcesError(message, n_sources=len(stars), n_required=config.psf.min_stars)
-    return fit_psf(make_pixels(science, detections.segments), stars, _stellar_sigma(stars), config.psf)
+    science: Exposure, sources: NDArray[np.void], detections: Detections, config: ProcessCcdConfig
+) -> tuple[PsfFit, NDArray[np.void]]:
+    """Fit the PSF; return the stars behind it too."""
+    stars = sources[select_psf_stars(sources, config.psf)]
+    fit = fit_psf(make_pixels(science, detections.segments), stars, _stellar_sigma(stars), config.psf)
+    return fit, stars[fit.used]
 
 
 def _stellar_sigma(stars: NDArray[np.void]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from astra.images.astrometry_fit import AstrometryConfig
 from astra.images.cosmic_rays import CosmicRayConfig
 from astra.images.measurement import MeasurementConfig
-from astra.images.psf_fit import PsfFitConfig
+from astra.images.psf_stars import PsfFitConfig
 from astra.images.summary import SummaryConfig
 
 

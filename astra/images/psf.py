@@ -37,13 +37,17 @@ class Psf:
     Parameters
     ----------
     coefficients : float64 ndarray, shape (n_terms, size, size)
-        One stamp per polynomial term, ``n_terms = len(polynomial_powers(order))``; ``size`` is odd.
+        One stamp per polynomial term, ``n_terms = len(polynomial_powers(order))``; ``size`` is odd, or
+        one more than a multiple of twice the oversampling.
     order : int
         Total degree of the polynomial.
     x_centre, y_centre : float
         Position where both normalised coordinates are zero [pixel].
     scale : float
         Distance of one normalised unit [pixel]: u = (x - x_centre) / scale, v likewise.
+    oversampling : int
+        Nodes of the coefficients a pixel, along each axis. The values are those of whole pixels all the
+        same: what a pixel centred on the node would see.
     """
 
     coefficients: NDArray[np.float64]
@@ -51,18 +55,20 @@ class Psf:
     x_centre: float = 0.0
     y_centre: float = 0.0
     scale: float = 1000.0
+    oversampling: int = 1
 
     def __post_init__(self) -> None:
         expected = len(polynomial_powers(self.order))
-        shape = self.coefficients.shape
-        if len(shape) != 3 or shape[0] != expected or shape[1] != shape[2] or shape[1] % 2 == 0:
-            message = f"a PSF of order {self.order} needs shape ({expected}, odd, same), found {shape}"
+        shape, period = self.coefficients.shape, 2 * self.oversampling
+        if len(shape) != 3 or shape[0] != expected or shape[1] != shape[2] or shape[1] % period != 1:
+            side = "odd" if period == 2 else f"1 + a multiple of {period}"
+            message = f"a PSF of order {self.order} needs shape ({expected}, {side}, same), found {shape}"
             raise ValueError(message)
 
     @property
     def size(self) -> int:
         """Side of the stamps [pixel], odd."""
-        return int(self.coefficients.shape[1])
+        return (int(self.coefficients.shape[1]) - 1) // self.oversampling + 1
 
     def stamp(self, x: float, y: float) -> NDArray[np.float64]:
         """PSF for a star at (x, y) [pixel], centred on the middle pixel of the stamp; unit sum.
@@ -73,7 +79,8 @@ class Psf:
         """
         u, v = (x - self.x_centre) / self.scale, (y - self.y_centre) / self.scale
         weights = np.array([u**i * v**j for i, j in polynomial_powers(self.order)])
-        stamp: NDArray[np.float64] = np.tensordot(weights, self.coefficients, axes=1)
+        nodes = self.coefficients[:, :: self.oversampling, :: self.oversampling]
+        stamp: NDArray[np.float64] = np.tensordot(weights, nodes, axes=1)
         stamp /= stamp.sum()
         return stamp
 

@@ -1,65 +1,39 @@
-"""Choose point sources and fit the PSF to them.
+"""Fit a PSF that varies over the image to stars.
 
-Each star is shifted to the middle of its stamp and scaled to unit flux, and every pixel of the stamp is
-fitted by a polynomial in position; wings, where single stars carry no information, share one constant.
+Every node of the PSF is fitted by a polynomial in position to all stars at once, each pixel weighted by its
+own noise: in the wings the brightest decide, in the core, where they differ by more than their noise, all do.
+What the stars differ by is found on the way, and where they are few so is the order of the polynomial.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from astra.errors import TooFewSourcesError
-from astra.images.measurement import FOOTPRINT_FLAGS, positions_of
 from astra.images.moments import Pixels
-from astra.images.psf import Psf, polynomial_powers
-from astra.images.stamps import cut_stamps, shift_stamps
+from astra.images.psf import Psf, fwhm_from_sigma, polynomial_powers
+from astra.images.psf_stars import PsfFitConfig, affordable_order
+from astra.images.stamps import psf_design, psf_stamps
+from astra.images.star_stamps import StarStamps, radius_of
 from astra.images.tan_sip import polynomial_design
 
 FloatArray = NDArray[np.float64]
 
-STARS_PER_TERM = 4  # fewer stars than this per polynomial term lower the order
-CLIP_ROUNDS = 4
-PIXEL_CLIP_SIGMA = 5.0
-MODEL_ERROR = 0.02  # of the model's value; keeps the bright cores from being clipped
+ROUNDS = {1: 3, 2: 8}  # by oversampling: a finer grid is approached, not interpolated
+OVERSAMPLED_BELOW_FWHM_PIXEL = 2.5
+MODEL_ERROR_RANGE = 0.003, 0.02  # of the PSF's value: by how much stars may differ from it beyond their noise
+SMOOTH = np.array([1, 2, 3, 4, 3, 2, 1]) / 16
+HIGH_FREQUENCY = 0.45  # [cycles a node]
+RIDGE = 1e-9  # of the trace of the normal matrix
+CLIP_SIGMA = 3.5
 STAR_CLIP_SIGMA = 4.0
-SIZE_SCATTER = 0.02  # least relative scatter of stellar sizes; keeps a perfect image from losing its stars
-SIZE_CLIP_SIGMA = 4.0
-NEIGHBOUR_FRACTION = 0.1  # of the star's flux: fainter neighbours do no harm
-RIM_FRACTION = 0.9  # of half the stamp: beyond it, the sky is taken
+STAR_ERROR = 0.005  # of the peak: residuals below are not held against a star
 CORE_RADIUS_SIGMA = 3.0  # within which residuals of a star are judged
-
-
-@dataclass(frozen=True)
-class PsfFitConfig:
-    """How to choose stars and fit the PSF.
-
-    Parameters
-    ----------
-    size_pixel : int
-        Side of the PSF stamp, odd [pixel].
-    order : int
-        Highest total degree of the variation over the image.
-    min_snr : float
-        Least S/N of a PSF star.
-    max_stars, min_stars : int
-        The brightest so many are used; fewer than ``min_stars`` are an error.
-    isolation_pixel : float
-        No neighbour brighter than a tenth of the star may be nearer than this [pixel].
-    core_sigma : float
-        The PSF varies within this many sigma of its centre, and is constant outside.
-    """
-
-    size_pixel: int = 41
-    order: int = 2
-    min_snr: float = 50.0
-    max_stars: int = 300
-    min_stars: int = 8
-    isolation_pixel: float = 9.0
-    core_sigma: float = 4.0
+MANY_STARS = 120  # they bear any order that is asked for
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -81,80 +55,24 @@ class PsfFit:
     residual: float
 
 
-def select_psf_stars(sources: NDArray[np.void], config: PsfFitConfig) -> NDArray[np.bool_]:
-    """Choose bright, clean, isolated sources of the commonest size.
+@dataclass(frozen=True)
+class _Samples:
+    """Stars at unit flux on the nodes of the PSF.
 
-    Parameters
-    ----------
-    sources : structured ndarray, shape (n,)
-        As `astra.images.measurement.measure_sources` returns them.
-    config : PsfFitConfig
-        Limits.
-
-    Returns
-    -------
-    chosen : bool ndarray, shape (n,)
-
-    Raises
-    ------
-    TooFewSourcesError
-        If fewer than ``min_stars`` remain.
+    ``values``, their ``error`` by noise, the PSF there as it was (``model``) and ``weight`` are (n, nodes);
+    the weight of a node lacks the errors.
     """
-    clean = sources["snr"] > config.min_snr
-    for name in [*FOOTPRINT_FLAGS, "flag_edge", "flag_centroid", "flag_shape", "flag_psfFlux"]:
-        clean &= ~sources[name]
-    clean &= is_isolated(sources, config.isolation_pixel)
-    index = np.flatnonzero(clean)
-    size = np.sqrt((sources["ixx"][index] + sources["iyy"][index]) / 2).astype(np.float64)
-    index = index[is_common_size(size)]
-    index = index[np.argsort(-sources["snr"][index])][: config.max_stars]
-    if len(index) < config.min_stars:
-        message = (
-            f"{len(index)} sources are usable as PSF stars (S/N > {config.min_snr:g}, clean, isolated), but "
-            f"{config.min_stars} are required; {int(np.sum(sources['snr'] > config.min_snr))} of "
-            f"{len(sources)} sources are bright enough"
-        )
-        raise TooFewSourcesError(message, n_sources=len(index), n_required=config.min_stars)
-    chosen = np.zeros(len(sources), dtype=np.bool_)
-    chosen[index] = True
-    return chosen
 
+    values: FloatArray
+    error: FloatArray
+    model: FloatArray
+    weight: FloatArray
 
-def is_isolated(sources: NDArray[np.void], radius_pixel: float) -> NDArray[np.bool_]:
-    """Tell which sources have no neighbour of a tenth of their flux within a radius [pixel]."""
-    isolated = np.ones(len(sources), dtype=np.bool_)
-    if len(sources) < 2:
-        return isolated
-    pairs = cKDTree(positions_of(sources)).query_pairs(radius_pixel, output_type="ndarray")
-    flux = np.nan_to_num(sources["psfInstFlux"])
-    for first, second in (pairs.T, pairs.T[::-1]):
-        disturbed = flux[second] > NEIGHBOUR_FRACTION * flux[first]
-        isolated[first[disturbed]] = False
-    return isolated
-
-
-def is_common_size(size: FloatArray) -> NDArray[np.bool_]:
-    """Members of the densest clump of sizes [pixel]: the stars, for galaxies scatter widely."""
-    if len(size) < 3:
-        return np.ones(len(size), dtype=np.bool_)
-    centre = half_sample_mode(size)
-    chosen = np.abs(size - centre) < 0.1 * centre
-    for _ in range(CLIP_ROUNDS):
-        deviation = np.abs(size - np.median(size[chosen]))
-        scatter = max(1.4826 * float(np.median(deviation[chosen])), SIZE_SCATTER * centre)
-        chosen = deviation < SIZE_CLIP_SIGMA * scatter
-    return chosen
-
-
-def half_sample_mode(values: FloatArray) -> float:
-    """Mode of a sample: the densest half of the densest half and so on (Bickel & Fruehwirth 2006)."""
-    ordered = np.sort(values)
-    while len(ordered) > 3:
-        half = (len(ordered) + 1) // 2
-        width = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
-        start = int(np.argmin(width))
-        ordered = ordered[start : start + half]
-    return float(np.median(ordered))
+    def inverse_variance(self, model_error: float, used: NDArray[np.bool_], clip_sigma: float) -> FloatArray:
+        """Weights of the fit; 0 for pixels far from the model and for stars that are not used."""
+        variance = self.error**2 + (model_error * self.model) ** 2
+        deviant = (self.values - self.model) ** 2 > clip_sigma**2 * variance
+        return np.where(deviant | ~used[:, None], 0.0, self.weight / variance)
 
 
 def fit_psf(pixels: Pixels, stars: NDArray[np.void], sigma: float, config: PsfFitConfig) -> PsfFit:
@@ -174,146 +92,175 @@ def fit_psf(pixels: Pixels, stars: NDArray[np.void], sigma: float, config: PsfFi
     Returns
     -------
     fit : PsfFit
+        Of two nodes a pixel if the FWHM is below `OVERSAMPLED_BELOW_FWHM_PIXEL`.
 
     Raises
     ------
     TooFewSourcesError
         If fewer than ``min_stars`` survive the clipping.
     """
-    stamps = _StarStamps.cut(pixels, stars, config.size_pixel)
-    order = affordable_order(len(stars), config.order)
-    ny, nx = pixels.image.shape
-    centre, scale = ((nx - 1) / 2, (ny - 1) / 2), max(nx, ny) / 2
-    design = polynomial_design((stars["x"] - centre[0]) / scale, (stars["y"] - centre[1]) / scale, order)
-    radius = _radius(config.size_pixel)
+    stamps = StarStamps.cut(pixels, stars, config.size_pixel)
+    psf = _first_guess(pixels.image.shape, sigma, config)
+    radius = radius_of(psf.coefficients.shape[1]) / psf.oversampling
+    core = (radius <= CORE_RADIUS_SIGMA * sigma).ravel()
     taper = np.clip(1.5 - radius / (2.0 * config.core_sigma * sigma), 0.0, 1.0)
-    used = np.ones(len(stars), dtype=np.bool_)
-    usable = stamps.usable
-    model = stamps.shift(np.exp(-0.5 * (radius / sigma) ** 2)[None] / (2.0 * np.pi * sigma**2))
-    coefficients, residual = np.zeros((1, *radius.shape)), np.zeros(len(stars))
-    for _ in range(CLIP_ROUNDS):
-        flux, sky, flux_err = stamps.fit_amplitudes(model, usable)
-        normal = (stamps.values - sky[:, None, None]) / flux[:, None, None]
-        centred = stamps.unshift(np.where(usable, normal, model))
-        coefficients = _fit_pixels(centred, used * flux / flux_err, design, taper)
-        at_stars = np.tensordot(design, coefficients, axes=1)
-        residual = _core_residual(centred, at_stars, radius <= CORE_RADIUS_SIGMA * sigma)
-        used = _keep_stars(residual, flux_err / flux, config.min_stars)
-        model = stamps.shift(at_stars)
-        usable = stamps.usable & stamps.is_plausible(model, flux, sky)
-    psf = Psf(coefficients, order=order, x_centre=centre[0], y_centre=centre[1], scale=scale)
+    unit = np.stack(
+        [(stars["x"] - psf.x_centre) / psf.scale, (stars["y"] - psf.y_centre) / psf.scale], axis=-1
+    )
+    order = affordable_order(len(stars), config.order)
+    used, usable = np.ones(len(stars), dtype=np.bool_), stamps.usable
+    model_error, residual = MODEL_ERROR_RANGE[1], np.zeros(len(stars))
+    n_rounds = ROUNDS[psf.oversampling]
+    for k in range(n_rounds):
+        samples, usable = _sample(stamps, psf, stars, usable)
+        weights = samples.inverse_variance(model_error, used, CLIP_SIGMA if k > 0 else np.inf)
+        if k == n_rounds // 2 and len(stars) < MANY_STARS:
+            order = _choose_order(samples.values, weights, unit, order, core)
+        psf = _solve(samples.values, weights, psf, polynomial_design(unit[:, 0], unit[:, 1], order), taper)
+        samples = replace(samples, model=_at_stars(psf, stars))
+        residual, noise = _core_rms(samples, core)
+        model_error = _model_error(samples, residual, noise, core)
+        used = _keep_stars(residual, noise, config.min_stars)
     return PsfFit(psf, used, float(np.median(residual[used])))
 
 
-def affordable_order(n_stars: int, order: int) -> int:
-    """Highest total degree up to ``order`` for which every term has some stars."""
-    return max(k for k in range(order + 1) if k == 0 or STARS_PER_TERM * len(polynomial_powers(k)) <= n_stars)
+def _first_guess(shape: tuple[int, ...], sigma: float, config: PsfFitConfig) -> Psf:
+    """Return a constant Gaussian with the geometry that the fit shall have."""
+    oversampling = 2 if fwhm_from_sigma(sigma) < OVERSAMPLED_BELOW_FWHM_PIXEL else 1
+    radius = radius_of(oversampling * (config.size_pixel - 1) + 1) / oversampling
+    profile = np.exp(-0.5 * (radius / sigma) ** 2) / (2.0 * np.pi * sigma**2)
+    ny, nx = shape
+    return Psf(profile[None], 0, (nx - 1) / 2, (ny - 1) / 2, max(nx, ny) / 2, oversampling)
 
 
-@dataclass(frozen=True)
-class _StarStamps:
-    """Stamps of stars as they fall on the pixels, (n, size, size), and their sub-pixel offsets, (n,)."""
-
-    values: FloatArray
-    variance: FloatArray
-    usable: NDArray[np.bool_]
-    dx: FloatArray
-    dy: FloatArray
-
-    @classmethod
-    def cut(cls, pixels: Pixels, stars: NDArray[np.void], size: int) -> _StarStamps:
-        """Cut them out; pixels of neighbours, unusable ones and those outside the image are not usable."""
-        columns, rows = np.rint(stars["x"]).astype(np.int64), np.rint(stars["y"]).astype(np.int64)
-        values = cut_stamps(pixels.image, columns, rows, size)
-        variance = cut_stamps(pixels.variance, columns, rows, size)
-        owners = cut_stamps(pixels.owner, columns, rows, size)
-        usable = (
-            ((owners == 0) | (owners == stars["id"][:, None, None])) & np.isfinite(values) & (variance > 0)
-        )
-        return cls(
-            values=np.where(usable, values, 0.0),
-            variance=np.where(usable, variance, 1.0),
-            usable=usable,
-            dx=stars["x"] - columns,
-            dy=stars["y"] - rows,
-        )
-
-    def shift(self, stamps: FloatArray) -> FloatArray:
-        """Move centred stamps (or one for all) to where the stars are, at unit sum."""
-        stamps = stamps / stamps.sum(axis=(1, 2), keepdims=True)
-        return shift_stamps(np.broadcast_to(stamps, self.values.shape), self.dx, self.dy)
-
-    def unshift(self, stamps: FloatArray) -> FloatArray:
-        """Move stamps of the stars to the centre."""
-        return shift_stamps(stamps, -self.dx, -self.dy)
-
-    def fit_amplitudes(
-        self, model: FloatArray, usable: NDArray[np.bool_]
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Flux, local sky and error of the flux of each star.
-
-        The sky is that of the stamp's rim, where the PSF is taken to be zero: fitted together with the flux
-        it would trade places with the PSF's own wings.
-        """
-        rim = _radius(model.shape[1]) > RIM_FRACTION * model.shape[1] / 2
-        sky = _masked_median(self.values[:, rim], usable[:, rim])
-        p = np.where(usable, model, 0.0)
-        sum_pp = np.maximum(np.einsum("kij,kij->k", p, p), 1e-12)
-        flux = np.einsum("kij,kij->k", p, self.values - sky[:, None, None]) / sum_pp
-        error = np.sqrt(np.einsum("kij,kij,kij->k", p, p, self.variance)) / sum_pp
-        floor = 1e-3 * float(np.median(np.abs(flux)))  # a star without signal must not divide by zero
-        return np.maximum(flux, max(floor, 1e-12)), sky, error
-
-    def is_plausible(self, model: FloatArray, flux: FloatArray, sky: FloatArray) -> NDArray[np.bool_]:
-        """Pixels that agree with the model within noise and model error: not those of a faint neighbour."""
-        expected = flux[:, None, None] * model + sky[:, None, None]
-        tolerance = np.sqrt(self.variance + (5.0 * MODEL_ERROR * flux[:, None, None] * model) ** 2)
-        plausible: NDArray[np.bool_] = np.abs(self.values - expected) < PIXEL_CLIP_SIGMA * tolerance
-        return plausible
+def _at_stars(psf: Psf, stars: NDArray[np.void]) -> FloatArray:
+    """Nodes of the PSF of each star at unit sum, (n, nodes)."""
+    design = psf_design(psf, stars["x"], stars["y"])
+    step = psf.oversampling
+    sums = design @ psf.coefficients[:, ::step, ::step].sum(axis=(1, 2))
+    nodes: FloatArray = design @ psf.coefficients.reshape(len(psf.coefficients), -1) / sums[:, None]
+    return nodes
 
 
-def _masked_median(values: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
-    """Median of each row over its usable items; 0 for a row without any."""
-    masked = np.where(usable, values, np.nan)
-    masked[~usable.any(axis=1)] = 0.0
-    median: FloatArray = np.nanmedian(masked, axis=1)
-    return median
+def _sample(
+    stamps: StarStamps, psf: Psf, stars: NDArray[np.void], usable: NDArray[np.bool_]
+) -> tuple[_Samples, NDArray[np.bool_]]:
+    """Bring the stars to the nodes of the PSF, and tell which pixels agree with it."""
+    drawn = psf_stamps(psf, stars["x"], stars["y"])
+    fitted = stamps.fit_amplitudes(drawn, usable)
+    residual = stamps.residuals(drawn, usable, fitted)
+    model, n = _at_stars(psf, stars), len(stars)
+    noise = stamps.noise(fitted)
+    photons, sky_noise = noise.per_count / fitted.flux, noise.sky_variance / fitted.flux**2
+    seen, weight = stamps.nearest(usable.astype(np.float64), psf.oversampling)
+    samples = _Samples(
+        values=model + stamps.to_nodes(residual, psf.oversampling).reshape(n, -1),
+        error=np.sqrt(sky_noise[:, None] + photons[:, None] * np.maximum(model, 0.0)),
+        model=model,
+        weight=(seen * weight).reshape(n, -1),
+    )
+    return samples, stamps.is_plausible(stamps.residuals(drawn, stamps.usable, fitted), drawn, fitted.flux)
 
 
-def _radius(size: int) -> FloatArray:
-    """Distance of each pixel of a stamp from its middle [pixel]."""
-    offset = np.arange(size) - size // 2
-    distance: FloatArray = np.hypot(offset[:, None], offset[None, :])
-    return distance
+def _polynomials(
+    values: FloatArray, weights: FloatArray, design: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Weighted polynomial in position of each node: coefficients and their variance (n_terms, nodes)."""
+    n_terms = design.shape[1]
+    rows, columns = np.triu_indices(n_terms)
+    normal: FloatArray = np.zeros((values.shape[1], n_terms, n_terms))
+    normal[:, rows, columns] = weights.T @ (design[:, rows] * design[:, columns])
+    normal[:, columns, rows] = normal[:, rows, columns]
+    trace = np.trace(normal, axis1=1, axis2=2)
+    # A node that no star has must not be singular: it becomes 0.
+    ridge = np.where(trace > 0, RIDGE * trace, 1.0)
+    normal[:, range(n_terms), range(n_terms)] += ridge[:, None]
+    covariance = np.asarray(np.linalg.inv(normal), dtype=np.float64)
+    right: FloatArray = (weights * values).T @ design
+    variance: FloatArray = np.where(trace > 0, np.diagonal(covariance, axis1=1, axis2=2).T, 0.0)
+    solution: FloatArray = np.einsum("kij,kj->ik", covariance, right)
+    return solution, variance
 
 
-def _fit_pixels(centred: FloatArray, snr: FloatArray, design: FloatArray, taper: FloatArray) -> FloatArray:
-    """Weighted polynomial of each pixel; towards the wings it gives way to the weighted mean.
+def _solve(values: FloatArray, weights: FloatArray, last: Psf, design: FloatArray, taper: FloatArray) -> Psf:
+    """Fit the nodes; towards the wings the polynomial gives way to the weighted mean."""
+    solution, variance = _polynomials(values, weights, design)
+    solution = _suppress_noise(solution.reshape(-1, *taper.shape), variance.sum(axis=1))
+    total = weights.sum(axis=0)
+    constant = (weights * values).sum(axis=0) / np.where(total > 0, total, 1.0)
+    coefficients: FloatArray = taper * solution
+    coefficients[0] += (1.0 - taper) * constant.reshape(taper.shape)
+    step = last.oversampling
+    coefficients /= coefficients[0, ::step, ::step].sum()
+    order = max(k for k in range(design.shape[1]) if len(polynomial_powers(k)) <= design.shape[1])
+    return replace(last, coefficients=coefficients, order=order)
 
-    In the core the stars differ by more than their noise, so none may outweigh the rest; in the wings only
-    the brightest rise above the noise and the errors of the sky.
+
+def _suppress_noise(images: FloatArray, noise_power: FloatArray) -> FloatArray:
+    """Wiener filter of images (n, size, size) whose noise is white, of known power a frequency (n,).
+
+    Their own power is the mean over circles of equal frequency, smoothed along the frequency. Where stars
+    were interpolated to the nodes their noise is less, as the highest frequencies tell.
     """
-    n, size = len(centred), centred.shape[1]
-    pixels = centred.reshape(n, -1)
-    weight = 1.0 / np.hypot(1.0 / np.maximum(snr, 1e-6), MODEL_ERROR) * (snr > 0)
-    solution = np.linalg.pinv(weight[:, None] * design) @ (weight[:, None] * pixels)
-    constant = (snr**2 @ pixels / np.sum(snr**2)).reshape(size, size)
-    coefficients: FloatArray = taper * solution.reshape(-1, size, size)
-    coefficients[0] += (1.0 - taper) * constant
-    coefficients /= coefficients[0].sum()
-    return coefficients
+    size = images.shape[1]
+    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None, :])
+    circle = np.rint(frequency * size).astype(np.int64).ravel()
+    count = np.bincount(circle)
+    filtered = np.empty_like(images)
+    for k, transform in enumerate(np.fft.fft2(images)):
+        power = np.abs(transform.ravel()) ** 2
+        noise = min(noise_power[k], float(power[frequency.ravel() > HIGH_FREQUENCY].mean()))
+        mean = np.bincount(circle, weights=power) / count
+        smooth = np.convolve(np.pad(mean, len(SMOOTH) // 2, mode="edge"), SMOOTH, mode="valid")
+        passed = np.clip(1.0 - noise / np.maximum(smooth, np.finfo(np.float64).tiny), 0.0, 1.0)
+        filtered[k] = np.fft.ifft2(transform * passed[circle].reshape(size, size)).real
+    return filtered
 
 
-def _core_residual(centred: FloatArray, model: FloatArray, core: NDArray[np.bool_]) -> FloatArray:
-    """Root mean square of the residuals of each star in the core, as a fraction of the peak."""
-    difference = (centred - model)[:, core]
-    rms: FloatArray = np.sqrt(np.mean(difference**2, axis=1)) / model.max(axis=(1, 2))
-    return rms
+def _choose_order(
+    values: FloatArray, weights: FloatArray, unit: FloatArray, order: int, core: NDArray[np.bool_]
+) -> int:
+    """Degree up to ``order`` that best predicts the cores of stars that were left out of the fit.
+
+    ``unit`` (n, 2) are the normalised positions.
+    """
+    values, weights = values[:, core], weights[:, core]
+    fold = np.arange(len(values)) % FOLDS
+    chi2 = np.zeros(order + 1)
+    for degree in range(order + 1):
+        design = polynomial_design(unit[:, 0], unit[:, 1], degree)
+        for k in range(FOLDS):
+            solution, _ = _polynomials(values[fold != k], weights[fold != k], design[fold != k])
+            missed = values[fold == k] - design[fold == k] @ solution
+            chi2[degree] += np.sum(weights[fold == k] * missed**2)
+    return int(np.argmin(chi2))
 
 
-def _keep_stars(residual: FloatArray, relative_err: FloatArray, min_stars: int) -> NDArray[np.bool_]:
+def _core_rms(samples: _Samples, core: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """Root mean square of residual and noise of each star in the core, as fractions of the peak."""
+    weight = samples.weight[:, core]
+    total, peak = np.maximum(weight.sum(axis=1), 1e-12), samples.model.max(axis=1)
+    missed = (samples.values - samples.model)[:, core] ** 2
+    residual = np.sqrt((weight * missed).sum(axis=1) / total) / peak
+    noise = np.sqrt((weight * samples.error[:, core] ** 2).sum(axis=1) / total) / peak
+    return residual, noise
+
+
+def _model_error(
+    samples: _Samples, residual: FloatArray, noise: FloatArray, core: NDArray[np.bool_]
+) -> float:
+    """By how much the brighter half of the stars differ from the model beyond their noise, as a fraction."""
+    bright = noise <= np.median(noise)
+    mean_square = (
+        np.mean(samples.model[bright][:, core] ** 2, axis=1) / samples.model[bright].max(axis=1) ** 2
+    )
+    excess = float(np.median((residual[bright] ** 2 - noise[bright] ** 2) / mean_square))
+    return float(np.clip(np.sqrt(max(excess, 0.0)), *MODEL_ERROR_RANGE))
+
+
+def _keep_stars(residual: FloatArray, noise: FloatArray, min_stars: int) -> NDArray[np.bool_]:
     """Stars whose residual is not far above the rest, noise allowed for."""
-    excess = residual / np.hypot(relative_err, 0.25 * MODEL_ERROR)
+    excess = residual / np.hypot(noise, STAR_ERROR)
     median = float(np.median(excess))
     scatter = 1.4826 * float(np.median(np.abs(excess - median)))
     kept: NDArray[np.bool_] = excess <= median + STAR_CLIP_SIGMA * max(scatter, 0.1 * median)

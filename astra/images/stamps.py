@@ -6,9 +6,10 @@ pixels, which has power beyond the sampling limit, and 0.05 % for one of 3.3.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
@@ -16,7 +17,7 @@ from astra.images.psf import Psf, polynomial_powers
 
 SPLINE_ORDER = 5
 MARGIN = 3  # neighbours on each side that a quintic spline touches for a shift of at most half a pixel
-_TAPS = np.arange(-MARGIN, MARGIN + 1)[None, :]
+N_TAPS = 2 * MARGIN + 1
 
 
 def cut_stamps(
@@ -38,14 +39,21 @@ def cut_stamps(
     stamps : float64 ndarray, shape (n, size, size)
         Unit of ``image``.
     """
-    ny, nx = image.shape
-    offset = np.arange(size) - size // 2
-    y = np.asarray(rows)[:, None, None] + offset[None, :, None]
-    x = np.asarray(columns)[:, None, None] + offset[None, None, :]
-    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    stamps = np.full(inside.shape, np.nan)
-    stamps[inside] = image[np.broadcast_to(y, inside.shape)[inside], np.broadcast_to(x, inside.shape)[inside]]
+    stamps = np.full((len(columns), size, size), np.nan)
+    copy_stamps(image, columns, rows, stamps)
     return stamps
+
+
+@njit(cache=True)
+def copy_stamps(image, columns, rows, stamps):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy what lies on the image into stamps (n, size, size) about the central pixels."""
+    ny, nx = image.shape
+    size = stamps.shape[1]
+    for k in range(len(columns)):
+        top, left = rows[k] - size // 2, columns[k] - size // 2
+        for j in range(max(0, -top), min(size, ny - top)):
+            for i in range(max(0, -left), min(size, nx - left)):
+                stamps[k, j, i] = image[top + j, left + i]
 
 
 def shift_stamp(stamp: NDArray[np.float64], dx: float, dy: float) -> NDArray[np.float64]:
@@ -81,48 +89,130 @@ def shift_stamps(
     if not largest < max(limit, 0.5 + 1e-9):
         message = f"shifts must be below {limit:g} pixel for stamps of {stamps.shape[1:]}, found {largest:g}"
         raise ValueError(message)
-    return _shift_axis(_shift_axis(stamps, dy, axis=1), dx, axis=2)
-
-
-def _shift_axis(stamps: NDArray[np.float64], shift: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """Shift along one axis: interpolation coefficients, then seven weighted neighbours."""
-    shift = np.asarray(shift, dtype=np.float64)
-    whole = np.rint(shift).astype(np.int64)
-    weights = quintic_spline(_TAPS + (shift - whole)[:, None])
-    largest = int(np.abs(whole).max(initial=0))
-    coefficients: NDArray[np.float64] = spline_filter1d(stamps, SPLINE_ORDER, axis=axis, mode="mirror")
-    pad = [(0, 0), (0, 0), (0, 0)]
-    pad[axis] = (MARGIN + largest, MARGIN + largest)
-    padded = np.pad(coefficients, pad, mode="reflect")
-    shifted = np.empty_like(coefficients)
-    for step in np.unique(whole):
-        chosen = whole == step
-        window = slice(largest - step, largest - step + stamps.shape[axis] + 2 * MARGIN)
-        block = padded[chosen][:, window] if axis == 1 else padded[chosen][:, :, window]
-        shifted[chosen] = _weighted_neighbours(block, weights[chosen], axis)
+    margin = MARGIN + int(np.rint(largest))
+    padded = spline_coefficients(stamps, margin)
+    shifted = np.empty(stamps.shape)
+    _shift_all(padded, margin - MARGIN, np.asarray(dx, np.float64), np.asarray(dy, np.float64), shifted)
     return shifted
 
 
-def _weighted_neighbours(
-    padded: NDArray[np.float64], weights: NDArray[np.float64], axis: int
-) -> NDArray[np.float64]:
-    """Sum of the seven neighbours of each pixel along an axis, which loses the margins."""
-    size = padded.shape[axis] - 2 * MARGIN
-    views = [padded[:, k : k + size] if axis == 1 else padded[:, :, k : k + size] for k in range(_TAPS.size)]
-    total = weights[:, 0, None, None] * views[0]
-    product = np.empty_like(total)
-    for k, view in enumerate(views[1:], start=1):
-        total += np.multiply(weights[:, k, None, None], view, out=product)
-    return total
+def spline_coefficients(stamps: NDArray[np.float64], margin: int = MARGIN) -> NDArray[np.float64]:
+    """Coefficients of the quintic splines through stamps (n, size, size), mirrored in a margin [pixel]."""
+    filtered = spline_filter1d(spline_filter1d(stamps, SPLINE_ORDER, axis=1), SPLINE_ORDER, axis=2)
+    return np.pad(filtered, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
 
 
-def quintic_spline(t: NDArray[np.float64]) -> NDArray[np.float64]:
+@njit(cache=True)
+def quintic_spline(t):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Value of the centred quintic B-spline at ``t`` [pixel] (Unser 1999, IEEE SPM 16, 22)."""
-    a = np.abs(t)
-    value: NDArray[np.float64] = np.zeros_like(a)
-    for k, factor in ((3.0, 1.0), (2.0, -6.0), (1.0, 15.0)):
-        value += factor * np.clip(k - a, 0.0, None) ** 5
+    a = abs(t)
+    value = max(3.0 - a, 0.0) ** 5 - 6.0 * max(2.0 - a, 0.0) ** 5 + 15.0 * max(1.0 - a, 0.0) ** 5
     return value / 120.0
+
+
+@njit(cache=True)
+def spline_weights(shift, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Write the weights of the seven neighbours for a shift of at most half a pixel."""
+    for k in range(N_TAPS):
+        weights[k] = quintic_spline(k - MARGIN + shift)
+
+
+@njit(cache=True)
+def resample(coefficients, first, step, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Evaluate a spline at every ``step``-th node plus a fraction.
+
+    ``first`` is the node, row and column, of the first of the seven neighbours of the first output pixel.
+    """
+    size, length = out.shape[0], step * (out.shape[1] - 1) + N_TAPS
+    line = np.empty(length)
+    for p in range(size):
+        line[:] = 0.0
+        for k in range(N_TAPS):
+            row = coefficients[first[0] + step * p + k, first[1] : first[1] + length]
+            for j in range(length):
+                line[j] += weights[0, k] * row[j]
+        for q in range(out.shape[1]):
+            total = 0.0
+            for k in range(N_TAPS):
+                total += weights[1, k] * line[step * q + k]
+            out[p, q] = total
+
+
+@njit(cache=True)
+def _shift_all(padded, spare, dx, dy, shifted):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Shift each stamp, whose coefficients have a margin of `MARGIN` and some spare pixels."""
+    weights = np.empty((2, N_TAPS))
+    for k in range(len(padded)):
+        whole_y, whole_x = int(np.rint(dy[k])), int(np.rint(dx[k]))
+        spline_weights(dy[k] - whole_y, weights[0])
+        spline_weights(dx[k] - whole_x, weights[1])
+        resample(padded[k], (spare - whole_y, spare - whole_x), 1, weights, shifted[k])
+
+
+class PsfSplines(NamedTuple):
+    """A PSF ready to be drawn many times.
+
+    Parameters
+    ----------
+    coefficients : float64 ndarray, shape (n_terms, m, m)
+        Splines through the stamp of each term, with a margin.
+    sums : float64 ndarray, shape (n_terms,)
+        Sums of the stamps.
+    oversampling : int
+        Nodes a pixel.
+    """
+
+    coefficients: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    oversampling: int
+
+
+def make_psf_splines(psf: Psf) -> PsfSplines:
+    """Prepare a PSF: the splines are linear in its terms, and are found once for all sources."""
+    step = psf.oversampling
+    sums = psf.coefficients[:, ::step, ::step].sum(axis=(1, 2))
+    return PsfSplines(spline_coefficients(psf.coefficients, MARGIN + step), sums, step)
+
+
+def psf_design(psf: Psf, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values of the polynomial terms at positions [pixel], shape (n, n_terms)."""
+    u, v = (x - psf.x_centre) / psf.scale, (y - psf.y_centre) / psf.scale
+    return np.stack([u**i * v**j for i, j in polynomial_powers(psf.order)], axis=-1)
+
+
+@njit(cache=True)
+def draw_psf(splines, terms, position, plane, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Draw the PSF at a position x, y [pixel] on the pixels round it, a part of unit sum.
+
+    ``terms`` are the values of the polynomial terms, ``plane`` is scratch of the shape of one term.
+    """
+    step, size = splines.oversampling, out.shape[0]
+    middle = (splines.coefficients.shape[1] - 1) // 2
+    first, weights = np.empty(2, dtype=np.int64), np.empty((2, N_TAPS))
+    for axis in range(2):
+        shift = step * (position[1 - axis] - np.rint(position[1 - axis]))
+        whole = int(np.rint(shift))
+        spline_weights(shift - whole, weights[axis])
+        first[axis] = middle - step * (size // 2) - whole - MARGIN
+    length = step * (size - 1) + N_TAPS
+    norm = 0.0
+    plane[:length, :length] = 0.0
+    for t in range(len(terms)):
+        norm += terms[t] * splines.sums[t]
+        for j in range(length):
+            row = splines.coefficients[t, first[0] + j, first[1] : first[1] + length]
+            for i in range(length):
+                plane[j, i] += terms[t] * row[i]
+    weights[0] /= norm
+    resample(plane, (0, 0), step, weights, out)
+
+
+@njit(cache=True)
+def draw_psfs(splines, design, positions, stamps):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill stamps (n, size, size) with the PSF at positions (n, 2)."""
+    plane = np.empty(splines.coefficients.shape[1:])
+    for k in range(len(positions)):
+        draw_psf(splines, design[k], positions[k], plane, stamps[k])
 
 
 def psf_stamps(
@@ -145,15 +235,6 @@ def psf_stamps(
         Parts of a PSF of unit sum; the middle pixel is the one at rint(x), rint(y) of the image.
     """
     size = psf.size if size is None else min(size, psf.size)
-    u, v = (x - psf.x_centre) / psf.scale, (y - psf.y_centre) / psf.scale
-    design = np.stack([u**i * v**j for i, j in polynomial_powers(psf.order)], axis=-1)
-    # The spline's coefficients are linear in the pixels: they are found once per term, not once per source.
-    splines = spline_filter1d(spline_filter1d(psf.coefficients, SPLINE_ORDER, axis=1), SPLINE_ORDER, axis=2)
-    cut = (psf.size - size) // 2
-    window = slice(cut, cut + size + 2 * MARGIN)
-    splines = np.pad(splines, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN)), mode="reflect")[:, window, window]
-    stamps: NDArray[np.float64] = np.tensordot(design, splines, axes=1)
-    stamps /= (design @ psf.coefficients.sum(axis=(1, 2)))[:, None, None]
-    for axis, shift in ((1, y - np.rint(y)), (2, x - np.rint(x))):
-        stamps = _weighted_neighbours(stamps, quintic_spline(_TAPS + shift[:, None]), axis)
+    stamps = np.empty((len(x), size, size))
+    draw_psfs(make_psf_splines(psf), psf_design(psf, x, y), np.stack([x, y], axis=-1), stamps)
     return stamps

@@ -149,7 +149,7 @@ def _record(exposure: Exposure) -> dict[str, Any]:
 
 
 def _psf_geometry(psf: Psf) -> dict[str, Any]:
-    return {name: getattr(psf, name) for name in ("order", "x_centre", "y_centre", "scale")}
+    return {name: getattr(psf, name) for name in ("order", "x_centre", "y_centre", "scale", "oversampling")}
 
 
 def _primary_hdu(exposure: Exposure) -> fits.PrimaryHDU:
@@ -212,6 +212,7 @@ def _psf_hdu(psf: Psf) -> fits.ImageHDU:
     hdu.header["PSFXC"] = (float(psf.x_centre), "[pixel] 0-based, where u = 0")
     hdu.header["PSFYC"] = (float(psf.y_centre), "[pixel] 0-based, where v = 0")
     hdu.header["PSFSCALE"] = (float(psf.scale), "[pixel] of one unit of u and v")
+    hdu.header["PSFOVERS"] = (psf.oversampling, "nodes a pixel")
     return hdu
 
 

@@ -9,7 +9,7 @@ from astra.images.exposure import MASK_BAD, MASK_CR, MASK_DETECTED, MASK_INTRP, 
 from astra.images.failures import raise_first
 from astra.images.process_ccd import process_ccd
 from astra.images.process_ccd_config import ProcessCcdConfig
-from astra.images.psf_fit import PsfFitConfig
+from astra.images.psf_stars import PsfFitConfig
 
 CONFIG = ProcessCcdConfig(psf=PsfFitConfig(size_pixel=31))
 

@@ -7,15 +7,9 @@ from astra.images.background import fit_background, subtract_background
 from astra.images.detection import detect_sources
 from astra.images.measurement import MeasurementConfig, make_pixels, measure_sources
 from astra.images.psf import gaussian_psf
-from astra.images.psf_fit import (
-    PsfFitConfig,
-    affordable_order,
-    fit_psf,
-    half_sample_mode,
-    is_common_size,
-    is_isolated,
-    select_psf_stars,
-)
+from astra.images.psf_fit import _choose_order, _polynomials, _suppress_noise, fit_psf
+from astra.images.psf_stars import PsfFitConfig, select_psf_stars
+from astra.images.stamps import psf_stamps
 
 CONFIG = PsfFitConfig(size_pixel=25)
 FIRST = gaussian_psf(2.3548 * 1.6, 31)
@@ -25,12 +19,12 @@ def widening(x, y):
     return 1.4 + 0.25 * x / 460 + 0.1 * y / 330
 
 
-def fit_field(field, config=CONFIG):
+def fit_field(field, config=CONFIG, sigma=1.5):
     science = subtract_background(field.exposure, fit_background(field.exposure))
     found = detect_sources(science, FIRST)
     sources = measure_sources(science, FIRST, found, MeasurementConfig())
     stars = sources[select_psf_stars(sources, config)]
-    return fit_psf(make_pixels(science, found.segments), stars, 1.5, config), stars
+    return fit_psf(make_pixels(science, found.segments), stars, sigma, config), stars
 
 
 @pytest.fixture(scope="module")
@@ -76,22 +70,48 @@ def test_too_few_stars_are_an_error_with_numbers():
     assert caught.value.context["n_sources"] < 30
 
 
-@pytest.mark.parametrize(("n_stars", "order"), [(3, 0), (11, 0), (12, 1), (23, 1), (24, 2), (500, 2)])
-def test_order_is_what_the_stars_can_afford(n_stars, order):
-    assert affordable_order(n_stars, 2) == order
+def test_a_sharp_psf_gets_a_fine_grid_and_does_not_alias():
+    sigma = 0.88  # FWHM 2.07 pixels
+    fit, stars = fit_field(make_star_field(sigma_at=lambda x, y: sigma + 0.0 * x, spacing=20), sigma=sigma)
+    assert fit.psf.oversampling == 2
+    x, y = np.array([100.5, 200.2]), np.array([90.5, 120.1])
+    for k, stamp in enumerate(psf_stamps(fit.psf, x, y)):
+        place = 12 + x[k] - np.rint(x[k]), 12 + y[k] - np.rint(y[k])
+        expected = gaussian_image((25, 25), *place, 1.0, sigma)
+        assert np.abs(stamp - expected).max() < 0.02 * expected.max()
+    assert len(stars) > 50
 
 
-def test_isolation_is_broken_by_a_bright_neighbour_alone():
-    sources = np.zeros(3, dtype=[("x", "f8"), ("y", "f8"), ("psfInstFlux", "f8")])
-    sources["x"], sources["psfInstFlux"] = [10, 15, 60], [100.0, 5.0, 3.0]
-    assert is_isolated(sources, 9.0).tolist() == [True, False, True]
-    assert is_isolated(sources[:1], 9.0).tolist() == [True]
+def test_nodes_are_fitted_as_least_squares_does():
+    rng = np.random.default_rng(4)
+    design, weights = rng.normal(size=(30, 3)), rng.uniform(0.5, 2, (30, 5))
+    values = rng.normal(size=(30, 5))
+    weights[:, 4] = 0.0
+    solution, variance = _polynomials(values, weights, design)
+    for k in range(4):
+        root = np.sqrt(weights[:, k])[:, None]
+        expected = np.linalg.lstsq(root * design, root[:, 0] * values[:, k], rcond=None)[0]
+        assert solution[:, k] == pytest.approx(expected, rel=1e-5)
+        covariance = np.linalg.inv((root * design).T @ (root * design))
+        assert variance[:, k] == pytest.approx(np.diag(covariance), rel=1e-5)
+    assert not solution[:, 4].any()
+    assert not variance[:, 4].any()
 
 
-def test_common_size_is_that_of_the_clump():
-    rng = np.random.default_rng(0)
-    size = np.concatenate([rng.normal(1.5, 0.02, 40), rng.uniform(1.7, 5.0, 60)])
-    chosen = is_common_size(size)
-    assert chosen[:40].mean() > 0.95
-    assert chosen[40:].sum() <= 1
-    assert half_sample_mode(size) == pytest.approx(1.5, abs=0.03)
+def test_noise_without_signal_is_suppressed_and_signal_kept():
+    rng = np.random.default_rng(5)
+    star = gaussian_image((41, 41), 20, 20, 1.0, 1.8)
+    noise = rng.normal(0, 0.0005, (41, 41))
+    filtered = _suppress_noise(np.stack([star + noise, noise]), np.full(2, 0.0005**2 * 41**2))
+    assert np.abs(filtered[0] - star).std() < 0.7 * noise.std()
+    assert filtered[0].max() == pytest.approx(star.max(), rel=0.02)
+    assert filtered[1].std() < 0.5 * noise.std()
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_the_order_is_that_which_predicts_stars_left_out(order):
+    rng = np.random.default_rng(6)
+    unit = rng.uniform(-1, 1, (40, 2))
+    trend = (1.0, unit[:, 0], unit[:, 0] * unit[:, 1])[order]
+    values = np.outer(trend * np.ones(40), np.ones(9)) + rng.normal(0, 0.1, (40, 9))
+    assert _choose_order(values, np.full((40, 9), 100.0), unit, 2, np.ones(9, dtype=bool)) == order

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 from star_field import gaussian_image
 
-from astra.images.psf import gaussian_psf
+from astra.images.psf import Psf, gaussian_psf
 from astra.images.stamps import cut_stamps, psf_stamps, quintic_spline, shift_stamp, shift_stamps
 
 
@@ -42,8 +43,50 @@ def test_a_shift_beyond_the_stamp_is_refused():
 
 
 def test_spline_values_sum_to_one_for_every_shift():
-    offsets = np.arange(-3, 4)[:, None] + np.linspace(-0.5, 0.5, 11)
-    assert quintic_spline(offsets).sum(axis=0) == pytest.approx(1.0)
+    for shift in np.linspace(-0.5, 0.5, 11):
+        assert sum(quintic_spline(k + shift) for k in range(-3, 4)) == pytest.approx(1.0)
+
+
+def plain_shift(stamp, dx, dy):
+    """The numpy twin: scipy's quintic splines, mirrored beyond the borders."""
+    return ndimage.shift(stamp, (dy, dx), order=5, mode="mirror")
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(0.2, -0.45), (-1.7, 2.2)])
+def test_compiled_shifts_equal_their_twin(dx, dy):
+    stamps = np.random.default_rng(2).normal(size=(2, 21, 21))
+    shifted = shift_stamps(stamps, np.full(2, dx), np.full(2, dy))
+    assert shifted[1] == pytest.approx(plain_shift(stamps[1], dx, dy), abs=1e-9)
+
+
+def varying_psf():
+    """A PSF that widens along x and leans along y, on 21 pixels."""
+    wide, lean = (gaussian_image((21, 21), 10, 10, 1.0, *s) for s in ((2.0,), (1.7, 1.3)))
+    middle = gaussian_image((21, 21), 10, 10, 1.0, 1.5)
+    return Psf(np.stack([middle, wide - middle, 0.7 * (lean - middle)]), 1, 50.0, 40.0, 60.0)
+
+
+def test_drawn_stars_equal_shifted_stamps():
+    psf = varying_psf()
+    x, y = np.array([12.3, 80.0, 99.5]), np.array([7.8, 40.2, 3.5])
+    for k, drawn in enumerate(psf_stamps(psf, x, y)):
+        expected = plain_shift(psf.stamp(x[k], y[k]), x[k] - np.rint(x[k]), y[k] - np.rint(y[k]))
+        assert drawn == pytest.approx(expected, abs=1e-9)
+
+
+def test_oversampled_stars_do_not_alias():
+    # FWHM 1.6 pixels: the splines through whole pixels miss by 2 % of the peak.
+    sigma, size, middle = 0.7, 21, 10
+    fine = gaussian_image((41, 41), 20, 20, 4.0, 2 * sigma)
+    psf = Psf(fine[None], oversampling=2)
+    assert psf.size == size
+    expected = gaussian_image((size, size), middle + 0.45, middle - 0.3, 1.0, sigma)
+    errors = [
+        np.abs(psf_stamps(p, np.array([7.45]), np.array([5.7]))[0] - expected).max()
+        for p in (psf, gaussian_psf(2.3548 * sigma, size))
+    ]
+    assert errors[0] < 1e-3 * expected.max()
+    assert errors[1] > 5e-3 * expected.max()
 
 
 def test_stamps_beyond_the_image_are_nan_there():

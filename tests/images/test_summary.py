@@ -8,7 +8,7 @@ from star_field import GAIN, NJY_PER_ADU, PIXEL_ARCSEC, SKY, make_exposure, make
 from astra.images.exposure import MASK_NO_DATA
 from astra.images.process_ccd import ProcessCcdConfig, process_ccd
 from astra.images.psf import gaussian_psf
-from astra.images.psf_fit import PsfFitConfig
+from astra.images.psf_stars import PsfFitConfig
 from astra.images.summary import (
     INGREDIENTS,
     Fiducial,

@@ -8,7 +8,7 @@ from astra.errors import TooFewSourcesError
 from astra.images.failures import Failure
 from astra.images.process_ccd import process_ccd
 from astra.images.process_ccd_config import ProcessCcdConfig
-from astra.images.psf_fit import PsfFitConfig
+from astra.images.psf_stars import PsfFitConfig
 from astra.products.quality_picture import bin_image, draw_quality, write_quality_picture
 from tests.images.star_field import make_star_field
 
