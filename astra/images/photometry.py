@@ -9,23 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import TooFewSourcesError
+from astra.images.psf import polynomial_powers
 from astra.images.tan_sip import polynomial_design
 
 FloatArray = NDArray[np.float64]
 
 CLIP_ROUNDS = 6
+ZERO_POINT_ROUNDS = 20
 CLIP_SIGMA = 3.0
+STARS_PER_TERM = 7  # of the aperture correction; fewer lower its order
 MAG_PER_RELATIVE = 2.5 / np.log(10.0)
 
 
 @dataclass(frozen=True)
 class ApertureCorrection:
-    """Factor that turns PSF fluxes into those of a large aperture, linear or constant over the image.
+    """Factor that turns PSF fluxes into those of a large aperture, a polynomial over the image.
 
     Parameters
     ----------
-    coefficients : float64 ndarray, shape (1,) or (3,)
-        Of 1, u and v, positions from the image centre in units of half the longer side.
+    coefficients : float64 ndarray, shape (n_terms,)
+        Of the terms of `astra.images.psf.polynomial_powers`, in positions from the image centre in units of
+        half the longer side.
     shape : tuple of int
         Rows and columns of the image [pixel].
     scatter : float
@@ -39,9 +43,14 @@ class ApertureCorrection:
     scatter: float
     n_used: int
 
+    @property
+    def order(self) -> int:
+        """Total degree of the polynomial."""
+        return int(np.sqrt(2 * len(self.coefficients))) - 1
+
     def at(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Return the factor at positions [pixel]."""
-        factor: FloatArray = _design(x, y, self.shape, len(self.coefficients) > 1) @ self.coefficients
+        factor: FloatArray = _design(x, y, self.shape, self.order) @ self.coefficients
         return factor
 
 
@@ -66,7 +75,7 @@ class ZeroPoint:
 
 
 def fit_aperture_correction(
-    stars: NDArray[np.void], aperture_column: str, shape: tuple[int, int], *, min_linear: int = 20
+    stars: NDArray[np.void], aperture_column: str, shape: tuple[int, int], *, max_order: int = 2
 ) -> ApertureCorrection:
     """Fit the ratio of aperture to PSF flux of bright stars.
 
@@ -78,8 +87,8 @@ def fit_aperture_correction(
         For example ``apInstFlux_12``; its error ends in ``Err``.
     shape : tuple of int
         Rows and columns of the image [pixel].
-    min_linear : int
-        Fewer stars than this allow a constant only.
+    max_order : int, optional
+        Highest total degree; there must be some stars for each term.
 
     Returns
     -------
@@ -93,7 +102,10 @@ def fit_aperture_correction(
     if not good.any():
         return ApertureCorrection(np.ones(1), shape, 0.0, 0)
     stars, ratio, error = stars[good], ratio[good], error[good]
-    design = _design(stars["x"], stars["y"], shape, len(stars) >= min_linear)
+    order = max(
+        k for k in range(max_order + 1) if k == 0 or STARS_PER_TERM * len(polynomial_powers(k)) <= len(stars)
+    )
+    design = _design(stars["x"], stars["y"], shape, order)
     used = np.ones(len(ratio), dtype=np.bool_)
     solution: FloatArray = np.array([np.median(ratio), *np.zeros(design.shape[1] - 1)])
     pull = (ratio - design @ solution) / error
@@ -106,11 +118,11 @@ def fit_aperture_correction(
     return ApertureCorrection(solution, shape, scatter, int(used.sum()))
 
 
-def _design(x: FloatArray, y: FloatArray, shape: tuple[int, int], linear: bool) -> FloatArray:
-    """Constant, or constant and slopes."""
+def _design(x: FloatArray, y: FloatArray, shape: tuple[int, int], order: int) -> FloatArray:
+    """Polynomial terms in coordinates that run from -1 to 1 along the longer side."""
     half = max(shape) / 2
     u, v = (x - (shape[1] - 1) / 2) / half, (y - (shape[0] - 1) / 2) / half
-    return polynomial_design(u, v, 1 if linear else 0)
+    return polynomial_design(u, v, order)
 
 
 @dataclass(frozen=True)
@@ -179,9 +191,10 @@ def fit_zero_point(
     reference_flux_err: FloatArray,
     *,
     max_err_mag: float = 0.05,
+    max_sigma_mag: float = 0.25,
     min_stars: int = 3,
 ) -> ZeroPoint:
-    """Median ratio of reference to instrumental flux, clipped.
+    """Median ratio of reference to instrumental flux, clipped until the same stars remain.
 
     Parameters
     ----------
@@ -191,6 +204,8 @@ def fit_zero_point(
         [nJy].
     max_err_mag : float
         Stars with a larger combined error are not used [mag].
+    max_sigma_mag : float
+        Scatter that is clipped at if the stars scatter more [mag].
     min_stars : int
         Fewer are an error.
 
@@ -201,25 +216,49 @@ def fit_zero_point(
     Raises
     ------
     TooFewSourcesError
-        If fewer than ``min_stars`` stars are bright enough in both catalogues.
+        If fewer than ``min_stars`` stars can be used, or agree; it says why the others cannot.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         delta_mag = 2.5 * np.log10(reference_flux / inst_flux)
         error = MAG_PER_RELATIVE * np.hypot(inst_flux_err / inst_flux, reference_flux_err / reference_flux)
-    bright = np.isfinite(delta_mag) & (inst_flux > 0) & (error < max_err_mag)
-    if bright.sum() < min_stars:
-        message = (
-            f"{int(bright.sum())} of {len(inst_flux)} matched stars have a combined error below "
-            f"{max_err_mag:g} mag, but {min_stars} are required for the zero point"
-        )
-        raise TooFewSourcesError(message, n_sources=int(bright.sum()), n_required=min_stars)
-    used, centre = bright, float(np.median(delta_mag[bright]))
-    for _ in range(CLIP_ROUNDS):
+    no_flux, no_reference = ~(inst_flux > 0), ~(reference_flux > 0)
+    bright = ~no_flux & ~no_reference & np.isfinite(delta_mag) & (error < max_err_mag)
+    reasons = {
+        "no instrumental flux": no_flux,
+        "no reference flux": no_reference & ~no_flux,
+        f"a combined error above {max_err_mag:g} mag": ~(no_flux | no_reference | bright),
+    }
+    used = bright
+    for _ in range(ZERO_POINT_ROUNDS):
+        if used.sum() < min_stars:
+            break
         centre = float(np.median(delta_mag[used]))
         spread = max(1.4826 * float(np.median(np.abs(delta_mag[used] - centre))), 1e-6)
-        used = bright & (np.abs(delta_mag - centre) < CLIP_SIGMA * spread)
+        before, used = used, bright & (np.abs(delta_mag - centre) < CLIP_SIGMA * min(spread, max_sigma_mag))
+        if (used == before).all():
+            break
+    if used.sum() < min_stars:
+        raise _no_zero_point(used, {**reasons, "outlying ratios": bright & ~used}, min_stars)
+    return _zero_point(delta_mag, used)
+
+
+def _no_zero_point(
+    used: NDArray[np.bool_], reasons: Mapping[str, NDArray[np.bool_]], min_stars: int
+) -> TooFewSourcesError:
+    """Say how many stars there are, and why the others cannot be used."""
+    n_used = int(used.sum())
+    others = ", ".join(f"{int(which.sum())} have {why}" for why, which in reasons.items() if which.any())
+    message = (
+        f"{n_used} of {len(used)} matched stars can be used for the zero point, but {min_stars} are required"
+        + (f"; of the others {others}" if others else "")
+    )
+    return TooFewSourcesError(message, n_sources=n_used, n_required=min_stars)
+
+
+def _zero_point(delta_mag: FloatArray, used: NDArray[np.bool_]) -> ZeroPoint:
+    """Scale, error and scatter of the stars that are used."""
     scatter = float(np.std(delta_mag[used]))
-    scale = 10.0 ** (0.4 * centre)
+    scale = 10.0 ** (0.4 * float(np.median(delta_mag[used])))
     # The median of a Gaussian sample scatters sqrt(pi / 2) more than the mean.
     scale_err = float(scale * scatter / MAG_PER_RELATIVE * np.sqrt(np.pi / 2 / used.sum()))
     return ZeroPoint(scale, scale_err, scatter, used)

@@ -28,6 +28,23 @@ def test_aperture_correction_follows_the_image():
     assert correction.scatter == pytest.approx(0.002, rel=0.4)
 
 
+@pytest.mark.parametrize(("n", "order"), [(20, 0), (21, 1), (41, 1), (42, 2), (300, 2)])
+def test_the_order_grows_with_the_number_of_stars(n, order):
+    stars = make_stars(n=n, slope=0.01)
+    correction = fit_aperture_correction(stars, "apInstFlux_12", SHAPE)
+    assert correction.order == order
+    assert fit_aperture_correction(stars, "apInstFlux_12", SHAPE, max_order=1).order == min(order, 1)
+
+
+def test_a_curved_aperture_correction_is_followed():
+    stars = make_stars(n=300)
+    u, v = (stars["x"] - 229.5) / 230, (stars["y"] - 164.5) / 230
+    stars["apInstFlux_12"] *= 1 + 0.03 * u**2 - 0.02 * u * v
+    correction = fit_aperture_correction(stars, "apInstFlux_12", SHAPE)
+    residual = correction.at(stars["x"], stars["y"]) - 1.03 * (1 + 0.03 * u**2 - 0.02 * u * v)
+    assert np.abs(residual).max() < 0.002
+
+
 def test_blended_stars_do_not_spoil_the_aperture_correction():
     stars = make_stars()
     stars["apInstFlux_12"][:8] *= 1.4
@@ -74,9 +91,41 @@ def test_faint_negative_and_unknown_fluxes_are_not_used():
 
 def test_too_few_standards_are_an_error_with_numbers():
     matches = make_matches(n=2)
-    with pytest.raises(TooFewSourcesError, match="2 of 2 matched stars") as caught:
+    with pytest.raises(TooFewSourcesError, match="2 of 2 matched stars can be used") as caught:
         fit_zero_point(*matches)
     assert caught.value.context == {"n_sources": 2, "n_required": 3}
+
+
+def test_the_error_says_why_stars_cannot_be_used():
+    flux, error, reference, reference_err = make_matches(n=12)
+    flux[:2], reference[2:5], error[5:10] = -1.0, np.nan, flux[5:10]
+    with pytest.raises(TooFewSourcesError) as caught:
+        fit_zero_point(flux, error, reference, reference_err)
+    assert "2 of 12 matched stars can be used for the zero point, but 3 are required" in str(caught.value)
+    assert (
+        "2 have no instrumental flux, 3 have no reference flux, 5 have a combined error above 0.05 mag"
+        in str(caught.value)
+    )
+
+
+def test_stars_that_do_not_agree_give_no_zero_point():
+    flux, error, reference, _ = make_matches(n=4, scatter_mag=0.0)
+    reference *= np.array([1.0, 10.0, 100.0, 1000.0])
+    with pytest.raises(TooFewSourcesError, match="4 have outlying ratios"):
+        fit_zero_point(flux, error, reference, 0.001 * reference)
+
+
+def test_no_matches_are_too_few():
+    with pytest.raises(TooFewSourcesError, match="0 of 0 matched stars"):
+        fit_zero_point(*(np.zeros(0) for _ in range(4)))
+
+
+def test_half_of_the_stars_may_be_variable():
+    matches = make_matches(n=200)
+    matches[2][:80] *= np.linspace(1.2, 3.0, 80)
+    zero_point = fit_zero_point(*matches)
+    assert zero_point.njy_per_count == pytest.approx(18.0, rel=0.01)
+    assert zero_point.scatter_mag == pytest.approx(0.02, rel=0.3)
 
 
 TERM = ColorTerm("r", "g", "r", (0.01, 0.1))
