@@ -27,6 +27,7 @@ BRIGHTEST = 200, 600, 1800  # sources and references in the search: few, then mo
 CHECKED = 500  # brightest sources in the test against chance
 CLIP_SIGMA = 3.0
 GROWTH_ROUNDS = 8
+MIN_OF_A_KIND = 10  # sources that look extended, and that do not, to have errors of their own
 MAX_EMPTY_CELLS = 2  # parts of the image that may lack matches
 FLOOR_PIXEL = 1e-4  # keeps a perfect centroid from taking all the weight
 ARCSEC_PER_DEGREE = 3600.0
@@ -89,6 +90,14 @@ def pixel_scale_arcsec(wcs: WCS) -> float:
     return float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix)))) * ARCSEC_PER_DEGREE
 
 
+def is_extended(sources: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Tell which sources are classed as extended; none without such a column."""
+    if "extendedness" not in (sources.dtype.names or ()):
+        return np.zeros(len(sources), dtype=np.bool_)
+    extended: NDArray[np.bool_] = sources["extendedness"] == 1
+    return extended
+
+
 def reference_on_image(
     reference: NDArray[np.void], wcs: WCS, shape: tuple[int, int], margin_pixel: float
 ) -> tuple[IntArray, FloatArray]:
@@ -123,6 +132,7 @@ class Fitter:
 
     xy: FloatArray
     error: FloatArray
+    extended: NDArray[np.bool_]
     by_flux: IntArray
     inside: IntArray
     expected: FloatArray
@@ -147,6 +157,7 @@ class Fitter:
         return cls(
             xy=np.stack([sources["x"], sources["y"]], axis=-1),
             error=np.hypot(sources["xErr"], sources["yErr"]) / np.sqrt(2.0),
+            extended=is_extended(sources),
             by_flux=np.argsort(-np.nan_to_num(sources["psfInstFlux"]), kind="stable"),
             inside=inside,
             expected=expected,
@@ -195,9 +206,21 @@ class Fitter:
         fit = self._grow(first, (self.by_flux[:n], self.expected_by_flux[:n]), (2.0 * clump, clump))
         everything = np.arange(len(self.xy)), np.arange(len(self.expected))
         pairs = self._match(fit, everything, radius)
-        floor = self._fit(pairs, first, floor).floor(self.error[pairs[0]])
-        fit = self._fit(pairs, first, floor)
-        return Fitted(fit, pairs, floor, self._check(fit, n))
+        floors = self._floors(self._fit(pairs, first, floor), pairs[0])
+        fit = self._fit(pairs, first, floors)
+        return Fitted(fit, pairs, float(floors.min()), self._check(fit, n))
+
+    def _floors(self, fit: Correction, sources: IntArray) -> FloatArray:
+        """Find the errors [pixel] of matched sources that those of the centroids leave out, shape (m,).
+
+        Sources that look extended match stars if they are blends, whose centroids are worse than they say.
+        """
+        error, extended = self.error[sources], self.extended[sources]
+        apart = extended.sum() >= MIN_OF_A_KIND <= (fit.used & ~extended).sum()
+        floors = np.full(len(sources), fit.floor(error, fit.used & ~extended if apart else fit.used))
+        if apart:
+            floors[extended] = max(fit.floor(error, extended), floors[0])
+        return floors
 
     def _grow(
         self, first: Correction, among: tuple[IntArray, IntArray], radii: tuple[float, float]
@@ -234,7 +257,7 @@ class Fitter:
         self,
         pairs: tuple[IntArray, IntArray],
         start: Correction,
-        floor: float,
+        floor: float | FloatArray,
         max_order: int | None = None,
     ) -> Correction:
         """Fit the correction to pairs."""
@@ -242,7 +265,7 @@ class Fitter:
         return choose_correction(
             self.xy[first],
             self.expected[second],
-            np.hypot(self.error[first], max(floor, FLOOR_PIXEL)),
+            np.hypot(self.error[first], np.maximum(floor, FLOOR_PIXEL)),
             start,
             self.config.max_order if max_order is None else max_order,
             clip_sigma=CLIP_SIGMA,

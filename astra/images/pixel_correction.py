@@ -83,10 +83,17 @@ class Correction:
         squares = np.sum(self.residuals**2, axis=1)
         return float(np.sqrt(np.median(squares) / MEDIAN_CHI2)) if len(squares) else 0.0
 
-    def floor(self, error: FloatArray) -> float:
-        """Error per axis [pixel] that, beside the given ones, shape (m,), explains the residuals."""
-        squares = np.sum(self.residuals[self.used] ** 2, axis=1)
-        variance = error[self.used] ** 2
+    def floor(self, error: FloatArray, among: NDArray[np.bool_]) -> float:
+        """Error per axis [pixel] that, beside the given ones, explains the residuals of some of the pairs.
+
+        Parameters
+        ----------
+        error : float64 ndarray, shape (m,)
+            1-sigma error per axis [pixel].
+        among : bool ndarray, shape (m,)
+            The pairs.
+        """
+        squares, variance = np.sum(self.residuals[among] ** 2, axis=1), error[among] ** 2
         low, high = 0.0, float(np.median(squares)) / MEDIAN_CHI2
         for _ in range(30):  # the median of chi2 falls as the floor rises
             middle = (low + high) / 2.0

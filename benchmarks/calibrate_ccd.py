@@ -1,0 +1,300 @@
+"""Astrometry and photometry of a simulated CCD image against its truth, beside scamp in the same run.
+
+    python benchmarks/calibrate_ccd.py [PAIR_DIR]
+
+A pair is made by ../shared/bench/make_pair.py (2048 x 2048 pixels) if none is named. Its first WCS is wrong
+by 3 arcsec and 0.03 deg, without distortion; the reference catalogue has errors of 10 mas and 0.01 mag.
+Errors of a solution are fitted minus true positions over the frame [mas]: nothing removed, and in the last
+column the median without the mean. The mean is a matter of what the centroid of a lopsided PSF is: a windowed
+centroid lies 1.9 mas off the one of the simulation. Times are CPU seconds, of astra after a call that
+compiles. scamp and source-extractor are asked if they are installed.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+
+MAKE_PAIR = Path(__file__).resolve().parents[2] / "shared" / "bench" / "make_pair.py"
+N_REPEATS = 5
+N_ROUGH = 20
+ROUGH = 30.0, 1.0, 0.01  # largest shift [arcsec], rotation [deg] and relative scale error
+SOURCE_COLUMNS = (
+    "NUMBER XWIN_IMAGE YWIN_IMAGE ERRAWIN_IMAGE ERRBWIN_IMAGE ERRTHETAWIN_IMAGE FLUX_AUTO FLUXERR_AUTO FLAGS "
+    "FLUX_RADIUS ELONGATION"
+)
+
+
+def make_pair(folder):
+    """Make a pair, or say that it cannot be made."""
+    if not MAKE_PAIR.is_file():
+        raise SystemExit(f"name a folder with a pair: {MAKE_PAIR} is not there to make one")
+    subprocess.run(
+        [sys.executable, str(MAKE_PAIR), "2048", str(folder), "--seed", "1", "--no-raw"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder
+
+
+def read_wcs(path):
+    """WCS of the header of a file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return WCS(fits.getheader(path))
+
+
+def read_exposure(pair):
+    """Science image of a pair with the wrong WCS; its true mask and variance."""
+    from astra.images.exposure import MASK_BAD, MASK_CR, MASK_SAT, Exposure, VisitInfo
+
+    image, header = fits.getdata(pair / "sci.fits", header=True)
+    bits = fits.getdata(pair / "mask.fits")
+    mask = np.zeros(image.shape, dtype=np.uint32)
+    for bit, plane in ((1, MASK_SAT), (2, MASK_BAD), (4, MASK_CR)):
+        mask[(bits & bit) > 0] |= plane
+    return Exposure(
+        image.astype(np.float32),
+        fits.getdata(pair / "sci_var.fits").astype(np.float32),
+        mask,
+        VisitInfo("simulated", 1, 0, "r", "r", 60000.0, 30.0),
+        gain=header["GAIN"],
+        wcs=read_wcs(pair / "sci_badwcs.fits"),
+    )
+
+
+def read_reference(pair):
+    """Reference catalogue of a pair."""
+    from astra.images.exposure import NJY_AB_ZERO_POINT_MAG
+    from astra.products.reference_catalog import DTYPE
+
+    table = Table.read(pair / "refcat.fits")
+    reference = np.zeros(len(table), dtype=DTYPE)
+    reference["id"], reference["isStar"] = np.arange(1, len(table) + 1), True
+    reference["ra"], reference["dec"] = table["ra"], table["dec"]
+    reference["flux"] = 10.0 ** (0.4 * (NJY_AB_ZERO_POINT_MAG - table["mag"]))
+    reference["fluxErr"] = 0.01 / 1.0857 * reference["flux"]
+    return reference
+
+
+def errors_mas(wcs, truth, shape):
+    """Median, 95 % and greatest error over the frame, and the median without the mean [mas]."""
+    x, y = (axis.ravel() for axis in np.meshgrid(*(np.linspace(0, n - 1, 40) for n in shape[::-1])))
+    (ra, dec), (true_ra, true_dec) = (w.all_pix2world(x, y, 0) for w in (wcs, truth))
+    offset = 3.6e6 * np.stack([(ra - true_ra) * np.cos(np.radians(true_dec)), dec - true_dec])
+    error = np.hypot(*offset)
+    shape_error = np.hypot(*(offset - offset.mean(axis=1, keepdims=True)))
+    return np.median(error), np.percentile(error, 95), error.max(), np.median(shape_error)
+
+
+def best_cpu_s(function):
+    """Smallest CPU time of some calls after one that compiles and warms caches [s], and what it returns."""
+    result = function()
+    times = []
+    for _ in range(N_REPEATS):
+        start = time.process_time()
+        function()
+        times.append(time.process_time() - start)
+    return min(times), result
+
+
+def astrometric_stars(sources, min_snr):
+    """Sources that process_ccd fits the WCS to."""
+    clean = (sources["snr"] > min_snr) & ~sources["flag_centroid"] & ~sources["flag_edge"]
+    return sources[clean & ~sources["flag_saturated"] & ~sources["flag_interpolatedCenter"]]
+
+
+def rough_wcs(wcs, shape, rng):
+    """Put the middle of a frame elsewhere, turned and scaled, up to `ROUGH`; without distortion."""
+    shift, rotation, scale = ROUGH
+    middle = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    ra, dec = wcs.all_pix2world(*middle, 0)
+    angle, distance = rng.uniform(0, 2 * np.pi), shift / 3600 * np.sqrt(rng.uniform())
+    turn = np.radians(rng.uniform(-rotation, rotation))
+    rough = WCS(naxis=2)
+    rough.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    rough.wcs.crpix = [middle[0] + 1, middle[1] + 1]
+    rough.wcs.crval = [
+        ra + distance * np.cos(angle) / np.cos(np.radians(dec)),
+        dec + distance * np.sin(angle),
+    ]
+    rotated = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    rough.wcs.cd = wcs.pixel_scale_matrix @ rotated * (1 + rng.uniform(-scale, scale))
+    rough.wcs.set()
+    return rough
+
+
+def judge_rough(stars, reference, truth, shape):
+    """How many rough solutions come out right, wrong, or as an error."""
+    from astra.errors import AlgorithmError
+    from astra.images.astrometry import AstrometryConfig, fit_astrometry
+
+    rng, outcomes, start = np.random.default_rng(1), [], time.process_time()
+    for _ in range(N_ROUGH):
+        first = rough_wcs(truth, shape, rng)
+        try:
+            fitted = fit_astrometry(stars, reference, first, shape, AstrometryConfig()).wcs
+        except AlgorithmError:
+            outcomes.append("refused")
+        else:
+            outcomes.append("right" if errors_mas(fitted, truth, shape)[2] < 100.0 else "WRONG")
+    counts = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in ("right", "refused", "WRONG"))
+    return counts, (time.process_time() - start) / N_ROUGH
+
+
+def children_cpu_s():
+    """CPU time of the processes that this one has started and waited for [s]."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run_timed(command, folder):
+    """Run a command; return its CPU time [s]."""
+    before = children_cpu_s()
+    found = subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise SystemExit(f"{command[0]} failed: {found.stderr[-500:]}")
+    return children_cpu_s() - before
+
+
+def write_ldac(path, reference):
+    """Write a reference catalogue as scamp reads it: a header as a table, then the stars."""
+    error = np.full(len(reference), 10.0 / 3.6e6)
+    columns = {
+        "X_WORLD": reference["ra"],
+        "Y_WORLD": reference["dec"],
+        "ERRA_WORLD": error,
+        "ERRB_WORLD": error,
+        "ERRTHETA_WORLD": 0.0 * error,
+        "MAG": 31.4 - 2.5 * np.log10(reference["flux"]),
+        "MAGERR": 0.0 * error + 0.01,
+        "OBSDATE": 0.0 * error + 2023.0,
+    }
+    header = fits.PrimaryHDU().header.tostring()
+    card = fits.Column("Field Header Card", f"{len(header)}A", array=[header])
+    stars = [
+        fits.Column(
+            name, "1D" if "WORLD" in name else "1E", array=values, unit="deg" if "WORLD" in name else None
+        )
+        for name, values in columns.items()
+    ]
+    hdus = [fits.BinTableHDU.from_columns([card], name="LDAC_IMHEAD")]
+    hdus.append(fits.BinTableHDU.from_columns(stars, name="LDAC_OBJECTS"))
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
+
+
+def ask_scamp(pair, exposure, reference, folder):
+    """Solution of scamp of degree 3 on source-extractor's windowed centroids, and its CPU time [s]."""
+    header = exposure.wcs.to_header()
+    header["GAIN"], header["SATURATE"] = exposure.gain, fits.getheader(pair / "sci.fits")["SATURATE"]
+    fits.writeto(folder / "image.fits", exposure.image, header)
+    fits.writeto(folder / "flag.fits", (exposure.mask > 0).astype(np.int16))
+    (folder / "names.param").write_text("\n".join([*SOURCE_COLUMNS.split(), "IMAFLAGS_ISO"]) + "\n")
+    (folder / "default.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
+    write_ldac(folder / "reference.cat", reference)
+    options = {
+        "CATALOG_NAME": "image.cat", "CATALOG_TYPE": "FITS_LDAC", "PARAMETERS_NAME": "names.param",
+        "FILTER_NAME": "default.conv", "FLAG_IMAGE": "flag.fits", "DETECT_THRESH": 5, "GAIN_KEY": "GAIN",
+        "VERBOSE_TYPE": "QUIET",
+    }  # fmt: skip
+    command = ["source-extractor", "image.fits"]
+    run_timed(command + [item for name, value in options.items() for item in (f"-{name}", value)], folder)
+    options = {
+        "ASTREF_CATALOG": "FILE", "ASTREFCAT_NAME": "reference.cat", "DISTORT_DEGREES": 3,
+        "CROSSID_RADIUS": 1,
+        "POSITION_MAXERR": 0.5, "POSANGLE_MAXERR": 1, "PIXSCALE_MAXERR": 1.01, "SN_THRESHOLDS": "20,100",
+        "SOLVE_PHOTOM": "N", "CHECKPLOT_TYPE": "NONE", "CHECKPLOT_DEV": "NULL", "WRITE_XML": "N",
+        "NTHREADS": 1, "IMAFLAGS_MASK": "0xff", "VERBOSE_TYPE": "QUIET",
+    }  # fmt: skip
+    command = ["scamp", "image.cat"]
+    cpu = run_timed(
+        command + [item for name, value in options.items() for item in (f"-{name}", value)], folder
+    )
+    text = "\n".join(
+        line for line in (folder / "image.head").read_text(errors="ignore").splitlines()
+        if not line.startswith(("COMMENT", "HISTORY", "END"))
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return cpu, WCS(fits.Header.fromstring(text, sep="\n"))
+
+
+def true_zero_point(pair):
+    """Magnitude of 1 adu."""
+    return fits.getheader(pair / "sci.fits")["MAGZP"]
+
+
+def main(pair, folder):
+    """Calibrate, compare and print."""
+    from astra.images.astrometry import AstrometryConfig, fit_astrometry
+    from astra.images.process_ccd import ProcessCcdConfig, process_ccd
+    from astra.images.summary import summarise
+
+    exposure, reference, truth = read_exposure(pair), read_reference(pair), read_wcs(pair / "sci.fits")
+    shape, config = exposure.shape, ProcessCcdConfig()
+    result = process_ccd(exposure, reference, config)
+    stars = astrometric_stars(result.sources, config.astrometry_min_snr)
+    cpu, fitted = best_cpu_s(
+        lambda: fit_astrometry(stars, reference, exposure.wcs, shape, AstrometryConfig())
+    )
+    print(f"{pair}: {shape[1]} x {shape[0]} pixels, {len(stars)} stars, {len(reference)} references")
+    print(f"\n{'astrometry':<12}{'CPU s':>8}{'median':>9}{'95 %':>9}{'max':>9}{'less mean':>11}  [mas]")
+    rows = {"first WCS": (0.0, exposure.wcs), "astra": (cpu, fitted.wcs)}
+    missing = [name for name in ("scamp", "source-extractor") if shutil.which(name) is None]
+    if not missing:
+        rows["scamp"] = ask_scamp(pair, exposure, reference, folder)
+    for name, (seconds, wcs) in rows.items():
+        *errors, without_mean = errors_mas(wcs, truth, shape)
+        cells = "".join(f"{error:>9.2f}" for error in errors)
+        print(f"{name:<12}{seconds:>8.3f}{cells}{without_mean:>11.2f}")
+    if missing:
+        print(f"scamp is not asked: {' and '.join(missing)} not installed")
+    print(
+        f"astra used {fitted.used.sum()} of {len(fitted.used)} matches, degree {fitted.order}, scatter "
+        f"{1e3 * fitted.scatter_ra_arcsec:.1f} and {1e3 * fitted.scatter_dec_arcsec:.1f} mas"
+    )
+    counts, seconds = judge_rough(stars, reference, truth, shape)
+    print(
+        f"of {N_ROUGH} WCS off by up to {ROUGH[0]:g} arcsec, {ROUGH[1]:g} deg and {100 * ROUGH[2]:g} %: "
+        f"{counts}; {seconds:.3f} CPU s each"
+    )
+    metrics = result.metrics
+    scale, scale_err = metrics["zero_point_njy_per_adu"], metrics["zero_point_err_njy_per_adu"]
+    print(
+        f"\nphotometry: {metrics['n_photometry_used']:.0f} stars, scatter "
+        f"{metrics['zero_point_scatter_mag']:.4f} mag, zero point {31.4 - 2.5 * np.log10(scale):.4f} +- "
+        f"{1.0857 * scale_err / scale:.4f} mag, true {true_zero_point(pair):.4f}"
+    )
+    seconds, summary = best_cpu_s(
+        lambda: summarise(
+            result.calexp,
+            result.sources,
+            njy_per_adu=metrics["zero_point_njy_per_adu"],
+            sky_adu=metrics["sky_adu"],
+            matches=result.matches,
+            reference=reference,
+        )
+    )
+    depth, sigma = summary["magLim"], summary["psfSigma"]
+    print(f"summary: {seconds:.3f} CPU s; depth {depth:.2f} mag, psfSigma {sigma:.3f} pixel")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with tempfile.TemporaryDirectory() as temporary:
+        named = Path(sys.argv[1]) if len(sys.argv) > 1 else make_pair(Path(temporary) / "pair")
+        if not (named / "truth.npz").is_file():
+            raise SystemExit(f"{named} holds no pair: make one with {MAKE_PAIR}")
+        work = Path(temporary) / "work"
+        work.mkdir()
+        main(named, work)
