@@ -22,7 +22,7 @@ GROUP = "astra.instruments"
 BUILT_IN = {
     "kast": "kast.toml",
     "sdss": "astra.instruments.sdss:SdssCamera",
-    "simcam": "astra.instruments.simcam:SimCam",
+    "simcam": "simcam.toml",
 }
 
 

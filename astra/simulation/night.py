@@ -15,13 +15,17 @@ from numpy.typing import NDArray
 from astra.instruments import simcam
 from astra.products.catalogs import write_catalog
 from astra.products.fits_record import write_hdus
-from astra.simulation.raw import Shot, make_header, paint_scene, read_out, transient_fluxes
+from astra.simulation.calibration_frames import plan_calibrations, write_calibrations
+from astra.simulation.headers import make_header
+from astra.simulation.raw import Shot, paint_scene, read_out, transient_fluxes
+from astra.simulation.signature import make_signature
 from astra.simulation.sky import Sky, SkySettings, make_reference_catalog, make_sky
 
 TEMPLATE_NIGHTS = (20261018, 20261019, 20261020)
 SCIENCE_NIGHT = 20261120
 N_SCIENCE_SHOTS = 2
 EXPOSURE_TIME_S = 30.0
+LOWER_ROW, ALL_DETECTORS = (0, 1), (0, 1, 2, 3)
 _NIGHT_START_D = 0.15  # first shot after midnight TAI [d]
 _SHOT_SPACING_D = 0.02  # between the shots of a night [d]
 _TRUTH_DTYPE = np.dtype(
@@ -47,7 +51,7 @@ class SimulatedNight:
     Parameters
     ----------
     raw_paths : tuple of Path
-        Raw files, one for each visit and detector.
+        Raw files of the sky, one for each visit and detector.
     template_visits, science_visits : tuple of int
         Visits without and with the transients.
     reference_catalog_path : Path
@@ -55,6 +59,8 @@ class SimulatedNight:
     truth_path : Path
         Transients on each detector of each science visit: ``transient``, ``visit``, ``detector``, ``ra``,
         ``dec`` [deg], ``x``, ``y`` [pixel], ``flux`` [nJy] above the template, ``on_host``.
+    calibration_paths : tuple of Path
+        Raw files of biases, darks and flats, one for each shot and detector.
     """
 
     raw_paths: tuple[Path, ...]
@@ -62,10 +68,17 @@ class SimulatedNight:
     science_visits: tuple[int, ...]
     reference_catalog_path: Path
     truth_path: Path
+    calibration_paths: tuple[Path, ...] = ()
 
 
 def simulate_night(
-    folder: Path | str, seed: int, *, band: str = "r", settings: SkySettings | None = None
+    folder: Path | str,
+    seed: int,
+    *,
+    band: str = "r",
+    settings: SkySettings | None = None,
+    detectors: Sequence[int] = LOWER_ROW,
+    with_calibrations: bool = False,
 ) -> SimulatedNight:
     """Simulate three template visits and a night with two science visits, and write the files.
 
@@ -80,7 +93,13 @@ def simulate_night(
     band : str, optional
         Band of all visits.
     settings : SkySettings, optional
-        What the sky holds; its ``bands`` must include ``band``.
+        What the sky holds; its ``bands`` must include ``band``. By default it covers the lower two detectors,
+        or all four if one of the upper ones is wanted.
+    detectors : sequence of int, optional
+        Detectors to simulate; their middle points at the middle of the sky.
+    with_calibrations : bool, optional
+        Give the detectors their signature (`astra.simulation.signature`), and take biases, darks and flats on
+        the afternoon before the first and before the last night.
 
     Returns
     -------
@@ -91,26 +110,42 @@ def simulate_night(
     ValueError
         If the sky has no fluxes in the band.
     """
-    settings = settings or SkySettings(bands=(band,))
+    settings = settings or default_sky(detectors, band)
     if band not in settings.bands:
         raise ValueError(f"the sky has fluxes in {', '.join(settings.bands)}, not in {band}")
     folder = Path(folder)
     rng = np.random.default_rng(seed)
     sky = make_sky(rng, settings)
-    templates, sciences = _plan_shots(rng, settings, band)
+    templates, sciences = _plan_shots(rng, settings, band, detectors)
     reference_path, truth_path = folder / "reference.fits", folder / "truth.fits"
     _write_reference(reference_path, make_reference_catalog(rng, sky, settings.bands), settings.bands)
-    write_catalog(truth_path, make_truth(sky, templates[0], sciences), units=_TRUTH_UNITS)
+    write_catalog(truth_path, make_truth(sky, templates[0], sciences, detectors), units=_TRUTH_UNITS)
+    shots = templates + sciences
+    raws = _write_raws(folder / "raw", seed, sky, shots, detectors, with_signature=with_calibrations)
+    calibrations: list[Path] = []
+    if with_calibrations:
+        planned = [s for night in (TEMPLATE_NIGHTS[0], SCIENCE_NIGHT) for s in plan_calibrations(night, band)]
+        calibrations = write_calibrations(folder / "raw", seed, planned, detectors)
     return SimulatedNight(
-        raw_paths=tuple(_write_raws(folder / "raw", seed, sky, templates + sciences)),
+        raw_paths=tuple(raws),
         template_visits=tuple(shot.visit for shot in templates),
         science_visits=tuple(shot.visit for shot in sciences),
         reference_catalog_path=reference_path,
         truth_path=truth_path,
+        calibration_paths=tuple(calibrations),
     )
 
 
-def make_truth(sky: Sky, template: Shot, sciences: Sequence[Shot]) -> NDArray[Any]:
+def default_sky(detectors: Sequence[int], band: str) -> SkySettings:
+    """Return a sky that covers the lower two detectors, or all four with as many sources in each."""
+    if set(detectors) <= set(LOWER_ROW):
+        return SkySettings(bands=(band,))
+    return SkySettings(bands=(band,), height_arcsec=464.0, n_stars=1020, n_galaxies=334, n_transients=48)
+
+
+def make_truth(
+    sky: Sky, template: Shot, sciences: Sequence[Shot], detectors: Sequence[int] = LOWER_ROW
+) -> NDArray[Any]:
     """List the transients on each detector of each science shot.
 
     Parameters
@@ -121,6 +156,8 @@ def make_truth(sky: Sky, template: Shot, sciences: Sequence[Shot]) -> NDArray[An
         A template shot; the fluxes are those above it.
     sciences : sequence of Shot
         The science shots.
+    detectors : sequence of int, optional
+        The detectors.
 
     Returns
     -------
@@ -129,9 +166,9 @@ def make_truth(sky: Sky, template: Shot, sciences: Sequence[Shot]) -> NDArray[An
     """
     below = transient_fluxes(sky, template)
     parts = [
-        _truth_of(sky, shot, detector.detector, transient_fluxes(sky, shot) - below)
+        _truth_of(sky, shot, detector, transient_fluxes(sky, shot) - below)
         for shot in sciences
-        for detector in simcam.DETECTORS
+        for detector in detectors
     ]
     return np.concatenate([np.empty(0, dtype=_TRUTH_DTYPE), *parts])
 
@@ -150,10 +187,13 @@ def _truth_of(sky: Sky, shot: Shot, detector: int, flux: NDArray[np.float64]) ->
     return truth
 
 
-def _plan_shots(rng: np.random.Generator, settings: SkySettings, band: str) -> tuple[list[Shot], list[Shot]]:
+def _plan_shots(
+    rng: np.random.Generator, settings: SkySettings, band: str, detectors: Sequence[int]
+) -> tuple[list[Shot], list[Shot]]:
     """Plan when, where and under which sky each shot is taken: templates in better seeing."""
+    offset = _middle_arcsec(detectors)
     templates = [
-        _plan_shot(rng, settings, band, night, 1, fwhm_range=(2.6, 2.9), transient_scale=0.0)
+        _plan_shot(rng, settings, band, offset, night, fwhm_range=(2.6, 2.9), transient_scale=0.0)
         for night in TEMPLATE_NIGHTS
     ]
     sciences = [
@@ -161,8 +201,9 @@ def _plan_shots(rng: np.random.Generator, settings: SkySettings, band: str) -> t
             rng,
             settings,
             band,
+            offset,
             SCIENCE_NIGHT,
-            1 + index,
+            seq_num=1 + index,
             fwhm_range=(3.0, 3.4),
             transient_scale=1.0 + 0.15 * index,
         )
@@ -175,14 +216,17 @@ def _plan_shot(
     rng: np.random.Generator,
     settings: SkySettings,
     band: str,
+    offset_arcsec: tuple[float, float],
     night: int,
-    seq_num: int,
     *,
+    seq_num: int = 1,
     fwhm_range: tuple[float, float],
     transient_scale: float,
 ) -> Shot:
     dither_ra, dither_dec = rng.uniform(-6.0, 6.0, 2) / 3600.0
     errors = rng.uniform(0.4, 1.2, 2) * rng.choice([-1.0, 1.0], 2)  # one to three pixels
+    rotation_deg = float(rng.uniform(-0.4, 0.4))
+    east, north = _turn_to_sky(offset_arcsec, rotation_deg)
     midnight = Time(f"{night // 10000}-{night // 100 % 100:02d}-{night % 100:02d}", scale="tai").mjd
     return Shot(
         day_obs=night,
@@ -190,9 +234,9 @@ def _plan_shot(
         band=band,
         begin_mjd_tai=float(midnight) + _NIGHT_START_D + seq_num * _SHOT_SPACING_D,
         exposure_time_s=EXPOSURE_TIME_S,
-        ra=float((settings.ra + dither_ra / np.cos(np.radians(settings.dec))) % 360.0),
-        dec=float(settings.dec + dither_dec),
-        rotation_deg=float(rng.uniform(-0.4, 0.4)),
+        ra=float((settings.ra + (dither_ra - east / 3600.0) / np.cos(np.radians(settings.dec))) % 360.0),
+        dec=float(settings.dec + dither_dec - north / 3600.0),
+        rotation_deg=rotation_deg,
         ra_error_arcsec=float(errors[0]),
         dec_error_arcsec=float(errors[1]),
         rotation_error_deg=float(rng.uniform(-0.02, 0.02)),
@@ -203,19 +247,50 @@ def _plan_shot(
     )
 
 
+def _middle_arcsec(detectors: Sequence[int]) -> tuple[float, float]:
+    """Middle of some detectors on the focal plane, from the optical axis along x and y [arcsec]."""
+    camera = simcam.camera()
+    found = [camera.detector(detector) for detector in detectors]
+    scale = simcam.PIXEL_SCALE_ARCSEC / simcam.PIXEL_SIZE_MM
+    x, y = ([getattr(detector, name) for detector in found] for name in ("x_mm", "y_mm"))
+    return scale * (min(x) + max(x)) / 2.0, scale * (min(y) + max(y)) / 2.0
+
+
+def _turn_to_sky(offset_arcsec: tuple[float, float], rotation_deg: float) -> tuple[float, float]:
+    """Direction on the focal plane to (east, north) on the sky [arcsec]."""
+    (x, y), angle = offset_arcsec, np.radians(rotation_deg)
+    east, north = -x * np.cos(angle) + y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+    return float(east), float(north)
+
+
 def _write_reference(path: Path, catalog: NDArray[Any], bands: Sequence[str]) -> None:
     fluxes = {f"{band}_{part}": "nJy" for band in bands for part in ("flux", "fluxErr")}
     write_catalog(path, catalog, units={"ra": "deg", "dec": "deg", **fluxes})
 
 
-def _write_raws(folder: Path, seed: int, sky: Sky, shots: Sequence[Shot]) -> list[Path]:
+def _write_raws(
+    folder: Path,
+    seed: int,
+    sky: Sky,
+    shots: Sequence[Shot],
+    detectors: Sequence[int],
+    *,
+    with_signature: bool,
+) -> list[Path]:
+    signatures = {detector: make_signature(detector) if with_signature else None for detector in detectors}
     paths = []
     for shot in shots:
-        for detector in simcam.DETECTORS:
+        for detector in detectors:
             # A stream of its own for each frame: no frame depends on how many came before it.
-            rng = np.random.default_rng([seed, shot.visit, detector.detector])
-            raw = read_out(rng, paint_scene(sky, shot, detector.detector), detector.detector)
-            path = folder / simcam.raw_name(shot.day_obs, shot.seq_num, detector.detector)
-            write_hdus(path, [fits.PrimaryHDU(raw, make_header(shot, detector.detector))])
+            rng = np.random.default_rng([seed, shot.visit, detector])
+            raw = read_out(
+                rng,
+                paint_scene(sky, shot, detector),
+                detector,
+                signature=signatures[detector],
+                dark_time_s=shot.exposure_time_s,
+            )
+            path = folder / simcam.raw_name(shot.day_obs, shot.seq_num, detector)
+            write_hdus(path, [fits.PrimaryHDU(raw, make_header(shot, detector))])
             paths.append(path)
     return paths

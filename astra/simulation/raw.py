@@ -1,25 +1,42 @@
-"""Raw frames of the simulated camera: one detector of one shot, from sources to counts and header."""
+"""Raw frames of the simulated camera: one detector of one shot, from sources to counts."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astra.images.amplifier import Amplifier
-from astra.images.exposure import SECONDS_PER_DAY
+from astra.images.assembly import in_readout_order
 from astra.instruments import simcam
 from astra.simulation.camera import PsfField, paint_galaxies, paint_stars
+from astra.simulation.signature import Signature
 from astra.simulation.sky import Sky
 
-GAINS = ((1.9, 2.1), (2.05, 1.85))  # [e-/adu] per detector and amplifier
-READ_NOISES = ((7.5, 8.0), (8.5, 7.0))  # [e-]
-BIAS_LEVELS = ((1000.0, 1060.0), (980.0, 1015.0))  # [adu]
+# For each detector and amplifier.
+GAINS = (  # [e-/adu]
+    (1.9, 2.1, 2.0, 1.95),
+    (2.05, 1.85, 1.9, 2.1),
+    (2.0, 1.9, 2.15, 1.85),
+    (1.95, 2.05, 1.85, 2.0),
+)
+READ_NOISES = (  # [e-]
+    (7.5, 8.0, 7.2, 8.3),
+    (8.5, 7.0, 8.1, 7.6),
+    (7.8, 7.4, 8.6, 7.1),
+    (7.3, 8.2, 7.7, 8.0),
+)
+BIAS_LEVELS = (  # [adu]
+    (1000.0, 1060.0, 1025.0, 990.0),
+    (980.0, 1015.0, 1050.0, 1005.0),
+    (1030.0, 995.0, 970.0, 1040.0),
+    (1010.0, 985.0, 1055.0, 1020.0),
+)
 SATURATION_ADU = 60000.0
 _LARGEST_RAW = 65535
 _EDGE_PIXEL = 40.0  # sources this far outside may still shine into the image
@@ -51,6 +68,10 @@ class Shot:
         Throughput of atmosphere and telescope for the exposure [e-/nJy].
     transient_scale : float
         Brightness of the transients; those that fade shine where it is zero.
+    group_name : str
+        Shots that belong together have the same; empty for one that stands alone.
+    seq_start, seq_end : int, optional
+        First and last number of the shots that make one visit; by default that of this one.
     """
 
     day_obs: int
@@ -68,6 +89,9 @@ class Shot:
     sky_electrons: float
     electrons_per_njy: float
     transient_scale: float
+    group_name: str = ""
+    seq_start: int | None = None
+    seq_end: int | None = None
 
     @property
     def visit(self) -> int:
@@ -76,12 +100,15 @@ class Shot:
 
     def true_wcs(self, detector: int) -> WCS:
         """Sky of a detector as it is, not as the header tells."""
-        return simcam.detector_wcs(
+        wcs = simcam.camera().boresight_wcs(
             self.ra + self.ra_error_arcsec / 3600.0 / math.cos(math.radians(self.dec)),
             self.dec + self.dec_error_arcsec / 3600.0,
             self.rotation_deg + self.rotation_error_deg,
             detector,
         )
+        if wcs is None:
+            raise ValueError("the simulated camera has no focal plane")
+        return wcs
 
 
 def transient_fluxes(sky: Sky, shot: Shot) -> NDArray[np.float64]:
@@ -115,7 +142,14 @@ def paint_scene(sky: Sky, shot: Shot, detector: int) -> NDArray[np.float64]:
     return electrons
 
 
-def read_out(rng: np.random.Generator, electrons: NDArray[np.float64], detector: int) -> NDArray[np.uint16]:
+def read_out(
+    rng: np.random.Generator,
+    electrons: NDArray[np.float64],
+    detector: int,
+    *,
+    signature: Signature | None = None,
+    dark_time_s: float = 0.0,
+) -> NDArray[np.uint16]:
     """Expose, read and digitise a scene.
 
     Parameters
@@ -126,53 +160,59 @@ def read_out(rng: np.random.Generator, electrons: NDArray[np.float64], detector:
         Expected number of photo-electrons [e-].
     detector : int
         Which detector.
+    signature : Signature, optional
+        Of the detector; by default it is perfect.
+    dark_time_s : float, optional
+        Time in which dark current is collected [s].
 
     Returns
     -------
     raw : uint16 ndarray, shape `astra.instruments.simcam.RAW_SHAPE`
         [adu]
     """
-    caught = rng.poisson(electrons).astype(np.float64)
+    expected = electrons
+    if signature is not None:
+        expected = electrons * signature.response + dark_time_s * signature.dark_rate
+    caught = rng.poisson(expected).astype(np.float64)
     caught[simcam.bad_pixels(detector)] = 0.0
     raw = np.empty(simcam.RAW_SHAPE)
     amplifiers = simcam.make_amplifiers(GAINS[detector], READ_NOISES[detector], SATURATION_ADU)
-    for index, amplifier in enumerate(amplifiers):
-        first = index * simcam.RAW_AMPLIFIER_COLUMNS
-        block = raw[:, first : first + simcam.RAW_AMPLIFIER_COLUMNS]
+    for amplifier, place, level in zip(amplifiers, _blocks(), BIAS_LEVELS[detector], strict=True):
+        block = raw[place]
         noise_adu = amplifier.read_noise / amplifier.gain
-        block[:] = _bias(BIAS_LEVELS[detector][index]) + rng.normal(0.0, noise_adu, block.shape)
-        raw[amplifier.data] += _as_read(caught, amplifier) / amplifier.gain
+        block[:] = _bias(level, len(block)) + rng.normal(0.0, noise_adu, block.shape)
+    for amplifier, signal in zip(amplifiers, _signals(caught, amplifiers, signature), strict=True):
+        raw[amplifier.data] += signal
     return np.clip(np.rint(raw), 0, _LARGEST_RAW).astype(np.uint16)
 
 
-def make_header(shot: Shot, detector: int) -> fits.Header:
-    """Make the header of a raw file."""
-    end = shot.begin_mjd_tai + shot.exposure_time_s / SECONDS_PER_DAY
-    obs_id = simcam.make_obs_id(shot.day_obs, shot.seq_num)
-    cards: list[tuple[str, Any, str]] = [
-        ("INSTRUME", simcam.NAME, "camera"),
-        ("OBSID", obs_id, "name of the shot"),
-        ("DAYOBS", shot.day_obs, "night, YYYYMMDD"),
-        ("SEQNUM", shot.seq_num, "number in the night"),
-        ("DETECTOR", detector, "CCD"),
-        ("FILTER", f"sim-{shot.band}", "physical filter"),
-        ("OBSTYPE", "science", "science, bias, dark or flat"),
-        ("OBJECT", "simulated field", "target"),
-        ("PROGRAM", "demo", "science programme"),
-        ("GROUP", obs_id, "shots that belong together"),
-        ("TIMESYS", "TAI", "time scale"),
-        ("MJD-BEG", shot.begin_mjd_tai, "[d] start of the exposure"),
-        ("MJD-END", end, "[d] end of the exposure"),
-        ("EXPTIME", shot.exposure_time_s, "[s] open-shutter time"),
-        ("RA", shot.ra, "[deg] pointing, ICRS"),
-        ("DEC", shot.dec, "[deg] pointing, ICRS"),
-        ("ROTANG", shot.rotation_deg, "[deg] rows to north, through east"),
-        ("SATURATE", SATURATION_ADU, "[adu] raw value of saturation"),
+def _signals(
+    caught: NDArray[np.float64], amplifiers: Sequence[Amplifier], signature: Signature | None
+) -> list[NDArray[np.float64]]:
+    """Signals of the amplifiers without level and noise, in the order of their readout [adu]."""
+    signals = [in_readout_order(caught, amplifier) / amplifier.gain for amplifier in amplifiers]
+    if signature is None:
+        return signals
+    if signature.nonlinearity:
+        signals = [signal - signature.nonlinearity * signal**2 for signal in signals]
+    if signature.crosstalk is not None:
+        leaks = [sum(c * s for c, s in zip(row, signals, strict=True)) for row in signature.crosstalk]
+        signals = [signal + leak for signal, leak in zip(signals, leaks, strict=True)]
+    return [
+        signal + in_readout_order(signature.bias_adu, amplifier)
+        for signal, amplifier in zip(signals, amplifiers, strict=True)
     ]
-    for index in range(simcam.N_AMPLIFIERS):
-        cards.append((f"GAIN{index + 1}", GAINS[detector][index], "[e-/adu]"))
-        cards.append((f"RDNOISE{index + 1}", READ_NOISES[detector][index], "[e-]"))
-    return fits.Header(cards)
+
+
+def _blocks() -> list[tuple[slice, slice]]:
+    """Rows and columns of a raw frame that belong to each amplifier."""
+    found = []
+    for sections in simcam.amplifier_sections():
+        parts = [sections.data, *sections.blind.values()]
+        rows = slice(min(part.y0 for part in parts), max(part.y1 for part in parts))
+        columns = slice(min(part.x0 for part in parts), max(part.x1 for part in parts))
+        found.append((rows, columns))
+    return found
 
 
 def _sky_level(shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -192,13 +232,7 @@ def _project(
     return x, y, inside_x & inside_y
 
 
-def _bias(level: float) -> NDArray[np.float64]:
-    """Bias of each row [adu], drifting by a few adu over the frame, shape (ny, 1)."""
-    phase = np.linspace(0.0, np.pi, simcam.N_ROWS)[:, None]
+def _bias(level: float, n_rows: int) -> NDArray[np.float64]:
+    """Bias of each row [adu], drifting by a few adu while an amplifier is read, shape (n_rows, 1)."""
+    phase = np.linspace(0.0, np.pi, n_rows)[:, None]
     return level + 3.0 * np.sin(phase)
-
-
-def _as_read(image: NDArray[np.float64], amplifier: Amplifier) -> NDArray[np.float64]:
-    """Pixels of an amplifier in the order of its readout."""
-    part = image[amplifier.assembled]
-    return part[:, ::-1] if amplifier.readout_corner == "LR" else part

@@ -192,7 +192,7 @@ def test_a_camera_file_becomes_a_camera(tmp_path):
             "[amplifiers 1] linearity must be what its type needs: linearity_",
         ),
         ("amplifiers.0.is_dead", 1, "[amplifiers 1] is_dead must be true or false, found 1"),
-        ("amplifiers.0.suspect", 0, "[amplifiers 1] suspect must be a keyword in capitals"),
+        ("amplifiers.0.suspect", 0, "[amplifiers 1] suspect must be a number above 0"),
         (
             "amplifiers.0.parallel_overscan",
             "[2:6,7:9]",

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
-from astra.instruments.simcam import SimCam
+from astra.instruments.registry import get_instrument
 from astra.products.atomic import checksum
 from astra.products.catalogs import read_catalog, read_catalog_units
-from astra.simulation.night import simulate_night
+from astra.simulation.night import default_sky, simulate_night
 from astra.simulation.sky import SkySettings
+
+CAMERA = get_instrument("simcam")
+FEW = SkySettings(n_stars=5, n_galaxies=5, n_transients=4)
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +26,7 @@ def test_equal_seeds_give_equal_bytes(night, tmp_path):
 
 
 def test_another_seed_gives_another_night(night, tmp_path):
-    other = simulate_night(tmp_path, 43, settings=SkySettings(n_stars=5, n_galaxies=5, n_transients=4))
+    other = simulate_night(tmp_path, 43, settings=FEW)
     assert checksum(other.raw_paths[0]) != checksum(night.raw_paths[0])
 
 
@@ -31,7 +34,7 @@ def test_the_night_has_three_template_and_two_science_visits_of_two_detectors(ni
     assert len(night.template_visits) == 3
     assert len(night.science_visits) == 2
     assert len(night.raw_paths) == 10
-    frames = [SimCam().read_frames(path)[0] for path in night.raw_paths]
+    frames = [CAMERA.read_frames(path)[0] for path in night.raw_paths]
     assert {frame.exposure for frame in frames} == {*night.template_visits, *night.science_visits}
     assert {frame.band for frame in frames} == {"r"}
 
@@ -49,7 +52,7 @@ def test_the_truth_lies_on_the_detectors_and_has_both_signs(night):
 def test_the_initial_wcs_is_off_by_a_few_pixels_and_the_truth_is_not(night):
     truth = read_catalog(night.truth_path)
     for path in night.raw_paths:
-        exposure = SimCam().load(path)
+        exposure = CAMERA.load(path)
         here = truth[(truth["visit"] == exposure.info.visit) & (truth["detector"] == exposure.info.detector)]
         x, y = exposure.wcs.all_world2pix(here["ra"], here["dec"], 0)
         distance = np.hypot(x - here["x"], y - here["y"])
@@ -58,11 +61,10 @@ def test_the_initial_wcs_is_off_by_a_few_pixels_and_the_truth_is_not(night):
 
 def test_transients_appear_in_the_images_with_their_flux(night):
     """Aperture sums at the truth, science minus the mean template, against the flux of the truth."""
-    camera = SimCam()
     truth = read_catalog(night.truth_path)
     bright = truth[(truth["flux"] > 8000) & ~truth["on_host"]]
     assert len(bright) > 0
-    exposures = {(e.info.visit, e.info.detector): e for e in map(camera.load, night.raw_paths)}
+    exposures = {(e.info.visit, e.info.detector): e for e in map(CAMERA.load, night.raw_paths)}
     for row in bright:
         image = exposures[int(row["visit"]), int(row["detector"])].image
         yy, xx = np.indices(image.shape)
@@ -88,3 +90,37 @@ def test_a_band_that_the_sky_lacks_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not in g"):
         simulate_night(tmp_path, 1, band="g", settings=SkySettings(bands=("r",)))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_visits_tell_what_they_are_grouped_and_found_by(night):
+    frames = [CAMERA.read_frames(path)[0] for path in night.raw_paths]
+    for frame in frames:
+        assert (frame.seq_start, frame.seq_end) == (frame.seq_num, frame.seq_num)
+        assert frame.group_name == frame.obs_id
+        assert 0.0 <= frame.azimuth_deg < 360.0
+        assert 0.0 <= frame.zenith_angle_deg < 90.0
+    assert {frame.observation_reason for frame in frames} == {"science"}
+
+
+def test_all_detectors_see_a_sky_that_is_larger(tmp_path):
+    night = simulate_night(tmp_path, 1, detectors=(2, 3), settings=FEW)
+    frames = [CAMERA.read_frames(path)[0] for path in night.raw_paths]
+    assert {frame.detector for frame in frames} == {2, 3}
+    # Whatever is simulated looks at the middle of the sky.
+    for frame in frames[:2]:
+        assert np.mean(frame.corners[:, 1]) == pytest.approx(FEW.dec, abs=0.004)
+    everywhere = default_sky((0, 1, 2, 3), "r")
+    rows = {frame.detector: CAMERA.boresight_wcs(FEW.ra, FEW.dec, 0.0, frame.detector) for frame in frames}
+    tops = [wcs.wcs_pix2world(0, 0, 0)[1] for wcs in rows.values()]
+    assert max(tops) - FEW.dec < everywhere.height_arcsec / 7200.0
+
+
+def test_calibrations_come_with_the_signature_of_the_detectors(tmp_path):
+    night = simulate_night(tmp_path, 1, detectors=(0,), settings=FEW, with_calibrations=True)
+    assert len(night.calibration_paths) == 2 * (7 + 3 + 10)
+    assert all(path.is_file() for path in night.calibration_paths)
+    types = {CAMERA.read_frames(path)[0].observation_type for path in CAMERA.find_raws(tmp_path)}
+    assert types == {"science", "bias", "dark", "flat"}
+    image = CAMERA.load(night.raw_paths[0]).image
+    # Vignetting: the corner next to the axis of the whole camera is the brightest.
+    assert np.median(image[-60:, -60:]) > 1.15 * np.median(image[:60, :60])
