@@ -176,7 +176,7 @@ def plan_visits(
             siblings = sibling_records(connection, instrument, columns, given.values())
         if not options.incremental:
             siblings = {exposure: siblings[exposure] for exposure in siblings.keys() & set(among)}
-        usable = _on_sky({**siblings, **given}.values(), rules, options)
+        usable = _on_sky(connection, list({**siblings, **given}.values()), rules, options)
         grouping = rules.grouper.group(usable, group_id=rules.group_id)
         rest = usable
         if options.prefilter:
@@ -250,29 +250,24 @@ def _require_raws(
 
 
 def _on_sky(
-    records: Iterable[ExposureRecord], rules: VisitRules, options: DefineOptions
+    connection: Connection, records: Sequence[ExposureRecord], rules: VisitRules, options: DefineOptions
 ) -> list[ExposureRecord]:
     """Return the exposures that can be placed on the sky."""
-    usable = []
+    if rules.needs_tracking or not records:
+        located = {record.exposure for record in records if record.has_tracking}
+    else:
+        ids, instrument = [record.exposure for record in records], records[0].instrument
+        located = exposures_with_raws(connection, instrument, ids, options.collections, on_sky=True)
     for record in records:
-        reason = _why_not_on_sky(record, rules)
-        if reason and not options.ignore_non_science:
-            message = (
-                f"exposure {record.exposure} of instrument {record.instrument} {reason}, so that it makes "
-                f"no visit; leave it out, or let such exposures be ignored"
-            )
-            raise DataError(message, exposure=record.exposure, instrument=record.instrument)
-        if not reason:
-            usable.append(record)
-    return usable
-
-
-def _why_not_on_sky(record: ExposureRecord, rules: VisitRules) -> str:
-    if not record.can_see_sky:
-        return "cannot see the sky"
-    if rules.needs_tracking and not record.has_tracking:
-        return "does not say where the telescope pointed"
-    return ""
+        if options.ignore_non_science or (record.can_see_sky and record.exposure in located):
+            continue
+        reason = "does not say where the telescope pointed" if record.can_see_sky else "cannot see the sky"
+        message = (
+            f"exposure {record.exposure} of instrument {record.instrument} {reason}, so that it makes "
+            f"no visit; leave it out, or let such exposures be ignored"
+        )
+        raise DataError(message, exposure=record.exposure, instrument=record.instrument)
+    return [record for record in records if record.can_see_sky and record.exposure in located]
 
 
 def _not_yet_defined(

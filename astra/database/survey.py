@@ -58,9 +58,14 @@ def exposure_records(
 def sibling_records(
     connection: Connection, instrument: str, columns: Sequence[str], exposures: Iterable[ExposureRecord]
 ) -> dict[int, ExposureRecord]:
-    """Return all exposures of an instrument that agree in some columns with any of those given."""
+    """Return all exposures of an instrument that agree in some columns with any of those given.
+
+    Those whose columns are all empty texts agree with nobody.
+    """
     records: dict[int, ExposureRecord] = {}
     for values in sorted({tuple(getattr(exposure, name) for name in columns) for exposure in exposures}):
+        if not any(value != "" for value in values):
+            continue
         equal = [exposure_table.c[name] == value for name, value in zip(columns, values, strict=True)]
         query = select(*_record_columns).where(exposure_table.c.instrument == instrument, *equal)
         records.update((row.exposure, ExposureRecord(*row)) for row in connection.execute(query))
@@ -92,15 +97,21 @@ def raw_regions(
 
 
 def exposures_with_raws(
-    connection: Connection, instrument: str, exposures: Iterable[int], collections: Sequence[str] = ()
+    connection: Connection,
+    instrument: str,
+    exposures: Iterable[int],
+    collections: Sequence[str] = (),
+    *,
+    on_sky: bool = False,
 ) -> set[int]:
-    """Return which of some exposures have a raw, in any of some collections."""
+    """Return which of some exposures have a raw, in any of some collections; on request one with a region."""
     found: set[int] = set()
     for chunk in chunks(exposures, ID_ROWS):
         query = select(raw_table.c.exposure).where(
             raw_table.c.instrument == instrument,
             is_among(connection, raw_table.c.exposure, chunk),
             in_collections(collections),
+            raw_table.c.region.is_not(None) if on_sky else true(),
         )
         found.update(connection.execute(query.distinct()).scalars())
     return found
@@ -170,7 +181,11 @@ def visit_times(
 
 
 def incomplete_exposures(
-    connection: Connection, instrument: str, exposures: Iterable[int], systems: Iterable[int]
+    connection: Connection,
+    instrument: str,
+    exposures: Iterable[int],
+    systems: Iterable[int],
+    collections: Sequence[str] = (),
 ) -> Iterator[int]:
     """Yield the exposures with raws of detectors that a visit of theirs in some systems does not know."""
     definition, region = definition_table, region_table
@@ -189,6 +204,7 @@ def incomplete_exposures(
                 raw_table.c.instrument == instrument,
                 raw_table.c.exposure.in_(chunk),
                 raw_table.c.region.is_not(None),
+                in_collections(collections),
                 definition.c.visit_system.in_(list(systems)),
                 region.c.detector.is_(None),
             )

@@ -126,11 +126,11 @@ class ByGroupMetadata(Grouper):
         """Group; see `Grouper.group`. FormatError if a name makes no number, or two make one."""
         groups: dict[str, list[ExposureRecord]] = {}
         for exposure in in_order(exposures):
-            groups.setdefault(exposure.group_name, []).append(exposure)
+            groups.setdefault(_require_group(exposure), []).append(exposure)
         names: dict[int, str] = {}
         visits = []
         for name, members in groups.items():
-            visit = group_id(name)
+            visit = _require_id(group_id(name), f"the group {name!r}")
             if visit in names:
                 message = f"the groups {names[visit]!r} and {name!r} both make visit {visit}"
                 raise FormatError(message, visit=visit, group_name=name)
@@ -189,12 +189,26 @@ def _of_counter(members: list[ExposureRecord]) -> list[VisitDefinition]:
     return [*visits, _several(members, first.exposure, first.obs_id, BY_SEQ_START_END)]
 
 
+def _require_group(exposure: ExposureRecord) -> str:
+    if not exposure.group_name:
+        message = (
+            f"exposure {exposure.exposure} of instrument {exposure.instrument} has no group in its header; "
+            f"use another grouping"
+        )
+        raise FormatError(message, exposure=exposure.exposure)
+    return exposure.group_name
+
+
+def _require_id(visit: int, source: str) -> int:
+    if not 0 <= visit <= LARGEST_ID:
+        message = f"{source} makes the visit {visit}, but the id of a visit has 63 bits"
+        raise FormatError(message, visit=visit)
+    return visit
+
+
 def _first_snap_id(exposure: ExposureRecord) -> int:
     visit = int(f"{FIRST_SNAP_PREFIX}{exposure.exposure}")
-    if visit > LARGEST_ID:
-        message = f"exposure {exposure.exposure} is too long for a visit id of 63 bits with 9 before it"
-        raise FormatError(message, exposure=exposure.exposure)
-    return visit
+    return _require_id(visit, f"{FIRST_SNAP_PREFIX} before exposure {exposure.exposure}")
 
 
 def _single(exposure: ExposureRecord, *systems: int) -> VisitDefinition:

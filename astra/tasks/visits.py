@@ -108,12 +108,13 @@ class DefineVisits(ImagingTask):
 
     def requires(self) -> list[luigi.Task]:
         """Ingest the raws that were named; without any, the exposure must have been ingested before."""
-        _ = self.options  # before anything is done
+        collections = self.options.collections
         paths = tuple(path for path in self.raw.split(os.pathsep) if path)
         if not paths:
             return []
         path = paths if len(paths) > 1 else paths[0]
-        return [self.require(IngestRaws, path=path)]
+        into = {"collection": collections[0]} if len(collections) == 1 else {}
+        return [self.require(IngestRaws, path=path, **into)]
 
     def stale_ids(self) -> set[str]:
         """Return the ids of members whose exposure has got raws of further detectors since."""
@@ -124,7 +125,10 @@ class DefineVisits(ImagingTask):
         systems = GROUPERS.get(self.grouping).systems
         exposures = [kwargs["exposure"] for kwargs in self.get_batch_task_kwds(False)]
         with reading(self.database_url) as connection:
-            incomplete = set(incomplete_exposures(connection, self.instrument, exposures, systems))
+            found = incomplete_exposures(
+                connection, self.instrument, exposures, systems, self.options.collections
+            )
+            incomplete = set(found)
         ids = zip(self.member_ids(), exposures, strict=True)
         return {task_id for task_id, exposure in ids if exposure in incomplete}
 

@@ -125,5 +125,16 @@ def test_a_camera_may_number_groups_by_itself():
 
 def test_an_identifier_that_is_too_long_for_63_bits_is_refused():
     exposure = snap(348, 348, 349, exposure=2**62)
-    with pytest.raises(FormatError, match="too long for a visit id"):
+    with pytest.raises(FormatError, match=r"makes the visit 9\d+, but the id of a visit has 63 bits"):
         OneToOneAndByCounter().group([exposure])
+
+
+def test_a_number_of_a_group_must_be_an_identifier():
+    for number in (-1, 2**63):
+        with pytest.raises(FormatError, match="makes the visit"):
+            ByGroupMetadata().group(snaps(), group_id=lambda _, number=number: number)
+
+
+def test_an_exposure_without_a_group_is_named():
+    with pytest.raises(FormatError, match="exposure 2022040500001 of instrument mosaic has no group"):
+        ByGroupMetadata().group([snap(1, group_name="")])

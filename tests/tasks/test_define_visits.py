@@ -3,14 +3,19 @@
 import json
 import logging
 import pickle
+from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import pytest
 from luigi.retcodes import run_with_retcodes
 
+from astra import plugins
 from astra.errors import ConfigError
 from astra.products.exposures import read_exposure_wcs
+from astra.sky.grouping import Grouper, Grouping, in_order
 from astra.sky.regions import contains, decode_polygon
 from astra.sky.visit_regions import image_border
+from astra.sky.visits import VisitDefinition
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.refine import RefineVisitRegions
 from astra.tasks.visits import PADDING_PIXEL, DefineVisits, visit_rules
@@ -258,6 +263,50 @@ def test_collections_choose_the_raws(ingested, raws):
     assert "has no raw in collection night/1" in last_message(ingested)
     assert build(IngestRaws(instrument="mosaic", path=str(raws / f"{E347}.fits"), collection="night/1"))
     assert define(E347, collections="night/1, night/2")
+
+
+def test_raws_go_into_the_collection_that_is_asked_for(astra_root, raws):
+    assert define(raw=str(raws), collections="night/1")
+    assert rows(astra_root, "SELECT DISTINCT collection FROM raw_collection") == [("night/1",)]
+
+
+def test_images_without_corners_are_left_out_where_there_is_no_geometry(astra_root, tmp_path):
+    record = snap(1, instrument="drifting", tracking_ra=None)
+    write_raw(tmp_path / "raws" / "a.fits", record)
+    parameters = {"instrument": "drifting", "raw": str(tmp_path / "raws")}
+    assert define(record.exposure, **parameters)
+    assert visits(astra_root) == {}
+    assert counts(astra_root, exposure=record.exposure, instrument="drifting") == {"n_ignored": 1}
+    assert not define(record.exposure, **parameters, ignore_non_science=False)
+
+
+class ByNight(Grouper):
+    """All exposures of a night are one visit."""
+
+    systems: ClassVar = {17: "by-night"}
+    sibling_columns: ClassVar = ("day_obs",)
+
+    def group(self, exposures, *, group_id):
+        nights = {}
+        for exposure in in_order(exposures):
+            nights.setdefault(exposure.day_obs, []).append(exposure)
+        return Grouping(
+            tuple(
+                VisitDefinition(some[0].instrument, night, str(night), (17,), tuple(some))
+                for night, some in nights.items()
+            )
+        )
+
+
+def test_the_rule_of_a_plug_in_makes_visits_of_its_own(ingested, monkeypatch):
+    entry = EntryPoint("by-night", f"{__name__}:ByNight", "astra.groupers")
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [entry] if group == entry.group else [])
+    assert define()
+    assert define(E348, grouping="by-night")
+    assert visits(ingested)[17, 20220405] == [E348]
+    assert define(IDS[::2], grouping="by-night", incremental=True)
+    assert visits(ingested)[17, 20220405] == list(IDS)
+    assert rows(ingested, "SELECT name FROM visit_system WHERE visit_system = 17") == [("by-night",)]
 
 
 def test_a_task_survives_pickling():
