@@ -17,6 +17,8 @@ from astra.images.astrometry_fit import ARCSEC_PER_DEGREE, AstrometryConfig, Fit
 from astra.images.star_match import FloatArray, IntArray
 from astra.images.tan_sip import approximate_tan_sip
 
+MAX_WCS_ORDER = 5  # for first solutions of another form, such as TPV
+
 __all__ = ["Astrometry", "AstrometryConfig", "fit_astrometry", "pixel_scale_arcsec"]
 
 
@@ -94,7 +96,7 @@ def fit_astrometry(
     fitted = fitter.solve()
     fit, (first, second) = fitted.correction, fitted.pairs
     degree = max(config.wcs_order, fit.order, _distortion_order(wcs))
-    new_wcs = approximate_tan_sip(fit.compose(wcs), order=degree, shape=shape)
+    new_wcs = approximate_tan_sip(fit.compose(wcs), order=degree, shape=shape, max_order=MAX_WCS_ORDER)
     second = fitter.inside[second]
     scatter = _scatter_arcsec(fitter.xy[first[fit.used]], reference[second[fit.used]], new_wcs)
     offset = fit(np.array([[(shape[1] - 1) / 2, (shape[0] - 1) / 2]]))[0] * scale

@@ -149,7 +149,7 @@ def choose_correction(
         criteria[order] = _criterion(chi2, 2 * int(used.sum()), 2 * powers[order])
     best = min(orders, key=criteria.__getitem__)
     design = design[:, : powers[best]]
-    solution, used = _solve_clipped(design, target, error, clip_sigma)
+    solution, used = _solve_clipped(design, target, error, clip_sigma, used)
     return first.plus(solution, used, target - design @ solution)
 
 
@@ -194,10 +194,14 @@ def _normal_equations(
 
 
 def _solve_clipped(
-    design: NDArray[Any], target: NDArray[Any], error: FloatArray, clip_sigma: float
+    design: NDArray[Any],
+    target: NDArray[Any],
+    error: FloatArray,
+    clip_sigma: float,
+    used: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Weighted least squares by the normal equations, clipped until the same pairs remain."""
-    used = np.ones(len(design), dtype=np.bool_)
+    used = np.ones(len(design), dtype=np.bool_) if used is None else used
     solution: NDArray[Any] = np.zeros((design.shape[1], target.shape[1]))
     for _ in range(CLIP_ROUNDS):
         normal, right = _normal_equations(design[used], target[used], error[used])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from astra.images.astrometry_fit import AstrometryConfig
 from astra.images.cosmic_rays import CosmicRayConfig
 from astra.images.measurement import MeasurementConfig
+from astra.images.photometry import ColorTerm
 from astra.images.psf_stars import PsfFitConfig
 from astra.images.summary import SummaryConfig
 
@@ -55,6 +57,9 @@ class ProcessCcdConfig:
         What counts as a cosmic ray.
     summary : SummaryConfig
         Depth, and the conditions that exposures are compared with.
+    color_terms : mapping of str to ColorTerm
+        By band of the camera, from the bands of the reference catalogue; without one its flux in a band of
+        that name is taken. `astra.images.process_ccd.process_ccd` gets the fluxes with them applied.
     """
 
     background_mesh_pixel: int = 64
@@ -78,3 +83,4 @@ class ProcessCcdConfig:
     astrometry: AstrometryConfig = field(default_factory=AstrometryConfig)
     cosmic_rays: CosmicRayConfig = field(default_factory=CosmicRayConfig)
     summary: SummaryConfig = field(default_factory=SummaryConfig)
+    color_terms: Mapping[str, ColorTerm] = field(default_factory=dict)

@@ -55,7 +55,11 @@ def deproject_gnomonic(
 
 def polynomial_design(u: FloatArray, v: FloatArray, order: int) -> FloatArray:
     """Terms u**i v**j of total degree up to ``order``, shape (n, n_terms)."""
-    return np.stack([u**i * v**j for i, j in polynomial_powers(order)], axis=-1)
+    u_powers, v_powers = [np.ones_like(u)], [np.ones_like(v)]
+    for _ in range(order):  # multiplied up: a power costs far more than a product
+        u_powers.append(u_powers[-1] * u)
+        v_powers.append(v_powers[-1] * v)
+    return np.stack([u_powers[i] * v_powers[j] for i, j in polynomial_powers(order)], axis=-1)
 
 
 def fit_tan_sip(
@@ -117,6 +121,8 @@ def approximate_tan_sip(
     order: int,
     shape: tuple[int, int],
     n_grid: int = 24,
+    max_order: int = 0,
+    tolerance_arcsec: float = 0.0005,
 ) -> WCS:
     """Approximate a mapping from pixels to the sky by a TAN-SIP solution.
 
@@ -130,6 +136,10 @@ def approximate_tan_sip(
         Rows and columns of the image [pixel].
     n_grid : int, optional
         Grid points along each axis.
+    max_order : int, optional
+        The degree is raised up to this one while the approximation is worse than the tolerance.
+    tolerance_arcsec : float, optional
+        Largest error between the grid points that needs no higher degree [arcsec].
 
     Returns
     -------
@@ -138,7 +148,22 @@ def approximate_tan_sip(
     """
     x, y = grid_positions(shape, n_grid)
     ra, dec = mapping(x, y)
-    return fit_tan_sip(x, y, ra, dec, order=order, shape=shape)
+    between = grid_positions(shape, n_grid - 7)
+    wanted = mapping(*between)
+    wcs = fit_tan_sip(x, y, ra, dec, order=order, shape=shape)
+    while order < max_order and _largest_error_arcsec(wcs, between, wanted) > tolerance_arcsec:
+        order += 1
+        wcs = fit_tan_sip(x, y, ra, dec, order=order, shape=shape)
+    return wcs
+
+
+def _largest_error_arcsec(
+    wcs: WCS, xy: tuple[FloatArray, FloatArray], sky: tuple[FloatArray, FloatArray]
+) -> float:
+    """Largest distance on the sky between what a solution and a mapping make of positions [arcsec]."""
+    ra, dec = wcs.all_pix2world(*xy, 0)
+    east = ((ra - sky[0] + 180.0) % 360.0 - 180.0) * np.cos(np.radians(sky[1]))
+    return float(np.hypot(east, dec - sky[1]).max()) * 3600.0
 
 
 def grid_positions(shape: tuple[int, int], n_grid: int) -> tuple[FloatArray, FloatArray]:

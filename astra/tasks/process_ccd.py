@@ -164,13 +164,14 @@ class ProcessCcd(DetectorTask):
                 "give --reference-catalog, or reference_catalog in [astra] of luigi.cfg"
             )
             raise ConfigError(message)
-        region = None
+        options, region = self.ccd_config(), None
         if exposure.wcs is not None:  # without one there is nothing to calibrate, which process_ccd says
-            margin = self.ccd_config().astrometry.margin_arcsec(exposure.wcs, exposure.shape)
+            margin = options.astrometry.margin_arcsec(exposure.wcs, exposure.shape)
             region = image_region(exposure.wcs, exposure.shape, margin)
         return read_reference_catalog(
             self.reference_catalog,
             exposure.info.band,
             region=region,
             epoch_mjd_tai=exposure.info.midpoint_mjd_tai,
+            color_term=options.color_terms.get(exposure.info.band),
         )

@@ -192,3 +192,14 @@ def test_the_wcs_fitted_is_standard_and_inverts():
     again = WCS(header)
     x, y = np.array([3.0, 800.0]), np.array([600.0, 20.0])
     assert again.all_world2pix(*again.all_pix2world(x, y, 0), 0) == pytest.approx(np.array([x, y]), abs=1e-4)
+
+
+def test_the_distortion_of_the_first_wcs_is_kept():
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth, bend=6.0)
+    bent = fit_astrometry(sources, reference, truth, SHAPE, CONFIG).wcs
+    few = np.arange(0, 150, 12)
+    again = fit_astrometry(sources[few], reference, shifted(bent, 12.0, -9.0), SHAPE, CONFIG)
+    assert again.order <= 1
+    assert again.wcs.sip.a_order == 3
+    assert worst_error_arcsec(again.wcs, truth, bend=6.0) < 0.1

@@ -58,6 +58,23 @@ def test_solution_survives_a_header():
     assert separation_mas(*again.all_pix2world(x, y, 0), *wcs.all_pix2world(x, y, 0)).max() < 0.1
 
 
+@pytest.mark.parametrize(("amplitude", "order"), [(0.0, 3), (3.0, 5)])
+def test_the_degree_is_raised_as_far_as_needed(amplitude, order):
+    cubic, plain = bent_sky(make_wcs(SHAPE)), make_wcs(SHAPE)
+
+    def to_sky(x, y):
+        u, v = (x - 450) / 450, (y - 300) / 450
+        if amplitude == 0.0:
+            return cubic(x, y)
+        return plain.all_pix2world(x + amplitude * u**5, y - amplitude * u**3 * v**2, 0)
+
+    wcs = approximate_tan_sip(to_sky, order=3, shape=SHAPE, max_order=6)
+    assert wcs.sip.a_order == order
+    x, y = np.random.default_rng(0).uniform(0, [[899], [599]], (2, 300))
+    assert separation_mas(*wcs.all_pix2world(x, y, 0), *to_sky(x, y)).max() < 0.5
+    assert approximate_tan_sip(to_sky, order=3, shape=SHAPE, max_order=4).sip.a_order <= 4
+
+
 def test_weights_decide_between_points_that_disagree():
     wcs = make_wcs(SHAPE)
     x, y = grid_positions(SHAPE, 6)
