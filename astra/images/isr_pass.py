@@ -14,6 +14,7 @@ from astra.images.amplifier import Amplifier
 from astra.images.assembly import bands_of, oriented, place_of
 from astra.images.calibration import Calibration, Calibrations, Crosstalk
 from astra.images.crosstalk import mark_crosstalk, subtract_crosstalk
+from astra.images.exposure import MASK_UNMASKEDNAN
 from astra.images.isr_config import IsrConfig
 from astra.images.isr_kernel import correct_pixels
 from astra.images.linearity import correct_linearity, polynomial_coefficients
@@ -168,7 +169,8 @@ def _run_again(amplifiers: Sequence[Amplifier], planes: Planes, settings: Settin
     ]
     shapes = [planes.image[amplifier.assembled].shape for amplifier in amplifiers]
     levels = [Levels(np.zeros(n_rows), np.zeros(n_columns)) for n_rows, n_columns in shapes]
-    _run(planes.image.copy(), assembled, levels, again, replace(settings, config=config), is_scaled=True)
+    values = np.where(planes.mask & MASK_UNMASKEDNAN, np.float32(np.nan), planes.image)  # what they were
+    _run(values, assembled, levels, again, replace(settings, config=config), is_scaled=True)
     planes.mask[:] |= again.mask
 
 
