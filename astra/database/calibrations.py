@@ -11,7 +11,7 @@ from astra.database.bulk import is_among
 from astra.database.inputs import file_table, input_table
 from astra.database.models.calibrations import CalibrationProduct
 from astra.database.state import ID_ROWS, chunks, task_table, upsert
-from astra.database.survey import visit_table
+from astra.database.survey import exposure_table, visit_table
 from astra.errors import DataError
 from astra.sky.grouping import ONE_TO_ONE
 
@@ -43,7 +43,7 @@ def write_calibration_row(connection: Connection, row: Mapping[str, Any]) -> Non
 
 
 def find_calibrations(
-    connection: Connection, instrument: str, detector: int, physical_filter: str, mjd_tai: float
+    connection: Connection, instrument: str, detector: int, physical_filter: str, mjd_tai: float | None
 ) -> dict[str, CalibrationRow]:
     """Return the calibrations to use for a detector at a time, by kind.
 
@@ -61,7 +61,7 @@ def find_calibrations(
     physical_filter : str
         The glass of the frame to calibrate.
     mjd_tai : float
-        Middle of its exposure [d, MJD TAI].
+        Middle of its exposure [d, MJD TAI]; None if it is not known: only what holds for ever is found then.
     """
     table = calibration_table
     query = _in_order(
@@ -134,6 +134,24 @@ def calibrations_read(connection: Connection, task_ids: Iterable[str]) -> dict[s
         )
         for row in connection.execute(query):
             found.setdefault(row.task_id, set()).add(row.path)
+    return found
+
+
+def exposure_epochs(
+    connection: Connection, instrument: str, exposures: Iterable[int]
+) -> dict[int, tuple[str, float | None]]:
+    """Return filter and middle [d, MJD TAI; None if it is not known] of exposures that are ingested."""
+    columns = [
+        exposure_table.c[name] for name in ("exposure", "physical_filter", "begin_mjd_tai", "end_mjd_tai")
+    ]
+    found: dict[int, tuple[str, float | None]] = {}
+    for chunk in chunks(set(exposures), ID_ROWS):
+        query = select(*columns).where(
+            exposure_table.c.instrument == instrument, is_among(connection, exposure_table.c.exposure, chunk)
+        )
+        for exposure, physical_filter, begin, end in connection.execute(query):
+            middle = None if begin is None or end is None else 0.5 * (begin + end)
+            found[exposure] = (physical_filter, middle)
     return found
 
 

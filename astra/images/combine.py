@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,9 +17,7 @@ from astra.images.combine_frames import UNUSABLE, FrameStatistics, find_outliers
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SUSPECT
 from astra.images.isr import CorrectedFrame, remove_signature
 from astra.images.isr_config import IsrConfig
-from astra.images.raw_image import RawImage
-
-FrameSource = RawImage | Callable[[], RawImage]
+from astra.images.raw_image import FrameSource, RawImage
 
 
 @dataclass(frozen=True)

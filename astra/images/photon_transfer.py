@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from astra.images.calibration import AmplifierResponse, Calibrations
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT
 from astra.images.isr import CorrectedFrame, remove_signature
 from astra.images.isr_config import IsrConfig
-from astra.images.raw_image import RawImage
+from astra.images.raw_image import FrameSource, RawImage
 
 FloatArray = NDArray[np.float64]
 
@@ -26,6 +26,7 @@ _FIT_ITERATIONS = 5
 _WELL_KNOWN = 0.01  # relative error of a slope below which it can be told from what else is fitted
 _SIGMA_PER_MAD = 1.4826
 _CLIPPED_STD = 0.98658  # standard deviation of a unit Gaussian cut at +-3
+_COVARIANCE_SIGMA = 5.0  # a cut that leaves covariances as they are
 _MIN_PIXELS = 100  # of a point, whose error is then 14 per cent
 
 
@@ -60,7 +61,7 @@ class PhotonTransfer:
 
 
 def measure_photon_transfer(
-    pairs: Sequence[tuple[RawImage, RawImage]],
+    pairs: Sequence[tuple[FrameSource, FrameSource]],
     *,
     config: IsrConfig | None = None,
     calibrations: Calibrations | None = None,
@@ -76,7 +77,7 @@ def measure_photon_transfer(
 
     Parameters
     ----------
-    pairs : sequence of pairs of RawImage
+    pairs : sequence of pairs of RawImage, or of functions that read one
         Of one detector.
     config : IsrConfig, optional
         How overscans are measured; gains and flats are not used.
@@ -92,7 +93,7 @@ def measure_photon_transfer(
     Returns
     -------
     found : dict of str to PhotonTransfer
-        By amplifier; those that are dead are left out.
+        By amplifier; those that are dead in any flat are left out.
 
     Raises
     ------
@@ -105,26 +106,61 @@ def measure_photon_transfer(
         raise DataError("photon transfer needs a pair of flats, found none")
     known = calibrations or Calibrations()
     known = Calibrations(bias=known.bias, defects=known.defects)
-    config = config or IsrConfig()
-    frames = [
-        (_in_own_adu(first, config, known), _in_own_adu(second, config, known)) for first, second in pairs
-    ]
-    names = [amplifier.name for amplifier in frames[0][0].amplifiers]
+    levels: dict[str, list[_PairLevel]] = {}
+    for first, second in pairs:
+        frames = [_in_own_adu(flat, config or IsrConfig(), known) for flat in (first, second)]
+        for name, level in _measure_pair(frames[0], frames[1], n_bins, max_lag).items():
+            levels.setdefault(name, []).append(level)
+    return {
+        name: _fit_levels(name, some, is_curved) for name, some in levels.items() if len(some) == len(pairs)
+    }
+
+
+@dataclass(frozen=True)
+class _PairLevel:
+    """What a pair of flats tells of one amplifier."""
+
+    signal: FloatArray
+    variance: FloatArray
+    n_pixels: NDArray[np.int64]
+    noise_adu: float
+    covariance: dict[tuple[int, int], float]
+
+
+def _measure_pair(
+    first: CorrectedFrame, second: CorrectedFrame, n_bins: int, max_lag: int
+) -> dict[str, _PairLevel]:
+    """Measure each live amplifier of a pair."""
+    names = [amplifier.name for amplifier in first.amplifiers]
+    if names != [amplifier.name for amplifier in second.amplifiers]:
+        raise DataError("the flats of a pair must be of one detector, found other amplifiers")
     found = {}
     for index, name in enumerate(names):
-        if any(name in frame.dead for pair in frames for frame in pair):
+        if name in first.dead or name in second.dead:
             continue
-        points = [_points(first, second, index, n_bins) for first, second in frames]
-        noise = float(np.mean([f.overscans[index].noise_adu for pair in frames for f in pair]))
-        if not np.isfinite(noise):
-            noise = _nominal_noise(frames[0][0], index)
-        signal, variance, number = (np.concatenate(column) for column in zip(*points, strict=True))
-        brightest = max(frames, key=lambda pair: float(np.median(_section(pair[0], index))))
-        found[name] = fit_photon_transfer(
-            signal, variance, number, noise_adu=noise, is_curved=is_curved, name=name
+        good = _good(first, second, index)
+        a, b = (_section(frame, index).astype(np.float64) for frame in (first, second))
+        noise = float(np.mean([frame.overscans[index].noise_adu for frame in (first, second)]))
+        found[name] = _PairLevel(
+            *_binned(a[good], b[good], n_bins),
+            noise if np.isfinite(noise) else _nominal_noise(first, index),
+            _covariances(a, b, good, max_lag),
         )
-        found[name].covariance.update(_covariances(*brightest, index, max_lag))
     return found
+
+
+def _fit_levels(name: str, levels: Sequence[_PairLevel], is_curved: bool) -> PhotonTransfer:
+    """Fit one amplifier to all pairs; covariances are those of the brightest of them."""
+    found = fit_photon_transfer(
+        np.concatenate([level.signal for level in levels]),
+        np.concatenate([level.variance for level in levels]),
+        np.concatenate([level.n_pixels for level in levels]),
+        noise_adu=float(np.mean([level.noise_adu for level in levels])),
+        is_curved=is_curved,
+        name=name,
+    )
+    brightest = max(levels, key=lambda level: float(np.median(level.signal)) if level.signal.size else 0.0)
+    return replace(found, covariance=brightest.covariance)
 
 
 def fit_photon_transfer(
@@ -224,8 +260,9 @@ def measure_gain(
     return fit_photon_transfer(*_binned(a, b, n_bins), noise_adu=noise_adu).response.gain
 
 
-def _in_own_adu(raw: RawImage, config: IsrConfig, calibrations: Calibrations) -> CorrectedFrame:
+def _in_own_adu(source: FrameSource, config: IsrConfig, calibrations: Calibrations) -> CorrectedFrame:
     """Remove overscan and bias, with each amplifier in its own adu."""
+    raw = source if isinstance(source, RawImage) else source()
     return remove_signature(
         raw.pixels, raw.amplifiers, config=config, calibrations=calibrations, bad_pixels=raw.defects
     )
@@ -245,17 +282,6 @@ def _good(first: CorrectedFrame, second: CorrectedFrame, index: int) -> NDArray[
     bits = first.mask[place] | second.mask[place]
     good: NDArray[np.bool_] = (bits & (MASK_BAD | MASK_SAT | MASK_NO_DATA)) == 0
     return good
-
-
-def _points(
-    first: CorrectedFrame, second: CorrectedFrame, index: int, n_bins: int
-) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-    """Signal, variance and number of pixels of each bin of a pair."""
-    if [a.name for a in first.amplifiers] != [a.name for a in second.amplifiers]:
-        raise DataError("the flats of a pair must be of one detector, found other amplifiers")
-    good = _good(first, second, index)
-    a, b = (_section(frame, index)[good].astype(np.float64) for frame in (first, second))
-    return _binned(a, b, n_bins)
 
 
 def _binned(a: FloatArray, b: FloatArray, n_bins: int) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
@@ -321,24 +347,23 @@ def _find_turnoff(
 
 
 def _covariances(
-    first: CorrectedFrame, second: CorrectedFrame, index: int, max_lag: int
+    a: FloatArray, b: FloatArray, good: NDArray[np.bool_], max_lag: int
 ) -> dict[tuple[int, int], float]:
     """Covariance of the differences of neighbours over their variance."""
-    good = _good(first, second, index)
-    a, b = (_section(frame, index).astype(np.float64) for frame in (first, second))
     if not good.any():
         return {}
-    difference = a - b * (np.median(a[good]) / np.median(b[good]))
+    level = float(np.median(b[good]))
+    difference = a - b * (float(np.median(a[good])) / level if level > 0 else 1.0)
     difference -= np.median(difference[good])
     sigma = _SIGMA_PER_MAD * np.median(np.abs(difference[good]))
-    good &= np.abs(difference) <= 5.0 * sigma
-    variance = float(np.mean(difference[good] ** 2))
+    kept = good & (np.abs(difference) <= _COVARIANCE_SIGMA * sigma)
+    variance = float(np.mean(difference[kept] ** 2))
     found = {}
     for dy in range(max_lag + 1):
         for dx in range(max_lag + 1):
             ny, nx = difference.shape[0] - dy, difference.shape[1] - dx
-            both = good[:ny, :nx] & good[dy:, dx:]
-            if (dy, dx) != (0, 0) and both.any():
+            both = kept[:ny, :nx] & kept[dy:, dx:]
+            if (dy, dx) != (0, 0) and both.any() and variance > 0:
                 product = difference[:ny, :nx] * difference[dy:, dx:]
                 found[dy, dx] = float(np.mean(product[both])) / variance
     return found

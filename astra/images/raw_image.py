@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,3 +49,6 @@ class RawImage:
     dark_time_s: float | None = None
     observation_type: str = "science"
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+FrameSource = RawImage | Callable[[], RawImage]  # one in memory, or a function that reads one

@@ -56,6 +56,22 @@ def template_path(root: Path | str, instrument: str, task_folder: str) -> Path:
     return _below(root, "products", instrument, "templates", task_folder) / "template.fits"
 
 
+def calibration_path(
+    root: Path | str, instrument: str, detector: int, task_folder: str, *, kind: str
+) -> Path:
+    """Path of a calibration.
+
+    It is ``<root>/products/<instrument>/calibrations/<detector>/<task_folder>/<kind>.fits``.
+
+    Raises
+    ------
+    ValueError
+        As in `product_folder`.
+    """
+    folder = _below(root, "products", instrument, "calibrations", str(int(detector)), task_folder)
+    return folder / f"{_part(kind)}.fits"
+
+
 def alert_path(root: Path | str, visit: int, detector: int) -> Path:
     """Path of the alerts of one detector of one visit, ``<root>/alerts/<visit>_<detector>.avro``."""
     return Path(root) / "alerts" / f"{int(visit)}_{int(detector)}.avro"

@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
+from astra import config
 from astra.errors import ConfigError, MissingDataError
 from astra.tasks.batch import per_member
+from astra.tasks.calibration_files import (
+    load_rows,
+    read_kinds,
+    require_kinds,
+    stale_by_calibrations,
+)
 from astra.tasks.imaging import DetectorTask
 from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.visits import DefineVisits
@@ -32,6 +39,16 @@ class ProcessCcd(DetectorTask):
     options = OptionsParameter(
         default="",
         description="Options as name=value,..., e.g. threshold=6,psf.order=1; an unknown name lists all.",
+    )
+    isr = OptionsParameter(
+        default="",
+        description="Options of the signature removal as name=value,..., e.g. crosstalk=off,"
+        "overscan_fit.method=median; an unknown name lists all.",
+    )
+    require_calibrations = luigi.Parameter(
+        default="",
+        description="Kinds of calibrations that must be there, separated by commas, e.g. bias,flat; "
+        "those that are valid are used anyway.",
     )
     quality_pictures = luigi.BoolParameter(
         default=True,
@@ -68,11 +85,20 @@ class ProcessCcd(DetectorTask):
         return [self.require(DefineVisits, exposure=self.visit)]
 
     def input_files(self) -> list[str | Path]:
-        """Return the raw frame and the reference catalogue of a single task, of shards their manifest."""
+        """Return the raws, the calibrations and the reference catalogue (of shards its manifest)."""
         from astra.products.reference_catalog import catalog_files
 
-        catalog = catalog_files(self.reference_catalog) if self.reference_catalog else []
-        return [*(raw.path for raw in self._raws()), *catalog]
+        return [
+            *(raw.path for raw in self._raws()),
+            *(row.path for row in self._calibration_rows().values()),
+            *(catalog_files(self.reference_catalog) if self.reference_catalog else []),
+        ]
+
+    def stale_ids(self) -> set[str]:
+        """Return the ids of members for which other calibrations are valid now than they have read."""
+        if not config.option("check_inputs"):
+            return set()
+        return stale_by_calibrations(self)
 
     def run(self) -> None:
         """Load, calibrate and write each detector.
@@ -85,14 +111,14 @@ class ProcessCcd(DetectorTask):
         from astra.images.summary import why_missing
         from astra.products.calibrated import write_calibrated
 
-        config = self.ccd_config()
+        options = self.ccd_config()
         for task in self.pending_tasks():
             with task.recording():
                 task.sweep()
                 exposure = task.load_raw()
                 reference = task.load_reference(exposure)
                 with task.timer("calibrate"):
-                    result = process_ccd(exposure, reference, config)
+                    result = process_ccd(exposure, reference, options)
                 paths = {kind: task.path(kind) for kind in task.kinds}
                 write_calibrated(paths, result, post_isr=exposure)
                 task.add_figures("calibrate", result.metrics)
@@ -128,9 +154,13 @@ class ProcessCcd(DetectorTask):
 
         Raises
         ------
+        ConfigError
+            If an option of the signature removal is unknown, or the camera has corrected frames alone.
         MissingDataError
-            If no raw of it is ingested, or its file is gone.
+            If no raw of it is ingested, its file is gone, or a calibration that is required is not valid.
         """
+        from astra.images.isr import correct_raw
+        from astra.images.isr_config import IsrConfig
         from astra.instruments.registry import get_instrument
 
         raws = self._raws()
@@ -139,7 +169,21 @@ class ProcessCcd(DetectorTask):
                 f"no raw of visit {self.visit} detector {self.detector} of {self.instrument} is ingested"
             )
             raise MissingDataError(message, visit=self.visit, detector=self.detector)
-        return get_instrument(self.instrument).load(Path(raws[0].path), self.detector)
+        camera, path, rows = get_instrument(self.instrument), Path(raws[0].path), self._calibration_rows()
+        what = f"visit {self.visit}, detector {self.detector} of {self.instrument}"
+        require_kinds(rows, read_kinds(self.require_calibrations), what)
+        if not rows and not self.isr:
+            return camera.load(path, self.detector)
+        isr = with_options(IsrConfig(), self.isr)
+        return correct_raw(camera.read_raw(path, self.detector), load_rows(rows), isr)
+
+    def _calibration_rows(self) -> dict[str, Any]:
+        from astra.database.calibrations import calibrations_of_visits
+        from astra.database.engine import reading
+
+        pair = (self.visit, self.detector)
+        with reading(self.database_url) as connection:
+            return calibrations_of_visits(connection, self.instrument, [pair]).get(pair, {})
 
     def _raws(self) -> list[Any]:
         from astra.database.engine import reading

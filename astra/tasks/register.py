@@ -17,6 +17,7 @@ MODULES = (
     "exposures",
     "visits",
     "reference_catalog",
+    "calibrations",
     "process_ccd",
     "refine",
     "template",
