@@ -12,15 +12,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from astra.images.moments import Pixels, pixel_value
+from astra.images.moments import Pixels, is_usable, stand_in
 from astra.images.psf import Psf
-from astra.images.stamps import cut_stamps, psf_stamps
+from astra.images.stamps import draw_psf, make_psf_splines, psf_design
 
 FloatArray = NDArray[np.float64]
 
-SUBPIXELS = 10  # per axis, for pixels that the aperture's edge crosses
 FIT_RADIUS_FWHM = 2.5  # half-width of the PSF fit
-CHUNK = 512  # sources whose stamps are in memory at once
 MIN_PSF_FRACTION = 0.5  # of sum(P**2) that usable pixels must hold
 
 
@@ -48,20 +46,68 @@ class PsfFluxes:
 
 
 @njit(cache=True)
-def circle_fraction(dx, dy, radius, n_sub):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fraction of the pixel centred at (dx, dy) that lies inside a circle about the origin."""
-    distance = np.sqrt(dx * dx + dy * dy)
-    if distance > radius + 0.7072:
-        return 0.0
-    if distance < radius - 0.7072:
-        return 1.0
-    inside = 0
-    for j in range(n_sub):
-        sy = dy + (j + 0.5) / n_sub - 0.5
-        for i in range(n_sub):
-            sx = dx + (i + 0.5) / n_sub - 0.5
-            inside += sx * sx + sy * sy < radius * radius
-    return inside / (n_sub * n_sub)
+def under_arc(t, radius):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Area under a quarter of a circle from 0 to t."""
+    t = min(t, radius)
+    return 0.5 * (t * np.sqrt(radius * radius - t * t) + radius * radius * np.arcsin(t / radius))
+
+
+@njit(cache=True)
+def set_edges(offset, radius, edges):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill what the edges of rows or columns need: place, its reach on the circle, areas under the arc."""
+    for k in range(edges.shape[1]):
+        place = offset + k
+        reach = np.sqrt(max(radius * radius - place * place, 0.0))
+        edges[0, k], edges[1, k] = min(abs(place), radius), reach
+        edges[2, k], edges[3, k] = under_arc(abs(place), radius), under_arc(reach, radius)
+        edges[4, k] = 1.0 if place > 0.0 else -1.0
+
+
+@njit(cache=True)
+def corner_area(rows, columns, j, i, radius):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Area of the circle between its middle and a corner of a pixel, signed as the corner's coordinates."""
+    sign = rows[4, j] * columns[4, i]
+    y, x = rows[0, j], columns[0, i]
+    if x * x + y * y <= radius * radius:
+        return sign * x * y
+    return sign * (rows[1, j] * y + columns[2, i] - rows[3, j])
+
+
+@njit(cache=True)
+def circle_fractions(centre, radius, half, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill a box of pixels with the parts of them that lie in a circle.
+
+    ``centre`` is the offset dx, dy of the circle from the middle pixel. Exact: differences of `corner_area`.
+    Returns the first and one past the last row and column of the circle.
+    """
+    side = 2 * half + 1
+    rows, columns = np.empty((5, side + 1)), np.empty((5, side + 1))
+    set_edges(-half - 0.5 - centre[1], radius, rows)
+    set_edges(-half - 0.5 - centre[0], radius, columns)
+    reach = int(np.ceil(radius + 1.0))
+    first, last = max(half - reach, 0), min(half + reach + 1, side)
+    for j in range(first, last):
+        upper = corner_area(rows, columns, j, first, radius)
+        lower = corner_area(rows, columns, j + 1, first, radius)
+        for i in range(first, last):
+            next_upper = corner_area(rows, columns, j, i + 1, radius)
+            next_lower = corner_area(rows, columns, j + 1, i + 1, radius)
+            out[j, i] = next_lower - lower - next_upper + upper
+            upper, lower = next_upper, next_lower
+    return first, last
+
+
+@njit(cache=True)
+def fill_box(pixels, label, centre, box):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy value, variance and 1 of the pixels about a centre, of their stand-ins, or 0 without either."""
+    half = box.shape[1] // 2
+    left, top = int(np.rint(centre[0])) - half, int(np.rint(centre[1])) - half
+    for j in range(box.shape[1]):
+        for i in range(box.shape[2]):
+            x, y = stand_in(pixels.owner, label, (left + i, top + j), centre)
+            box[:, j, i] = 0.0
+            if x >= 0:
+                box[0, j, i], box[1, j, i], box[2, j, i] = pixels.image[y, x], pixels.variance[y, x], 1.0
 
 
 @njit(cache=True)
@@ -69,25 +115,19 @@ def aperture_sums(pixels, labels, positions, radii):  # type: ignore[no-untyped-
     """Flux in circles about positions (n, 2), its error, and the usable fraction; (n, n_radii) each."""
     n, m = len(labels), len(radii)
     flux, error, usable_area = np.zeros((n, m)), np.zeros((n, m)), np.zeros((n, m))
-    ny, nx = pixels.image.shape
     half = int(np.ceil(radii.max() + 1.0))
+    box = np.empty((3, 2 * half + 1, 2 * half + 1))
+    part = np.empty((2 * half + 1, 2 * half + 1))
     for k in range(n):
-        centre = (positions[k, 0], positions[k, 1])
-        middle_x, middle_y = int(np.rint(centre[0])), int(np.rint(centre[1]))
-        for y in range(middle_y - half, middle_y + half + 1):
-            for x in range(middle_x - half, middle_x + half + 1):
-                value, usable = pixel_value(pixels, labels[k], (x, y), centre)
-                if not usable:
-                    continue
-                noise = pixels.variance[min(max(y, 0), ny - 1), min(max(x, 0), nx - 1)]
-                distance = np.hypot(x - centre[0], y - centre[1])
-                for r in range(m):
-                    if distance > radii[r] + 1.0:
-                        continue
-                    part = circle_fraction(x - centre[0], y - centre[1], radii[r], SUBPIXELS)
-                    flux[k, r] += part * value
-                    error[k, r] += part * part * noise
-                    usable_area[k, r] += part
+        x, y = positions[k, 0], positions[k, 1]
+        fill_box(pixels, labels[k], (x, y), box)
+        for r in range(m):
+            first, last = circle_fractions((x - np.rint(x), y - np.rint(y)), radii[r], half, part)
+            for j in range(first, last):
+                for i in range(first, last):
+                    flux[k, r] += part[j, i] * box[0, j, i]
+                    error[k, r] += part[j, i] * part[j, i] * box[1, j, i]
+                    usable_area[k, r] += part[j, i] * box[2, j, i]
     for r in range(m):
         usable_area[:, r] /= np.pi * radii[r] * radii[r]
     return flux, np.sqrt(error), usable_area
@@ -114,32 +154,48 @@ def fit_psf_fluxes(pixels: Pixels, labels: NDArray[np.int64], positions: FloatAr
     fluxes : PsfFluxes
         NaN where the fit failed.
     """
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(labels), CHUNK)]
-    parts = [_fit_chunk(pixels, labels[part], positions[part], psf) for part in chunks]
-    table = np.concatenate(parts) if parts else np.zeros((0, 5))
+    design = psf_design(psf, positions[:, 0], positions[:, 1])
+    table = fit_fluxes(pixels, labels, positions, make_psf_splines(psf), design, _fit_size(psf))
     return PsfFluxes(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4] > 0)
 
 
-def _fit_chunk(pixels: Pixels, labels: NDArray[np.int64], positions: FloatArray, psf: Psf) -> FloatArray:
-    """Columns flux, error, chi2, number of pixels, failed."""
-    size = _fit_size(psf)
-    model = psf_stamps(psf, positions[:, 0], positions[:, 1], size)
-    columns, rows = np.rint(positions).astype(np.int64).T
-    values = cut_stamps(pixels.image, columns, rows, size)
-    noise = cut_stamps(pixels.variance, columns, rows, size)
-    owners = cut_stamps(pixels.owner, columns, rows, size)
-    usable = ((owners == 0) | (owners == labels[:, None, None])) & np.isfinite(values) & (noise > 0)
-    values, noise = np.where(usable, values, 0.0), np.where(usable, noise, 1.0)
-    kept = np.where(usable, model, 0.0)
-    norm = np.einsum("kij,kij->k", kept, kept)
-    failed = norm < MIN_PSF_FRACTION * np.einsum("kij,kij->k", model, model)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        flux = np.einsum("kij,kij->k", kept, values) / norm
-        error = np.sqrt(np.einsum("kij,kij,kij->k", kept, kept, noise)) / norm
-    flux[failed], error[failed] = np.nan, np.nan
-    residual = np.where(usable, values - flux[:, None, None] * model, 0.0)
-    chi2 = np.einsum("kij,kij->k", residual, residual / noise)
-    return np.stack([flux, error, chi2, usable.sum(axis=(1, 2)), failed], axis=-1)
+@njit(cache=True)
+def fit_flux(pixels, label, position, stamp):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Flux, its error, chi2, number of pixels and failure of one source, given its image at unit flux."""
+    ny, nx = pixels.owner.shape
+    half = stamp.shape[0] // 2
+    left, top = int(np.rint(position[0])) - half, int(np.rint(position[1])) - half
+    whole, norm, signal, noise = 0.0, 0.0, 0.0, 0.0
+    for j in range(stamp.shape[0]):
+        for i in range(stamp.shape[1]):
+            p = stamp[j, i]
+            whole += p * p
+            if is_usable(pixels.owner, label, left + i, top + j):
+                norm += p * p
+                signal += p * pixels.image[top + j, left + i]
+                noise += p * p * pixels.variance[top + j, left + i]
+    if norm < MIN_PSF_FRACTION * whole:
+        return np.nan, np.nan, np.nan, 0.0, 1.0
+    flux, chi2, n_data = signal / norm, 0.0, 0.0
+    for j in range(max(0, -top), min(stamp.shape[0], ny - top)):
+        for i in range(max(0, -left), min(stamp.shape[1], nx - left)):
+            if is_usable(pixels.owner, label, left + i, top + j):
+                missed = pixels.image[top + j, left + i] - flux * stamp[j, i]
+                chi2 += missed * missed / pixels.variance[top + j, left + i]
+                n_data += 1.0
+    return flux, np.sqrt(noise) / norm, chi2, n_data, 0.0
+
+
+@njit(cache=True)
+def fit_fluxes(pixels, labels, positions, splines, design, size):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Table of what `fit_flux` returns, a row per source."""
+    table = np.empty((len(labels), 5))
+    plane = np.empty(splines.coefficients.shape[1:])
+    stamp = np.empty((size, size))
+    for k in range(len(labels)):
+        draw_psf(splines, design[k], positions[k], plane, stamp)
+        table[k] = fit_flux(pixels, labels[k], positions[k], stamp)
+    return table
 
 
 def _fit_size(psf: Psf) -> int:
