@@ -76,7 +76,10 @@ def find_calibrations(
 
 
 def calibrations_of_visits(
-    connection: Connection, instrument: str, pairs: Collection[tuple[int, int]]
+    connection: Connection,
+    instrument: str,
+    pairs: Collection[tuple[int, int]],
+    visit_system: int = ONE_TO_ONE,
 ) -> dict[tuple[int, int], dict[str, CalibrationRow]]:
     """Return the calibrations to use for detectors of visits, as `find_calibrations` does, for many at once.
 
@@ -87,7 +90,9 @@ def calibrations_of_visits(
     instrument : str
         Camera name.
     pairs : collection of (int, int)
-        Visits, one to one with exposures, and detectors.
+        Visits and detectors.
+    visit_system : int, optional
+        The system of the visits.
 
     Returns
     -------
@@ -110,7 +115,7 @@ def calibrations_of_visits(
             .join(table, valid)
             .where(
                 visit.c.instrument == instrument,
-                visit.c.visit_system == ONE_TO_ONE,
+                visit.c.visit_system == visit_system,
                 is_among(connection, visit.c.visit, chunk),
                 is_among(connection, table.c.detector, detectors),
             )

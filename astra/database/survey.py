@@ -24,7 +24,8 @@ from astra.database.models.survey import (
     VisitSystemMembership,
 )
 from astra.database.state import ID_ROWS, chunks
-from astra.sky.grouping import ONE_TO_ONE
+from astra.errors import MissingDataError
+from astra.sky.grouping import ONE_TO_ONE, SYSTEM_NAMES
 from astra.sky.regions import decode_polygon
 from astra.sky.visits import ExposureRecord
 
@@ -149,6 +150,27 @@ def raws_of_visit(
         .order_by(raw_table.c.exposure)
     )
     return connection.execute(query).all()
+
+
+def visit_system_id(connection: Connection, name: str) -> int:
+    """Return the number of a visit system.
+
+    Raises
+    ------
+    MissingDataError
+        If no visit has been defined in a system of that name.
+    """
+    for number, known in SYSTEM_NAMES.items():
+        if known == name:
+            return number
+    table = system_table
+    found = connection.execute(select(table.c.visit_system, table.c.name)).all()
+    numbers: dict[str, int] = {row.name: row.visit_system for row in found}
+    if name not in numbers:
+        known_names = ", ".join(sorted({*SYSTEM_NAMES.values(), *numbers}))
+        message = f"no visits are defined in the system {name!r}; known are {known_names}"
+        raise MissingDataError(message, visit_system=name)
+    return numbers[name]
 
 
 def get_visit(

@@ -54,11 +54,12 @@ class Associate(DifferenceTask):
     def members(self, wanted: set[str]) -> Iterator[Self]:
         """Yield the members with the wanted ids in order of their time."""
         from astra.database.engine import reading
-        from astra.database.survey import visit_times
+        from astra.database.survey import visit_system_id, visit_times
 
         members = list(super().members(wanted))
         with reading(self.database_url) as connection:
-            times = visit_times(connection, self.instrument, {member.visit for member in members})
+            system = visit_system_id(connection, self.visit_system)
+            times = visit_times(connection, self.instrument, {member.visit for member in members}, system)
         yield from sorted(members, key=lambda member: (times.get(member.visit, 0.0), member.visit))
 
     def run(self) -> None:

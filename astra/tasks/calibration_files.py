@@ -85,11 +85,13 @@ def stale_by_calibrations(task: DetectorTask) -> set[str]:
     """Return the ids of members that have read other calibrations than are valid now."""
     from astra.database.calibrations import calibrations_of_visits, calibrations_read
     from astra.database.engine import reading
+    from astra.database.survey import visit_system_id
 
     pairs = [(kwargs["visit"], kwargs["detector"]) for kwargs in task.get_batch_task_kwds(False)]
     ids = list(task.member_ids())
     with reading(task.database_url) as connection:
-        valid = calibrations_of_visits(connection, task.instrument, pairs)
+        system = visit_system_id(connection, task.visit_system)
+        valid = calibrations_of_visits(connection, task.instrument, pairs, system)
         read = calibrations_read(connection, ids)
     return {
         task_id

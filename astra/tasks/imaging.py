@@ -57,6 +57,10 @@ class ProductTask(ImagingTask):
     """A task that makes files for one detector, or for many."""
 
     detector = IdParameter(description="Detector id, or ids as in 1..62^70.")
+    visit_system = luigi.Parameter(
+        default="one-to-one",
+        description="System of the visits: one-to-one, by-group-metadata, by-seq-start-end, or a plug-in's.",
+    )
     reference_catalog = PathParameter(
         default="",
         config_path={"section": "astra", "name": "reference_catalog"},

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from astra.tasks.calibration_files import (
     stale_by_calibrations,
 )
 from astra.tasks.imaging import DetectorTask
-from astra.tasks.options import OptionsParameter, with_options
+from astra.tasks.options import OptionsParameter, read_options, with_options
 from astra.tasks.visits import DefineVisits
 
 if TYPE_CHECKING:
@@ -25,7 +28,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from astra.images.exposure import Exposure
+    from astra.images.isr_config import IsrConfig
+    from astra.images.photometry import ColorTerm
     from astra.images.process_ccd_config import ProcessCcdConfig
+    from astra.instruments.base import Instrument
+
+ONE_TO_ONE_NAME = "one-to-one"
 
 
 class ProcessCcd(DetectorTask):
@@ -49,6 +57,11 @@ class ProcessCcd(DetectorTask):
         default="",
         description="Kinds of calibrations that must be there, separated by commas, e.g. bias,flat; "
         "those that are valid are used anyway.",
+    )
+    color_terms = OptionsParameter(
+        default="",
+        description="Colour terms as band=reference:blue:red:c0:c1..., e.g. r=r:g:r:0.01:-0.03 [mag]: "
+        "the camera's magnitude is that of the reference band + c0 + c1 (blue - red) + ...",
     )
     quality_pictures = luigi.BoolParameter(
         default=True,
@@ -81,7 +94,9 @@ class ProcessCcd(DetectorTask):
 
     @per_member
     def requires(self) -> list[luigi.Task]:
-        """Define the visit; one to one, its exposure has its id."""
+        """Define the visit; one to one, its exposure has its id. Those of other systems are there already."""
+        if self.visit_system != ONE_TO_ONE_NAME:
+            return []
         return [self.require(DefineVisits, exposure=self.visit)]
 
     def input_files(self) -> list[str | Path]:
@@ -138,7 +153,7 @@ class ProcessCcd(DetectorTask):
         }
 
     def ccd_config(self) -> ProcessCcdConfig:
-        """Return the configuration that ``options`` gives.
+        """Return the configuration that ``options`` and ``color_terms`` give.
 
         Raises
         ------
@@ -147,10 +162,11 @@ class ProcessCcd(DetectorTask):
         """
         from astra.images.process_ccd_config import ProcessCcdConfig
 
-        return with_options(ProcessCcdConfig(), self.options)
+        config = ProcessCcdConfig(color_terms=read_color_terms(self.color_terms))
+        return with_options(config, self.options)
 
     def load_raw(self) -> Exposure:
-        """Read the raw of this detector of this visit and remove the instrument's signature.
+        """Read this detector of this visit and remove the instrument's signature; add up its exposures.
 
         Raises
         ------
@@ -158,39 +174,51 @@ class ProcessCcd(DetectorTask):
             If an option of the signature removal is unknown, or the camera has corrected frames alone.
         MissingDataError
             If no raw of it is ingested, its file is gone, or a calibration that is required is not valid.
+        DataError
+            If the exposures of the visit do not lie on the same pixels.
         """
-        from astra.images.isr import correct_raw
         from astra.images.isr_config import IsrConfig
+        from astra.images.snaps import combine_snaps
         from astra.instruments.registry import get_instrument
 
-        raws = self._raws()
-        if not raws:
-            message = (
-                f"no raw of visit {self.visit} detector {self.detector} of {self.instrument} is ingested"
-            )
-            raise MissingDataError(message, visit=self.visit, detector=self.detector)
-        camera, path, rows = get_instrument(self.instrument), Path(raws[0].path), self._calibration_rows()
         what = f"visit {self.visit}, detector {self.detector} of {self.instrument}"
+        raws, rows = self._raws(), self._calibration_rows()
+        if not raws:
+            message = f"no raw of {what} is ingested, or the visit is not defined ({self.visit_system})"
+            raise MissingDataError(message, visit=self.visit, detector=self.detector)
         require_kinds(rows, read_kinds(self.require_calibrations), what)
-        if not rows and not self.isr:
-            return camera.load(path, self.detector)
-        isr = with_options(IsrConfig(), self.isr)
-        return correct_raw(camera.read_raw(path, self.detector), load_rows(rows), isr)
+        camera, isr = get_instrument(self.instrument), with_options(IsrConfig(), self.isr)
+        correct = partial(load_corrected, camera, rows=rows, isr=isr if self.isr else None)
+        exposures = [correct(Path(raw.path), self.detector) for raw in raws]
+        exposure = combine_snaps(exposures, visit=self.visit)
+        return exposure.replace(info=replace(exposure.info, zenith_distance_deg=self._zenith_distance_deg()))
+
+    def _zenith_distance_deg(self) -> float | None:
+        from astra.database.engine import reading
+        from astra.database.survey import get_visit, visit_system_id
+
+        with reading(self.database_url) as connection:
+            system = visit_system_id(connection, self.visit_system)
+            row = get_visit(connection, self.instrument, self.visit, system)
+        return None if row is None else row.zenith_angle
 
     def _calibration_rows(self) -> dict[str, Any]:
         from astra.database.calibrations import calibrations_of_visits
         from astra.database.engine import reading
+        from astra.database.survey import visit_system_id
 
         pair = (self.visit, self.detector)
         with reading(self.database_url) as connection:
-            return calibrations_of_visits(connection, self.instrument, [pair]).get(pair, {})
+            system = visit_system_id(connection, self.visit_system)
+            return calibrations_of_visits(connection, self.instrument, [pair], system).get(pair, {})
 
     def _raws(self) -> list[Any]:
         from astra.database.engine import reading
-        from astra.database.survey import raws_of_visit
+        from astra.database.survey import raws_of_visit, visit_system_id
 
         with reading(self.database_url) as connection:
-            return list(raws_of_visit(connection, self.instrument, self.visit, self.detector))
+            system = visit_system_id(connection, self.visit_system)
+            return list(raws_of_visit(connection, self.instrument, self.visit, self.detector, system))
 
     def load_reference(self, exposure: Exposure) -> NDArray[np.void]:
         """Read the standards on an exposure and round it, at its epoch.
@@ -219,3 +247,41 @@ class ProcessCcd(DetectorTask):
             epoch_mjd_tai=exposure.info.midpoint_mjd_tai,
             color_term=options.color_terms.get(exposure.info.band),
         )
+
+
+def load_corrected(
+    camera: Instrument, path: Path, detector: int, *, rows: Mapping[str, Any], isr: IsrConfig | None
+) -> Exposure:
+    """Read one detector of a raw file and remove the signature of the instrument.
+
+    A camera whose frames come corrected is asked for them, if neither calibrations nor options say otherwise.
+    """
+    from astra.images.isr import correct_raw
+
+    if not rows and isr is None:
+        return camera.load(path, detector)
+    return correct_raw(camera.read_raw(path, detector), load_rows(rows), isr)
+
+
+def read_color_terms(text: str) -> dict[str, ColorTerm]:
+    """Read colour terms by band, as in ``r=r:g:r:0.01:-0.03``.
+
+    Raises
+    ------
+    ConfigError
+        If one has another form.
+    """
+    from astra.images.photometry import ColorTerm
+
+    terms = {}
+    for band, value in read_options(text).items():
+        names, numbers = value.split(":")[:3], value.split(":")[3:]
+        try:
+            coefficients = tuple(map(float, numbers))
+        except ValueError:
+            coefficients = ()
+        if len(names) < 3 or not coefficients:
+            message = f"a colour term is given as band=reference:blue:red:c0:c1..., found {band}={value}"
+            raise ConfigError(message, band=band)
+        terms[band] = ColorTerm(names[0], names[1], names[2], coefficients)
+    return terms

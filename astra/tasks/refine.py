@@ -27,7 +27,9 @@ class RefineVisitRegions(DetectorTask):
 
     def run(self) -> None:
         """Read the WCS of each calibrated exposure, and write its region."""
+        from astra.database.engine import reading
         from astra.database.refine import VisitGeometry, refine_visit_regions
+        from astra.database.survey import visit_system_id
         from astra.products.exposures import read_exposure_wcs
         from astra.sky.visit_regions import calibrated_regions
 
@@ -38,5 +40,7 @@ class RefineVisitRegions(DetectorTask):
                 number = task.detector
                 regions = calibrated_regions({number: wcs}, {number: shape}, task.padding_pixel)
                 geometry = VisitGeometry(task.visit, regions)
-                n_refined = refine_visit_regions(task.database_url, task.instrument, [geometry])
+                with reading(task.database_url) as connection:
+                    system = visit_system_id(connection, task.visit_system)
+                n_refined = refine_visit_regions(task.database_url, task.instrument, [geometry], system)
                 task.add_figures("refine", {"nRefined": n_refined})

@@ -1,0 +1,80 @@
+"""Visits of several exposures: one calibrated exposure each."""
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from astra.errors import ConfigError
+from astra.images.photometry import ColorTerm
+from astra.products.exposures import read_exposure
+from astra.tasks.exposures import IngestRaws
+from astra.tasks.process_ccd import ProcessCcd, read_color_terms
+from astra.tasks.visits import DefineVisits
+from tests.tasks.night import build, rows
+
+
+@pytest.fixture
+def snaps(astra_root, night, tmp_path):
+    """Two exposures of one group of the simulated camera: the second is the first, a minute later."""
+    visit, detector = night.pairs[0]
+    name = f"simcam_{visit // 100000}_{visit % 100000:05d}_{detector}"
+    [first] = [path for path in night.files.raw_paths if path.stem == name]
+    folder = tmp_path / "snaps"
+    folder.mkdir()
+    with fits.open(first) as hdus:
+        for number in (0, 1):
+            header = hdus[0].header
+            header["GROUP"] = "2026-11-20T03:36:00.000"
+            header["SEQNUM"] = visit % 100000 + 50 * number
+            header["OBSID"] = f"simcam_{visit // 100000}_{header['SEQNUM']:05d}"
+            for key in ("MJD-BEG", "MJD-END"):
+                header[key] += number * 60.0 / 86400.0
+            hdus.writeto(folder / f"{header['OBSID']}_{detector}.fits")
+    return folder, visit, detector
+
+
+def test_a_visit_of_two_exposures_is_one_calibrated_exposure(astra_root, night, snaps):
+    folder, first, detector = snaps
+    assert build(IngestRaws(instrument="simcam", path=str(folder)))
+    exposures = (first, first + 50)
+    assert build(DefineVisits(instrument="simcam", exposure=exposures, grouping="by-group-metadata"))
+    query = "SELECT visit, exposure_time_s FROM visit WHERE visit_system = 1"
+    [(visit, exposure_time)] = rows(astra_root, query)
+    assert visit == 20261120033600000
+    parameters = night.parameters()
+    for name in ("template_visits", "raw"):
+        parameters.pop(name)
+    parameters |= {"visit": visit, "detector": detector, "visit_system": "by-group-metadata"}
+    task = ProcessCcd(**parameters)
+    assert build(task)
+    calexp = read_exposure(task.path("calexp"))
+    assert calexp.metadata["NEXP"] == 2
+    assert calexp.info.visit == visit
+    assert calexp.info.exposure_time_s == exposure_time == 60.0
+    one = ProcessCcd(**{**parameters, "visit": first, "visit_system": "one-to-one"}, raw=str(folder))
+    assert build(one)
+    single = read_exposure(one.path("calexp"))
+    assert single.metadata["NEXP"] == 1
+    # The same light twice: half the flux of a count, and the same calibrated image.
+    assert calexp.metadata["NJYADU"] == pytest.approx(single.metadata["NJYADU"] / 2, rel=0.003)
+    assert np.median(np.abs(calexp.image - single.image)) < 0.02 * np.std(single.image)
+    middle = (calexp.info.midpoint_mjd_tai - single.info.midpoint_mjd_tai) * 86400.0
+    assert middle == pytest.approx(30.0, abs=0.01)
+
+
+def test_a_visit_of_a_system_in_which_none_is_defined_is_named(astra_root, night):
+    parameters = night.parameters()
+    parameters.pop("template_visits")
+    parameters |= {"visit": 1, "detector": 0, "visit_system": "by-moon-phase"}
+    assert not build(ProcessCcd(**parameters))
+    query = "SELECT message FROM task_attempt WHERE message LIKE '%by-moon-phase%'"
+    assert "known are by-group-metadata, by-seq-start-end, one-to-one" in rows(astra_root, query)[0][0]
+
+
+def test_colour_terms_are_read_or_refused():
+    terms = read_color_terms("r=r:g:r:0.01:-0.03,g=V:B:V:0.1")
+    assert terms["r"] == ColorTerm("r", "g", "r", (0.01, -0.03))
+    assert terms["g"] == ColorTerm("V", "B", "V", (0.1,))
+    for wrong in ("r=r:g:r", "r=r:g:r:x", "r=0.1"):
+        with pytest.raises(ConfigError, match="a colour term is given as band=reference:blue:red"):
+            read_color_terms(wrong)
