@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from astra.database.engine import reading, transaction
-from astra.database.state import chunks
-from astra.database.survey import (
-    definition_table,
+from astra.database.exposures import (
     exposure_records,
     exposures_with_raws,
     raw_regions,
     sibling_records,
 )
+from astra.database.state import chunks
+from astra.database.survey import definition_table
 from astra.database.visits import DefineOptions, FindRegions, Outcome, sync_visit
 from astra.errors import ConfigError, ConflictingDefinitionError, DataError, MissingDataError
 from astra.sky.grouping import Grouper, group_id_of_digits

@@ -16,10 +16,10 @@ from lsst.sphgeom import ConvexPolygon
 from sqlalchemy import Connection, and_, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from astra.database.exposures import exposure_records
 from astra.database.state import upsert
 from astra.database.survey import (
     definition_table,
-    exposure_records,
     membership_table,
     region_table,
     system_table,

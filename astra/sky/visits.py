@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-
 TIME_TOLERANCE_DAY = 1e-9  # 86 us: a MJD in double precision is good to 1 us
 VARIOUS = "various"
 _TIMES = frozenset({"begin_mjd_tai", "end_mjd_tai"})
@@ -189,6 +187,6 @@ def _circular_mean(values: Sequence[float | None]) -> float | None:
         return None
     if len(angles) == 1:
         return angles[0]
-    radians = np.deg2rad(angles)
-    mean = math.degrees(math.atan2(np.sin(radians).sum(), np.cos(radians).sum())) % 360.0
+    east, north = (math.fsum(part(math.radians(angle)) for angle in angles) for part in (math.sin, math.cos))
+    mean = math.degrees(math.atan2(east, north)) % 360.0
     return 0.0 if mean == 360.0 else mean

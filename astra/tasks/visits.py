@@ -119,7 +119,7 @@ class DefineVisits(ImagingTask):
     def stale_ids(self) -> set[str]:
         """Return the ids of members whose exposure has got raws of further detectors since."""
         from astra.database.engine import reading
-        from astra.database.survey import incomplete_exposures
+        from astra.database.exposures import incomplete_exposures
         from astra.plugins import GROUPERS
 
         systems = GROUPERS.get(self.grouping).systems
