@@ -77,7 +77,7 @@ class DefineVisits(ImagingTask):
         description="Add the regions of detectors that a visit lacks.",
     )
 
-    selecting_params: ClassVar[frozenset[str]] = frozenset({"grouping", "collections"})
+    selecting_params: ClassVar[frozenset[str]] = frozenset({"grouping", "collections", "ignore_non_science"})
     accepts_partial_batches = True  # it needs its own exposure, not every file that was named
 
     @property

@@ -1,10 +1,14 @@
 """ApPipe on the real field of Stripe 82, as the README runs it: the moving object becomes an alert."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from astra.alerts.files import read_alerts
 from astra.images.exposure import magnitude_ab
+from astra.instruments.sdss import SdssCamera
+from astra.sky.regions import contains, decode_polygon
 from tests.tasks.night import rows
 
 # Position [deg], AB magnitude and least S/N of the object that was in the field in 2003 alone.
@@ -75,3 +79,22 @@ def test_the_two_bands_are_287_seconds_apart(real_root):
     query = "SELECT band, avg(begin_mjd_tai) FROM visit WHERE visit IN (419220300, 419210300) GROUP BY band"
     begins = dict(rows(real_root, query))
     assert (begins["g"] - begins["r"]) * 86400.0 == pytest.approx(287.0, abs=1.0)
+
+
+@pytest.mark.parametrize("visit", list(MOVING))
+def test_the_visit_holds_its_frame_with_the_margin(real_root, visit):
+    query = f"SELECT path FROM raw WHERE exposure = {visit} AND detector = 4"  # noqa: S608
+    [(path,)] = rows(real_root, query)
+    [frame] = SdssCamera().read_frames(Path(path))
+    tables = ("visit", "visit_detector_region")
+    regions = [
+        decode_polygon(rows(real_root, f"SELECT region FROM {table} WHERE visit = {visit}")[0][0])  # noqa: S608
+        for table in tables
+    ]
+    ra, dec = frame.corners.T
+    middle_ra, middle_dec = ra.mean(), dec.mean()
+    for margin_pixel, is_inside in ((0, True), (250, True), (500, False)):
+        further = margin_pixel * 0.396 / 3600
+        # The field lies within a degree of the equator: degrees are as long in both directions.
+        around = ra + further * np.sign(ra - middle_ra), dec + further * np.sign(dec - middle_dec)
+        assert all((contains(region, *around) == is_inside).all() for region in regions)
