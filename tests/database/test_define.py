@@ -1,5 +1,6 @@
 """Defining visits in a database: Rubin's worked example by all rules, and what becomes of known visits."""
 
+import dataclasses
 import itertools
 import shutil
 import threading
@@ -134,6 +135,19 @@ def test_the_worked_example_comes_out_however_the_exposures_arrive(url, grouping
     arrive(url, grouping, exposures)
     assert visits(url) == WORKED[grouping]
     assert detectors(url) == {key: {0, 1, 7} for key in WORKED[grouping]}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_what_is_ingested_one_by_one_ends_as_all_at_once(empty_url, template, tmp_path, grouping, order):
+    pointed = [dataclasses.replace(record, tracking_ra=12.5 + 0.01 * n) for n, record in enumerate(snaps())]
+    other = f"sqlite:///{shutil.copy(template, tmp_path / 'other.db')}"
+    write_exposures(other, pointed)
+    define(other, grouping, [E347, E348, E349])
+    for index in order:
+        write_exposures(empty_url, [pointed[index]])
+        define(empty_url, grouping, [pointed[index].exposure], INCREMENTAL)
+    assert everything(empty_url) == everything(other)
 
 
 @pytest.mark.parametrize("arrive", ARRIVALS)
