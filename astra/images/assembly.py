@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.amplifier import READOUT_CORNERS, Amplifier, Section
@@ -29,13 +29,23 @@ def assembled_shape(amplifiers: Sequence[Amplifier], raw_shape: tuple[int, ...])
     if len(raw_shape) != 2 or not amplifiers:
         raise ValueError(f"a raw frame is 2-d and has an amplifier, found {raw_shape} and {len(amplifiers)}")
     ny, nx = (max(int(amp.assembled[axis].stop) for amp in amplifiers) for axis in (0, 1))
-    covered = np.zeros((ny, nx), dtype=np.uint8)
+    area = 0
     for amplifier in amplifiers:
-        covered[amplifier.assembled] += 1
-        _check_sections(amplifier, raw_shape, covered[amplifier.assembled].shape)
-    if not (covered == 1).all():
+        shape = section_shape(amplifier.assembled, (ny, nx))
+        _check_sections(amplifier, raw_shape, shape)
+        area += shape[0] * shape[1]
+    overlapping = any(_overlap(a.assembled, b.assembled) for a, b in itertools.combinations(amplifiers, 2))
+    if overlapping or area != ny * nx:
         raise ValueError(f"the assembled sections do not tile an image of shape {(ny, nx)}")
     return ny, nx
+
+
+def _overlap(one: Section, other: Section) -> bool:
+    """Say whether two sections share pixels."""
+    return all(
+        max(int(a.start or 0), int(b.start or 0)) < min(int(a.stop), int(b.stop))
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def has_overscan(amplifier: Amplifier) -> bool:

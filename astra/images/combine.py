@@ -147,7 +147,7 @@ def _combine(
     for part in range(stack.n_parts):
         if part > 0:
             for index in kept:
-                reader.fill(frames[index], stack, index, part)
+                reader.fill(frames[index], stack, index, part, statistics[index])
         rows = stack.rows(part)
         sums.add(stack.values[kept, : rows.stop - rows.start], rows, noise, options.clip_sigma)
     return sums.finish(kind, reader, first, [statistics[i] for i in kept], _name(statistics, outliers))
@@ -182,10 +182,17 @@ class _Reader:
             raise DataError(message, exposure=info.visit, detector=info.detector) from exc
         return frame, raw
 
-    def fill(self, source: FrameSource, stack: _Stack, index: int, part: int) -> FrameStatistics:
+    def fill(
+        self,
+        source: FrameSource,
+        stack: _Stack,
+        index: int,
+        part: int,
+        known: FrameStatistics | None = None,
+    ) -> FrameStatistics:
         """Put a part of a frame on the stack, in its own scale; NaN where it is not usable."""
         frame, raw = self.read(source)
-        statistics = measure_frame(raw, frame, self.kind)
+        statistics = known or measure_frame(raw, frame, self.kind)
         rows = stack.rows(part)
         values = stack.values[index, : rows.stop - rows.start]
         np.divide(frame.image[rows], np.float32(statistics.scale), out=values)

@@ -16,6 +16,7 @@ from astra.images.raw_image import RawImage
 UNUSABLE = MASK_BAD | MASK_SAT | MASK_NO_DATA
 _SIGMA_PER_MAD = 1.4826
 _MEDIAN_ERROR = 1.2533  # error of a median over that of a mean, of Gaussian values
+_SAMPLE_PIXELS = 2_000_000  # of an image, for its medians
 _DARKEST_FLAT = 1e-3  # [adu]
 _MAX_SATURATED = 0.01  # share of a flat's pixels
 _LEAST_FRAMES = 3  # among which one can be told to be unlike the others
@@ -79,16 +80,18 @@ def measure_frame(raw: RawImage, frame: CorrectedFrame, kind: str) -> FrameStati
         If the dark time is not positive.
     """
     good = (frame.mask & UNUSABLE) == 0
-    scale = _scale(raw, frame, good, kind)
+    rows = max(1, good.size // _SAMPLE_PIXELS)  # medians of a part of the rows are as good
+    scale = _scale(raw, frame, good, kind, rows)
     levels, errors, noises, read_noises = {}, {}, {}, {}
     for amplifier, overscan in zip(frame.amplifiers, frame.overscans, strict=True):
         to_reference = amplifier.gain / raw.reference_gain
         measured = overscan.noise_adu * to_reference
         nominal = amplifier.read_noise / raw.reference_gain
         read_noises[amplifier.name] = float(measured if np.isfinite(measured) else nominal)
-        section = frame.image[amplifier.assembled][good[amplifier.assembled]]
+        place = amplifier.assembled
+        section = frame.image[place][::rows][good[place][::rows]]
         if amplifier.name not in frame.dead and section.size:
-            level, noise = float(np.median(section)), _pixel_noise(frame.image[amplifier.assembled])
+            level, noise = float(np.median(section)), _pixel_noise(frame.image[place], rows)
             expected = max(level, 0.0) / raw.reference_gain + read_noises[amplifier.name] ** 2
             levels[amplifier.name] = level / scale
             errors[amplifier.name] = _MEDIAN_ERROR * noise / scale / float(np.sqrt(section.size))
@@ -142,7 +145,7 @@ def _say(what: str, values: NDArray[np.float64], index: int, name: str) -> str:
     return f"{what} {values[index]:.4g} in amplifier {name}, the others have {np.nanmedian(values):.4g}"
 
 
-def _scale(raw: RawImage, frame: CorrectedFrame, good: NDArray[np.bool_], kind: str) -> float:
+def _scale(raw: RawImage, frame: CorrectedFrame, good: NDArray[np.bool_], kind: str, step: int) -> float:
     if kind == "bias":
         return 1.0
     if kind == "dark":
@@ -152,15 +155,16 @@ def _scale(raw: RawImage, frame: CorrectedFrame, good: NDArray[np.bool_], kind: 
             raise DataError(message, exposure=raw.info.visit)
         return time_s
     # A flat without light is left out by its level, which must not be zero until then.
-    return max(float(np.median(frame.image[good])), _DARKEST_FLAT) if good.any() else _DARKEST_FLAT
+    sample = frame.image[::step][good[::step]]
+    return max(float(np.median(sample)), _DARKEST_FLAT) if sample.size else _DARKEST_FLAT
 
 
-def _pixel_noise(section: NDArray[np.float32]) -> float:
-    """Scatter of a section from pixel to pixel: half the rows less the others, so that gradients drop out."""
+def _pixel_noise(section: NDArray[np.float32], step: int) -> float:
+    """Scatter of a section from pixel to pixel: rows less the next ones, so that gradients drop out."""
     n_rows = len(section) // 2 * 2
     if n_rows == 0:
         return 0.0
-    difference = section[:n_rows:2] - section[1:n_rows:2]
+    difference = section[: n_rows : 2 * step] - section[1 : n_rows : 2 * step]
     deviation = np.abs(difference - np.median(difference))
     return _SIGMA_PER_MAD * float(np.median(deviation)) / float(np.sqrt(2.0))
 

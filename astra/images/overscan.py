@@ -179,6 +179,9 @@ def _cut(section: NDArray[Any], config: OverscanConfig) -> NDArray[np.float32]:
 
 def _is_plausible(values: NDArray[np.float32], config: OverscanConfig) -> NDArray[np.bool_]:
     """Tell which values are finite and near the median of all."""
+    spread = float(values.max()) - float(values.min())  # not finite if any value is not
+    if spread <= config.max_deviation_adu:
+        return np.ones(values.shape, dtype=np.bool_)
     finite = np.isfinite(values)
     if not finite.any():
         return finite
@@ -192,13 +195,24 @@ def _one_level(
     values: NDArray[np.float32], finite: NDArray[np.bool_], config: OverscanConfig
 ) -> tuple[float, float]:
     """Level of a whole section and the scatter about it [adu]."""
-    line = values[finite].astype(np.float64)
-    middle = float(np.median(line))
-    sigma = _SIGMA_PER_MAD * float(np.median(np.abs(line - middle)))
+    line = values.ravel() if finite.all() else values[finite]
+    middle = np.float32(_median(line))
+    sigma = _SIGMA_PER_MAD * _median(np.abs(line - middle))
     kept = line[np.abs(line - middle) <= config.clip_sigma * max(sigma, 1.0)]
-    level = {"mean": line.mean(), "clipped_mean": kept.mean(), "median": np.median(kept)}[config.method]
-    scatter = np.sqrt(np.sum((kept - level) ** 2) / max(len(kept) - 1, 1)) / _CLIPPED_STD
-    return float(level), float(scatter)
+    if config.method == "median":
+        level = _median(kept)
+    else:
+        level = float(np.mean(line if config.method == "mean" else kept, dtype=np.float64))
+    scatter = np.sqrt(np.sum((kept - level) ** 2, dtype=np.float64) / max(len(kept) - 1, 1)) / _CLIPPED_STD
+    return level, float(scatter)
+
+
+def _median(values: NDArray[np.float32]) -> float:
+    """Median of values that are all finite; numpy's own looks at them several times."""
+    half = values.size // 2
+    ordered = np.partition(values, half)
+    lower = ordered[half] if values.size % 2 else ordered[:half].max()
+    return 0.5 * (float(lower) + float(ordered[half]))
 
 
 @dataclass(frozen=True)
@@ -215,7 +229,8 @@ class _Rows:
 def _measure_rows(values: NDArray[np.float32], finite: NDArray[np.bool_], config: OverscanConfig) -> _Rows:
     """Clipped mean, or median, of each row."""
     middle = _row_medians(values, finite)
-    residual = np.abs(values - middle[:, None])[finite]
+    residual = np.abs(values - middle[:, None])
+    residual = residual.ravel() if finite.all() else residual[finite]
     half = residual.size // 2
     sigma = _SIGMA_PER_MAD * float(np.partition(residual, half)[half])
     # Whole adu: a quiet overscan may have a median deviation of zero.
