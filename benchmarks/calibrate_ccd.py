@@ -273,7 +273,8 @@ def main(pair, folder):
     print(
         f"\nphotometry: {metrics['n_photometry_used']:.0f} stars, scatter "
         f"{metrics['zero_point_scatter_mag']:.4f} mag, zero point {31.4 - 2.5 * np.log10(scale):.4f} +- "
-        f"{1.0857 * scale_err / scale:.4f} mag, true {true_zero_point(pair):.4f}"
+        f"{1.0857 * scale_err / scale:.4f} mag (of all light, of which "
+        f"the aperture misses some, {true_zero_point(pair):.4f})"
     )
     seconds, summary = best_cpu_s(
         lambda: summarise(

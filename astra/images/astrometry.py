@@ -17,6 +17,7 @@ from astra.images.astrometry_fit import ARCSEC_PER_DEGREE, AstrometryConfig, Fit
 from astra.images.star_match import FloatArray, IntArray
 from astra.images.tan_sip import approximate_tan_sip
 
+MEASURED = ("x", "y", "xErr", "yErr")
 MAX_WCS_ORDER = 5  # for first solutions of another form, such as TPV
 
 __all__ = ["Astrometry", "AstrometryConfig", "fit_astrometry", "pixel_scale_arcsec"]
@@ -70,7 +71,8 @@ def fit_astrometry(
     Parameters
     ----------
     sources : structured ndarray, shape (n,)
-        Columns ``x``, ``y``, ``xErr``, ``yErr`` [pixel] and ``psfInstFlux``.
+        Columns ``x``, ``y``, ``xErr``, ``yErr`` [pixel] and ``psfInstFlux``; those without a position or its
+        errors are left out. With ``extendedness``, sources that look extended get an error of their own.
     reference : structured ndarray, shape (k,)
         Columns ``ra``, ``dec`` [deg] and ``flux``; those that fall far outside the image do no harm.
     wcs : astropy.wcs.WCS
@@ -92,7 +94,8 @@ def fit_astrometry(
         If no alignment within the limits has more matches than come by accident.
     """
     scale = pixel_scale_arcsec(wcs)
-    fitter = Fitter.prepare(sources, reference, wcs, shape, config)
+    measured = np.flatnonzero(np.all([np.isfinite(sources[name]) for name in MEASURED], axis=0))
+    fitter = Fitter.prepare(sources[measured], reference, wcs, shape, config)
     fitted = fitter.solve()
     fit, (first, second) = fitted.correction, fitted.pairs
     degree = max(config.wcs_order, fit.order, _distortion_order(wcs))
@@ -102,7 +105,7 @@ def fit_astrometry(
     offset = fit(np.array([[(shape[1] - 1) / 2, (shape[0] - 1) / 2]]))[0] * scale
     return Astrometry(
         wcs=new_wcs,
-        source_index=first,
+        source_index=measured[first],
         reference_index=second,
         used=fit.used,
         order=fit.order,

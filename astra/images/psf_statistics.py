@@ -55,9 +55,9 @@ def psf_at_centre(psf: Psf, shape: tuple[int, int]) -> dict[str, float]:
     """
     x, y = np.array([(shape[1] - 1) / 2]), np.array([(shape[0] - 1) / 2])
     ixx, ixy, iyy = psf_moments(psf, x, y, shape)[0].tolist()
-    stamp = psf.stamp(float(x[0]), float(y[0]))
+    stamp, determinant = psf.stamp(float(x[0]), float(y[0])), ixx * iyy - ixy**2
     return {
-        "psfSigma": max(ixx * iyy - ixy**2, 0.0) ** 0.25,
+        "psfSigma": determinant**0.25 if determinant > 0 else float("nan"),
         "psfIxx": ixx,
         "psfIyy": iyy,
         "psfIxy": ixy,

@@ -164,6 +164,41 @@ def test_a_rotation_beyond_the_limits_is_an_error_or_undone(rotation):
     assert worst_error_arcsec(fitted, truth) < 0.03
 
 
+def test_sources_without_a_position_or_its_error_are_left_out():
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth)
+    sources["x"][:5], sources["yErr"][5:10], sources["psfInstFlux"][10:15] = np.nan, np.nan, np.nan
+    fitted = fit_astrometry(sources, reference, truth, SHAPE, CONFIG)
+    assert fitted.source_index.min() == 10
+    assert (fitted.source_index == fitted.reference_index).mean() > 0.98
+    assert worst_error_arcsec(fitted.wcs, truth) < 0.03
+
+
+def with_blends(sources, seed):
+    """A third of the sources half a pixel off, in one copy of them classed as extended."""
+    blended = np.arange(len(sources)) % 3 == 0
+    moved = sources.copy()
+    for axis in "xy":
+        moved[axis] += np.random.default_rng(seed).normal(0, 0.5, len(sources)) * blended
+    classed = np.zeros(len(sources), dtype=[*sources.dtype.descr, ("extendedness", "f4")])
+    for name in sources.dtype.names:
+        classed[name] = moved[name]
+    classed["extendedness"] = blended
+    return moved, classed
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_blends_that_look_extended_have_an_error_of_their_own(seed):
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth, n=400, seed=seed)
+    unaware, aware = (
+        fit_astrometry(catalogue, reference, truth, SHAPE, CONFIG) for catalogue in with_blends(sources, seed)
+    )
+    assert aware.floor_arcsec < unaware.floor_arcsec
+    assert aware.used.sum() > 1.2 * unaware.used.sum()
+    assert worst_error_arcsec(aware.wcs, truth) < 0.03
+
+
 def test_the_search_radius_is_configurable():
     truth = make_wcs(SHAPE)
     catalogues, rough = make_catalogues(truth), shifted(truth, 140.0, 0.0)
