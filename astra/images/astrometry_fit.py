@@ -23,7 +23,7 @@ from astra.images.star_match import (
 )
 from astra.images.tan_sip import project_gnomonic
 
-BRIGHTEST = 200, 600, 1800  # sources and references in the search: few, then more if they do not align
+BRIGHTEST = 200, 500, 1200  # sources and references in the search: few, then more if they do not align
 CHECKED = 500  # brightest sources in the test against chance
 CLIP_SIGMA = 3.0
 GROWTH_ROUNDS = 8

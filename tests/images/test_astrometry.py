@@ -136,7 +136,7 @@ def test_brighter_false_sources_than_the_first_search_takes_do_no_harm():
     assert worst_error_arcsec(fitted.wcs, truth) < 0.03
 
 
-@pytest.mark.parametrize("n_sources", [20, 200, 2000])
+@pytest.mark.parametrize("n_sources", [20, 200, 1000])
 def test_unrelated_catalogues_are_never_matched(n_sources):
     truth = make_wcs(SHAPE)
     sources, _ = make_catalogues(truth, seed=1, n=n_sources, n_false=0)
@@ -153,7 +153,7 @@ def test_a_shift_beyond_the_limits_is_an_error_that_names_them():
     assert caught.value.context["n_sources"] < 3 * caught.value.context["n_chance"] + 10
 
 
-@pytest.mark.parametrize("rotation", [2.0, 4.0, 8.0])
+@pytest.mark.parametrize("rotation", [2.0, 6.0])
 def test_a_rotation_beyond_the_limits_is_an_error_or_undone(rotation):
     truth = make_wcs(SHAPE)
     catalogues = make_catalogues(truth, n=1500, n_false=500)
