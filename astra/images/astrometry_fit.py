@@ -29,6 +29,7 @@ CLIP_SIGMA = 3.0
 GROWTH_ROUNDS = 8
 MIN_OF_A_KIND = 10  # sources that look extended, and that do not, to have errors of their own
 MAX_EMPTY_CELLS = 2  # parts of the image that may lack matches
+LEAST_PIXEL = 0.01  # radius of the test against chance, of perfect positions
 FLOOR_PIXEL = 1e-4  # keeps a perfect centroid from taking all the weight
 ARCSEC_PER_DEGREE = 3600.0
 
@@ -290,7 +291,8 @@ class Fitter:
         bright, radius = self.by_flux[: max(n, CHECKED)], self.config.match_arcsec / self.scale
         aligned = self.xy[bright] + fit(self.xy[bright])
         # True pairs lie as close as the fit is good; accidental ones fill the match radius.
-        close, area = min(radius, 2.0 * CLIP_SIGMA * fit.scatter), float(np.prod(self.shape))
+        close = min(radius, max(2.0 * CLIP_SIGMA * fit.scatter, LEAST_PIXEL))
+        area = float(np.prod(self.shape))
         trials = self.search.n_trials(float(np.hypot(*self.shape)) / 2)
         n_matches, n_chance, chance = chance_probability(aligned, self.expected, close, area, trials)
         if chance > self.config.max_chance:

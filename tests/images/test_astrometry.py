@@ -199,6 +199,20 @@ def test_blends_that_look_extended_have_an_error_of_their_own(seed):
     assert worst_error_arcsec(aware.wcs, truth) < 0.03
 
 
+def test_perfect_positions_are_matched():
+    truth = make_wcs(SHAPE)
+    sources, reference = make_catalogues(truth, error_pixel=0.0)
+    fitted = fit_astrometry(sources, reference, shifted(truth, 30.0, 7.0), SHAPE, CONFIG)
+    assert worst_error_arcsec(fitted.wcs, truth) < 1e-4
+
+
+def test_without_rotation_and_scale_only_the_shift_is_searched():
+    truth = make_wcs(SHAPE)
+    config = dataclasses.replace(CONFIG, max_rotation_deg=0.0, max_scale_error=0.0)
+    fitted = fit_astrometry(*make_catalogues(truth), shifted(truth, 50.0, -40.0), SHAPE, config)
+    assert worst_error_arcsec(fitted.wcs, truth) < 0.03
+
+
 def test_the_search_radius_is_configurable():
     truth = make_wcs(SHAPE)
     catalogues, rough = make_catalogues(truth), shifted(truth, 140.0, 0.0)
