@@ -39,6 +39,12 @@ class Sections:
         )
 
 
+def in_place(sections: Sequence[Sections]) -> list[Sections]:
+    """Put the data of amplifiers into the image as they stand in the file, its first pixel in the corner."""
+    x0, y0 = (min(getattr(each.data, edge) for each in sections) for edge in ("x0", "y0"))
+    return [replace(each, assembled=each.data.shifted(-x0, -y0)) for each in sections]
+
+
 def tile_problem(sections: Sequence[Sections], shape: tuple[int, int], *, share_hdu: bool) -> str:
     """Say why amplifiers do not make an image; nothing if they do.
 

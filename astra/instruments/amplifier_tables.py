@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from astra.errors import ConfigError, FormatError
 from astra.images.amplifier import LINEARITY_TYPES, READOUT_CORNERS, Amplifier
-from astra.instruments.amplifier_sections import BLIND_PARTS, Sections, tile_problem
+from astra.instruments.amplifier_sections import BLIND_PARTS, Sections, in_place, tile_problem
 from astra.instruments.headers import Headers
 from astra.instruments.kinds import Number
 from astra.instruments.quantities import Quantity, Source, parse_quantity, require_value
@@ -49,8 +49,10 @@ class AmplifierPlan:
     ----------
     name : str
         Name of the amplifier.
-    data, assembled : SectionSource
-        The pixels that see light, and their place in the image.
+    data : SectionSource
+        The pixels that see light.
+    assembled : SectionSource or None
+        Their place in the image; None for all amplifiers of a detector that stand in it as in the file.
     blind : tuple of SectionSource
         The sections that see none, named as in `BLIND_PARTS`.
     values : mapping
@@ -67,7 +69,7 @@ class AmplifierPlan:
 
     name: str
     data: SectionSource
-    assembled: SectionSource
+    assembled: SectionSource | None
     blind: tuple[SectionSource, ...]
     values: Mapping[str, Quantity]
     linearity: tuple[float, ...] = ()
@@ -80,16 +82,18 @@ class AmplifierPlan:
     @property
     def section_sources(self) -> tuple[SectionSource, ...]:
         """All sections."""
-        return (self.data, self.assembled, *self.blind)
+        return (self.data, *(() if self.assembled is None else (self.assembled,)), *self.blind)
 
     def sections(self, headers: Headers) -> Sections:
-        """Return the sections; FormatError if a keyword does not have one."""
+        """Return the sections; FormatError if a keyword does not have one. See also `read_sections`."""
         blind = {source.name: source.read(headers) for source in self.blind}
-        return Sections(self.name, self.data.read(headers), self.assembled.read(headers), blind)
+        data = self.data.read(headers)
+        return Sections(self.name, data, self.assembled.read(headers) if self.assembled else data, blind)
 
     def constant_sections(self) -> Sections | None:
-        """Return the sections, or None if one of them stands in a header."""
-        data, assembled = self.data.section, self.assembled.section
+        """Return the sections, or None if one of them stands in a header. See also `known_sections`."""
+        data = self.data.section
+        assembled = self.assembled.section if self.assembled else data
         blind = {source.name: source.section for source in self.blind if source.section is not None}
         if data is None or assembled is None or len(blind) < len(self.blind):
             return None
@@ -132,6 +136,8 @@ def parse_amplifiers(tables: Sequence[Table]) -> tuple[AmplifierPlan, ...]:
     for table, plan in zip(tables, plans, strict=True):
         if sum(other.name == plan.name for other in plans) > 1:
             raise table.error("name", "a name that no other amplifier has")
+        if plan.assembled is None and not stand_in_place(plans):
+            raise table.error("assembled", "given for all amplifiers, or for none: they then stand in place")
     return plans
 
 
@@ -140,13 +146,32 @@ def constant(name: str, kind: Number, value: float) -> Quantity:
     return Quantity(name, kind, (Source(constant=value),))
 
 
+def stand_in_place(plans: Sequence[AmplifierPlan]) -> bool:
+    """Whether the amplifiers of a detector stand in the file as in the image."""
+    return all(plan.assembled is None for plan in plans)
+
+
+def read_sections(plans: Sequence[AmplifierPlan], headers: Sequence[Headers]) -> list[Sections]:
+    """Return the sections of the amplifiers of a detector; FormatError if a keyword does not have one."""
+    sections = [plan.sections(own) for plan, own in zip(plans, headers, strict=True)]
+    return in_place(sections) if stand_in_place(plans) else sections
+
+
+def known_sections(plans: Sequence[AmplifierPlan]) -> list[Sections] | None:
+    """Return the sections of the amplifiers of a detector, or None if one of them stands in a header."""
+    found = [plan.constant_sections() for plan in plans]
+    sections = [each for each in found if each is not None]
+    if len(sections) < len(found):
+        return None
+    return in_place(sections) if stand_in_place(plans) else sections
+
+
 def check_tiling(
     source: str, place: str, plans: Sequence[AmplifierPlan], shape: tuple[int, int], *, share_hdu: bool
 ) -> None:
     """Check amplifiers whose sections are all constants; ConfigError if they do not tile the image."""
-    sections = [plan.constant_sections() for plan in plans]
-    known = [each for each in sections if each is not None]
-    problem = tile_problem(known, shape, share_hdu=share_hdu) if len(known) == len(sections) else ""
+    known = known_sections(plans)
+    problem = "" if known is None else tile_problem(known, shape, share_hdu=share_hdu)
     if problem:
         raise ConfigError(f"{source}: [{place}] {problem}", file=source, table=place)
 
@@ -156,7 +181,7 @@ def _parse_amplifier(table: Table) -> AmplifierPlan:
     plan = AmplifierPlan(
         name=table.text("name"),
         data=_parse_section(table, "data"),
-        assembled=_parse_section(table, "assembled"),
+        assembled=_parse_section(table, "assembled") if table.has("assembled") else None,
         blind=tuple(_parse_section(table, key) for key in BLIND_PARTS if table.has(key)),
         values=_parse_values(table),
         linearity=_parse_numbers(table, "linearity"),
@@ -167,7 +192,7 @@ def _parse_amplifier(table: Table) -> AmplifierPlan:
         is_dead=table.flag("is_dead", False),
     )
     table.finish()
-    section, corner = plan.assembled.section, plan.readout_corner
+    section, corner = plan.assembled.section if plan.assembled else None, plan.readout_corner
     if corner is not None and section is not None and section.corner not in {"LL", corner}:
         raise table.error("readout_corner", f"{section.corner!r}, by the order of the ends of {section}")
     _check_linearity(table, plan)

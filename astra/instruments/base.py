@@ -76,7 +76,7 @@ class RawFrame:
     seq_num : int
         Number of the shot in the night or run.
     band, physical_filter : str
-        Band, one of ``ugrizy`` or ``white``, and the glass; empty for a bias or a dark without filter.
+        Band (one of ``ugrizy``, if alerts are to be made) and the glass; empty for a bias or a dark without.
     begin_mjd_tai, end_mjd_tai : float
         Start and end of the exposure, at the central row of a drift scan [d, MJD TAI].
     exposure_time_s : float

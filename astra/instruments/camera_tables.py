@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ LAYOUTS = ("detector", "extensions", "amplifiers")
 WCS_SOURCES = ("header", "boresight")
 WCS_PIXELS = ("assembled", "stored")
 OBSERVATION_TYPES = ("science", "bias", "dark", "flat", "arc", "other")
-BANDS = ("u", "g", "r", "i", "z", "y", "white")
+_BAND = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,7}")
 _DURATION: dict[str, Any] = {"low": 0.0, "high": 86400.0, "unit": "s", "units": DURATION_UNITS}
 
 # Quantities of an exposure, as `astra.instruments.base.RawFrame` has them.
@@ -194,7 +195,7 @@ def parse_camera(content: Mapping[str, Any], source: str, folder: Path) -> Camer
         quantities=quantities,
         filters=_parse_filters(top.table("filters")),
         wcs_sources=_parse_wcs_sources(wcs),
-        wcs_pixels=wcs.choice("pixels", WCS_PIXELS, "assembled"),
+        wcs_pixels=wcs.choice("pixels", WCS_PIXELS, "stored"),
         focal_plane=_parse_focal_plane(top, pixel_scale),
         identifiers=identifiers,
         rollover_utc_h=rollover,
@@ -283,8 +284,10 @@ def _parse_identifiers(
 
 
 def _parse_filters(table: Table) -> dict[str, str]:
+    expected = "a band, a word of at most 8 letters and digits (u g r i z y in alerts)"
     for name in table.values:
-        table.choice(name, BANDS)
+        if not _BAND.fullmatch(table.text(name, expected=expected)):
+            raise table.error(name, expected)
     return dict(table.values)
 
 

@@ -18,7 +18,9 @@ from astra.instruments.amplifier_tables import (
     AmplifierPlan,
     check_tiling,
     constant,
+    known_sections,
     parse_amplifiers,
+    stand_in_place,
 )
 from astra.instruments.base import Detector
 from astra.instruments.kinds import Number
@@ -88,6 +90,8 @@ def _parse_detector(
     if not amplifiers:
         raise table.error("amplifiers", "given as [[detectors.amplifiers]], or [[amplifiers]] for all")
     number = table.integer("detector", high=2**31 - 1)
+    if layout == "amplifiers" and stand_in_place(amplifiers):
+        raise table.error("amplifiers", "with assembled sections, for each stands in an extension of its own")
     n_rows, n_columns = _parse_size(table, amplifiers)
     value = Detector(
         detector=number,
@@ -112,11 +116,10 @@ def _parse_detector(
 
 def _parse_size(table: Table, amplifiers: tuple[AmplifierPlan, ...]) -> tuple[int, int]:
     """Rows and columns: as given, else as far as the assembled sections reach."""
-    sections = [plan.assembled.section for plan in amplifiers]
-    known = [section for section in sections if section is not None]
-    if len(known) < len(sections):
+    known = known_sections(amplifiers)
+    if known is None:
         return table.integer("n_rows", low=1, high=10**6), table.integer("n_columns", low=1, high=10**6)
-    reach = max(section.y1 for section in known), max(section.x1 for section in known)
+    reach = max(each.assembled.y1 for each in known), max(each.assembled.x1 for each in known)
     return (
         table.integer("n_rows", reach[0], low=1, high=10**6),
         table.integer("n_columns", reach[1], low=1, high=10**6),

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 _J2000 = {"FK5", "ICRS"}  # they differ by 0.02 arcsec, less than any telescope's pointing
 
 
+def has_sky(header: fits.Header) -> bool:
+    """Whether the axes of a header are right ascension and declination."""
+    types = [str(header.get(f"CTYPE{axis}", "")).upper() for axis in (1, 2)]
+    return all(text.startswith(("RA", "DEC")) for text in types)
+
+
 def read_header_wcs(
     path: Path, header: fits.Header, shape: tuple[int, int], shift: tuple[int, int] = (0, 0)
 ) -> WCS | None:
@@ -44,11 +50,10 @@ def read_header_wcs(
     FormatError
         If it cannot be understood, is not of J2000 or ICRS, or does not give finite positions.
     """
-    types = tuple(str(header.get(f"CTYPE{axis}", "")).upper() for axis in (1, 2))
-    if not (types[0].startswith(("RA", "DEC")) and types[1].startswith(("RA", "DEC"))):
+    if not has_sky(header):
         return None
-    if not types[0].startswith("RA"):
-        raise _error(path, f"have right ascension on its first axis, found CTYPE1 {types[0]!r}")
+    if not str(header["CTYPE1"]).upper().startswith("RA"):
+        raise _error(path, f"have right ascension on its first axis, found CTYPE1 {header['CTYPE1']!r}")
     wcs = _parse(path, header, shift)
     if wcs.wcs.radesys.strip().upper() not in _J2000 or (
         wcs.wcs.radesys.strip().upper() == "FK5" and wcs.wcs.equinox != 2000.0

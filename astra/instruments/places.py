@@ -37,6 +37,11 @@ class Place:
         return self.headers if len(self.hdus) == 1 else self.headers.at(self.hdus[index])
 
     @property
+    def amplifier_headers(self) -> list[Headers]:
+        """Headers that bear on each of the amplifiers."""
+        return [self.headers_of(index) for index in range(len(self.plan.amplifiers))]
+
+    @property
     def share_hdu(self) -> bool:
         """Whether the amplifiers stand in one HDU."""
         return len(self.hdus) == 1

@@ -20,6 +20,7 @@ from astra.instruments.camera_files import camera_files
 
 GROUP = "astra.instruments"
 BUILT_IN = {
+    "decam": "decam.toml",
     "kast": "kast.toml",
     "sdss": "astra.instruments.sdss:SdssCamera",
     "simcam": "simcam.toml",

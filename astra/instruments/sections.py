@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from astra.images.amplifier import Section
 
@@ -50,9 +50,9 @@ class FitsSection:
         """Whether the two have a pixel in common."""
         return self.x0 < other.x1 and other.x0 < self.x1 and self.y0 < other.y1 and other.y0 < self.y1
 
-    def shifted(self, columns: int) -> FitsSection:
-        """Return the section moved to the right."""
-        return FitsSection(self.x0 + columns, self.x1 + columns, self.y0, self.y1, self.flip_x, self.flip_y)
+    def shifted(self, columns: int, rows: int = 0) -> FitsSection:
+        """Return the section moved to the right and upwards."""
+        return replace(self, x0=self.x0 + columns, x1=self.x1 + columns, y0=self.y0 + rows, y1=self.y1 + rows)
 
     def __str__(self) -> str:
         x = (self.x1, self.x0 + 1) if self.flip_x else (self.x0 + 1, self.x1)

@@ -15,12 +15,12 @@ from astra.errors import FormatError
 from astra.images.exposure import VisitInfo
 from astra.images.raw_image import RawImage
 from astra.instruments.amplifier_sections import Sections, tile_problem
-from astra.instruments.amplifier_tables import AmplifierPlan
+from astra.instruments.amplifier_tables import AmplifierPlan, read_sections
 from astra.instruments.base import Instrument, RawFrame, require_detector
 from astra.instruments.camera_tables import CameraPlan, read_camera_file
 from astra.instruments.exposure_record import ExposureReader
 from astra.instruments.focal_plane import image_corners
-from astra.instruments.header_wcs import read_header_wcs
+from astra.instruments.header_wcs import has_sky, read_header_wcs
 from astra.instruments.headers import Headers, image_shape, read_image
 from astra.instruments.places import Place, PlaceFinder
 from astra.instruments.quantities import Reading, require_value
@@ -175,8 +175,11 @@ class TomlCamera(Instrument):
 
     def _header_wcs(self, place: Place) -> WCS | None:
         detector, headers = place.plan.value, place.headers
+        header = headers.hdus[headers.own].header
+        if not has_sky(header):
+            return None
         shape = (detector.n_rows, detector.n_columns)
-        return read_header_wcs(headers.path, headers.hdus[headers.own].header, shape, self._shift(place))
+        return read_header_wcs(headers.path, header, shape, self._shift(place))
 
     def _pointing_wcs(self, place: Place, values: Mapping[str, Any]) -> WCS | None:
         names = ("tracking_ra", "tracking_dec", "sky_angle_deg")
@@ -191,7 +194,7 @@ class TomlCamera(Instrument):
         if self.plan.wcs_pixels == "assembled":
             return 0, 0
         amplifiers = place.plan.amplifiers
-        sections = [plan.sections(place.headers_of(index)) for index, plan in enumerate(amplifiers)]
+        sections = read_sections(amplifiers, place.amplifier_headers)
         shared = sections if place.share_hdu else sections[:1]
         shifts = {(s.data.x0 - s.assembled.x0, s.data.y0 - s.assembled.y0) for s in shared}
         corners = {plan.corner(s) for plan, s in zip(amplifiers, shared, strict=False)}
@@ -207,9 +210,8 @@ class TomlCamera(Instrument):
     def _sections(self, place: Place) -> list[Sections]:
         """Return the sections of the amplifiers in the raw image; FormatError if they do not fit it."""
         path, detector = place.headers.path, place.plan.value
-        sections, offset = [], 0
-        for index, plan in enumerate(place.plan.amplifiers):
-            own = plan.sections(place.headers_of(index))
+        found, offset = [], 0
+        for index, own in enumerate(read_sections(place.plan.amplifiers, place.amplifier_headers)):
             n_rows, n_columns = image_shape(path, place.headers.hdus, place.headers_of(index).own)
             for name, section in (("data", own.data), *own.blind.items()):
                 if section.y1 > n_rows or section.x1 > n_columns:
@@ -218,12 +220,12 @@ class TomlCamera(Instrument):
                         f"{n_rows} rows and {n_columns} columns"
                     )
                     raise FormatError(message, path=str(path), amplifier=own.name)
-            sections.append(own.shifted(offset))
+            found.append(own.shifted(offset))
             offset += 0 if place.share_hdu else n_columns
-        problem = tile_problem(sections, (detector.n_rows, detector.n_columns), share_hdu=place.share_hdu)
+        problem = tile_problem(found, (detector.n_rows, detector.n_columns), share_hdu=place.share_hdu)
         if problem:
             raise FormatError(f"{path}: {problem}", path=str(path))
-        return sections
+        return found
 
 
 def _amplifier_readings(plan: AmplifierPlan, headers: Headers) -> list[Reading]:

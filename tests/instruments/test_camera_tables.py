@@ -140,8 +140,8 @@ def test_a_camera_file_becomes_a_camera(tmp_path):
         ),
         (
             "filters",
-            {"V": "v"},
-            "[filters] V must be one of 'u', 'g', 'r', 'i', 'z', 'y', 'white', found 'v'",
+            {"V": "visual band"},
+            "[filters] V must be a band, a word of at most 8 letters and digits",
         ),
         (
             "wcs",

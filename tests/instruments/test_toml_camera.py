@@ -412,3 +412,45 @@ def test_which_of_the_detectors_a_file_holds_is_told_by_a_keyword(tmp_path):
     given["files"]["detector"] = "CHIP"
     with pytest.raises(FormatError, match=r"header key CHIP must be a detector of testcam \(1, 2\), found 3"):
         camera(given).read_frames(write_raw(tmp_path / "t.fits", CHIP=3))
+
+
+SKY = {
+    "CTYPE1": "RA---TAN",
+    "CTYPE2": "DEC--TAN",
+    "CRVAL1": 150.0,
+    "CRVAL2": -29.0,
+    "CRPIX1": 12.0,
+    "CRPIX2": 3.0,
+    "CD1_1": -1e-4,
+    "CD2_2": 1e-4,
+}
+
+
+def test_coordinates_of_the_header_go_before_the_pointing(tmp_path):
+    given = changed("wcs", {"pixels": "assembled"})
+    wcs = camera(given).read_raw(write_raw(tmp_path / "t.fits", SKY)).wcs
+    np.testing.assert_allclose(wcs.wcs_pix2world(11.0, 2.0, 0), (150.0, -29.0))
+    given = changed("wcs", {"sources": ["boresight"]})
+    wcs = camera(given).read_raw(write_raw(tmp_path / "t.fits", SKY)).wcs
+    assert wcs.wcs.crval.tolist() == pytest.approx([150.1, -29.5])
+
+
+def test_amplifiers_that_stand_in_place_need_no_place_and_shift_the_coordinates(tmp_path):
+    given = content()
+    first, second = given["amplifiers"]
+    for amplifier in given["amplifiers"]:
+        del amplifier["assembled"]
+    del first["prescan"]
+    first |= {"data": "[4:8,1:6]", "overscan": "[1:3,1:6]"}
+    second |= {"data": "[9:13,1:6]", "overscan": "[14:20,1:6]"}
+    raw = camera(given).read_raw(write_raw(tmp_path / "t.fits", SKY))
+    assert [a.assembled for a in raw.amplifiers] == [(slice(0, 6), slice(0, 5)), (slice(0, 6), slice(5, 10))]
+    np.testing.assert_allclose(raw.wcs.wcs_pix2world(11.0 - 3.0, 2.0, 0), (150.0, -29.0))
+
+
+def test_coordinates_of_stored_pixels_need_amplifiers_in_place(tmp_path):
+    path = write_raw(tmp_path / "t.fits", SKY)
+    with pytest.raises(FormatError, match=r"with \[wcs\] pixels = 'stored' the data of the amplifiers must"):
+        CAMERA.read_frames(path)
+    [(_, readings)] = CAMERA.inspect(path)
+    assert [reading.name for reading in readings if reading.problem] == ["wcs"]
