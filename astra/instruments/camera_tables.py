@@ -33,6 +33,22 @@ from astra.instruments.kinds import (
 from astra.instruments.quantities import Quantity, parse_quantity
 from astra.instruments.tables import Table
 
+TOP_KEYS = (
+    "name",
+    "description",
+    "pixel_scale_arcsec",
+    "reference_gain",
+    "defects_file",
+    "files",
+    "site",
+    "exposure",
+    "filters",
+    "wcs",
+    "identifiers",
+    "focal_plane",
+    "amplifiers",
+    "detectors",
+)
 LAYOUTS = ("detector", "extensions", "amplifiers")
 WCS_SOURCES = ("header", "boresight")
 WCS_PIXELS = ("assembled", "stored")
@@ -170,6 +186,7 @@ def parse_camera(content: Mapping[str, Any], source: str, folder: Path) -> Camer
         With the file, the table and the key, what was expected and what was found.
     """
     top = Table(content, source)
+    top.only(TOP_KEYS)
     name = top.text("name")
     if not name.isidentifier() or len(name) > 64:
         raise top.error("name", "a word of at most 64 letters, digits and underscores")
@@ -202,7 +219,6 @@ def parse_camera(content: Mapping[str, Any], source: str, folder: Path) -> Camer
         detectors=detectors,
     )
     wcs.finish()
-    top.finish()
     return plan
 
 

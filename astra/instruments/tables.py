@@ -145,6 +145,17 @@ class Table:
         place = f"{self.place}.{key}" if self.place else key
         return [Table(item, self.source, f"{place} {number}") for number, item in enumerate(value, start=1)]
 
+    def only(self, keys: Sequence[str]) -> None:
+        """Refuse keys that are none of these, before one of them is missed: it may be one that is misspelt.
+
+        Raises
+        ------
+        ConfigError
+            As `finish`.
+        """
+        self._known.update(keys)
+        self.finish()
+
     def finish(self) -> None:
         """Refuse keys that nobody asked for; call it when all that can stand in the table were.
 
