@@ -90,6 +90,11 @@ def get_instrument(name: str) -> Instrument:
     return _get(name, camera_files())
 
 
+def forget_cameras() -> None:
+    """Read cameras anew when they are next asked for."""
+    _get.cache_clear()
+
+
 @lru_cache(maxsize=32)
 def _get(name: str, own: tuple[Path, ...]) -> Instrument:
     """Find and make a camera, once for each list of files of one's own."""

@@ -21,10 +21,10 @@ def plug_in(monkeypatch):
     def install(name, value):
         entry = EntryPoint(name, value, registry.GROUP)
         monkeypatch.setattr(registry, "entry_points", lambda group: [entry])
-        registry._get.cache_clear()
+        registry.forget_cameras()
 
     yield install
-    registry._get.cache_clear()
+    registry.forget_cameras()
 
 
 @pytest.mark.parametrize("name", ["decam", "kast", "sdss", "simcam"])
@@ -77,7 +77,7 @@ def test_a_plug_in_may_be_an_object_or_the_path_of_a_file(plug_in, monkeypatch, 
     plug_in("mycam", "tests.instruments.test_registry:CAMERA_PATH")
     monkeypatch.setattr("tests.instruments.test_registry.CAMERA_PATH", path)
     assert registry.get_instrument("mycam").name == "testcam"
-    registry._get.cache_clear()
+    registry.forget_cameras()
     camera = registry.get_instrument("sdss")
     monkeypatch.setattr("tests.instruments.test_registry.CAMERA_PATH", camera)
     assert registry.get_instrument("mycam") is camera

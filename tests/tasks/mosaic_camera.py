@@ -111,9 +111,9 @@ def cameras(monkeypatch):
     """Both cameras are known by their names."""
     for camera in (MosaicCamera, DriftingCamera):
         monkeypatch.setitem(registry.BUILT_IN, camera.name, f"{__name__}:{camera.__name__}")
-    registry._get.cache_clear()
+    registry.forget_cameras()
     yield
-    registry._get.cache_clear()
+    registry.forget_cameras()
 
 
 def write_raw(path, record, detectors=(0, 1, 7), *, seed=0, own=(), **changes):

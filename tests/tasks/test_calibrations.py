@@ -15,7 +15,8 @@ from astra.instruments import simcam
 from astra.products.atomic import checksum
 from astra.products.calibrations import read_calibration, read_defects, read_responses
 from astra.products.exposures import read_exposure_metadata
-from astra.simulation.raw import GAINS, READ_NOISES, Shot, make_header, read_out
+from astra.simulation.headers import make_header
+from astra.simulation.raw import GAINS, READ_NOISES, Shot, read_out
 from astra.tasks.calibration_files import read_mjd_tai
 from astra.tasks.calibrations import (
     BuildDefects,
