@@ -9,9 +9,11 @@ per cent of the aperture flux of a source of S/N 20.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import sep
+from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
@@ -45,8 +47,22 @@ class Background:
 
 def is_unusable(exposure: Exposure) -> NDArray[np.bool_]:
     """Tell which pixels carry no information: bad, without data, not finite, or of no variance; (ny, nx)."""
-    unusable: NDArray[np.bool_] = ~np.isfinite(exposure.image) | ~(exposure.variance > 0)
-    unusable |= (exposure.mask & UNUSABLE) != 0
+    unusable: NDArray[np.bool_] = has_no_information(
+        exposure.image, exposure.variance, exposure.mask, UNUSABLE
+    )
+    return unusable
+
+
+@njit(cache=True)
+def has_no_information(image, variance, mask, bits):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether pixels have any of the bits, or no finite value, or no positive variance; (ny, nx)."""
+    ny, nx = image.shape
+    unusable = np.empty((ny, nx), dtype=np.bool_)
+    for y in range(ny):
+        for x in range(nx):
+            # A difference from itself is 0 for finite numbers alone.
+            known = (image[y, x] - image[y, x] == 0.0) & (variance[y, x] > 0.0)
+            unusable[y, x] = ((mask[y, x] & bits) != 0) | (not known)
     return unusable
 
 
@@ -75,7 +91,7 @@ def fit_background(
     background : Background
         Zero where no pixel of the image is usable.
     """
-    excluded = is_unusable(exposure) | ((exposure.mask & MASK_SAT) != 0)
+    excluded = has_no_information(exposure.image, exposure.variance, exposure.mask, UNUSABLE | MASK_SAT)
     if masked is not None:
         excluded |= masked
     if excluded.all():
@@ -83,56 +99,99 @@ def fit_background(
     image = np.where(excluded, np.float32(0), exposure.image).astype(np.float32, copy=False)
     size = min(mesh_pixel, *exposure.shape)
     fitted = sep.Background(image, mask=excluded, bw=size, bh=size, fw=filter_cells, fh=filter_cells)
-    model = fitted.back(dtype=np.float32)
-    residual = np.where(excluded, np.float32(np.nan), image - model)
-    correction, noise = _clipped_mean(residual, float(fitted.globalrms), size, filter_cells)
-    model += correction
+    model: NDArray[np.float32] = fitted.back(dtype=np.float32)
+    noise = _correct_mean((image, model, excluded), float(fitted.globalrms), size, filter_cells)
     return Background(model, float(model.mean()), noise)
 
 
-def _clipped_mean(
-    residual: NDArray[np.float32], noise: float, mesh_pixel: int, filter_cells: int
-) -> tuple[NDArray[np.float32], float]:
-    """Mean of a residual (NaN where excluded) over the cells, interpolated to all pixels, and the noise."""
-    rows, columns = (_Cells.make(n, mesh_pixel) for n in residual.shape)
-    area = np.outer(rows.members.sum(axis=1), columns.members.sum(axis=1))
-    mean: NDArray[np.float32] = np.zeros(area.shape, dtype=np.float32)
-    correction: NDArray[np.float32] = np.zeros(residual.shape, dtype=np.float32)
+def _correct_mean(
+    planes: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]],
+    noise: float,
+    mesh_pixel: int,
+    filter_cells: int,
+) -> float:
+    """Add to the model the clipped means in the cells of the image less it; return the noise.
+
+    ``planes`` are image, model and exclusion.
+    """
+    rows, columns = (_Axis.make(n, mesh_pixel) for n in planes[0].shape)
+    mean = np.zeros((rows.n_cells, columns.n_cells))
+    area = np.outer(np.bincount(rows.cell), np.bincount(columns.cell))
     for _ in range(CLIP_ROUNDS):
-        centred = residual - correction
-        kept = np.abs(centred) < CLIP_SIGMA * noise
-        deviation = np.where(kept, centred, np.float32(0))
-        count = rows.members @ kept.astype(np.float32) @ columns.members.T
-        total = rows.members @ deviation @ columns.members.T
-        step = np.where(count > MIN_CELL_FRACTION * area, total / np.maximum(count, 1), np.float32(0))
+        count, total, square = sum_cells(planes, mean, rows, columns, CLIP_SIGMA * noise)
+        step = np.where(count > MIN_CELL_FRACTION * area, total / np.maximum(count, 1), 0.0)
         mean += median_filter(step, size=filter_cells, mode="nearest")
-        correction = (rows.weights @ mean @ columns.weights.T).astype(np.float32, copy=False)
-        variance = float(np.vdot(deviation, deviation)) / max(float(count.sum()), 1.0)
+        variance = float(square.sum()) / max(float(count.sum()), 1.0)
         noise = max(float(np.sqrt(variance)) / CLIPPED_NOISE_RATIO, float(np.finfo(np.float32).tiny))
-    return correction, noise
+    add_mesh(planes[1], mean, rows, columns)
+    return noise
 
 
-@dataclass(frozen=True)
-class _Cells:
-    """Cells along one axis, as matrices: sums over them are products, and so is their interpolation.
+class _Axis(NamedTuple):
+    """Cells along one axis of n pixels.
 
-    ``members`` (n_cells, n) is 1 where a pixel lies in a cell; ``weights`` (n, n_cells) interpolate linearly
-    between the middles of the cells, and are constant beyond the outermost.
+    ``cell`` (n,) is where a pixel lies; ``low`` (n,) and ``weight`` (n,) interpolate linearly between the
+    middles of the cells ``low`` and ``low`` + 1, constant beyond the outermost.
     """
 
-    members: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    n_cells: int
+    cell: NDArray[np.int64]
+    low: NDArray[np.int64]
+    weight: NDArray[np.float64]
 
     @classmethod
-    def make(cls, n: int, mesh_pixel: int) -> _Cells:
+    def make(cls, n: int, mesh_pixel: int) -> _Axis:
         """Divide n pixels into cells of about ``mesh_pixel``."""
         n_cells = max(n // mesh_pixel, 1)
         edges = np.linspace(0, n, n_cells + 1).astype(np.int64)
-        pixels, identity = np.arange(n), np.eye(n_cells)
-        members = identity[np.searchsorted(edges, pixels, side="right") - 1].T
-        middles = (edges[:-1] + edges[1:] - 1) / 2
-        weights = np.stack([np.interp(pixels, middles, cell) for cell in identity], axis=-1)
-        return cls(members.astype(np.float32), weights.astype(np.float32))
+        pixels = np.arange(n)
+        place = np.interp(pixels, (edges[:-1] + edges[1:] - 1) / 2, np.arange(n_cells))
+        low = np.clip(place.astype(np.int64), 0, max(n_cells - 2, 0))
+        cell = np.searchsorted(edges, pixels, side="right") - 1
+        return cls(n_cells, cell, low, place - low)
+
+
+@njit(cache=True)
+def fill_line(mesh, low, weight, line):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Interpolate the mesh to one row of pixels; the last item of ``line`` repeats the one before."""
+    n_rows, n_columns = mesh.shape
+    for c in range(n_columns):
+        line[c] = mesh[low, c] + weight * (mesh[min(low + 1, n_rows - 1), c] - mesh[low, c])
+    line[n_columns] = line[n_columns - 1]
+
+
+@njit(cache=True)
+def sum_cells(planes, mesh, rows, columns, limit):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Count, sum and sum of squares in the cells of what remains of an image less model and mesh.
+
+    ``planes`` are image, model and exclusion; what exceeds the limit does not count.
+    """
+    image, model, excluded = planes
+    count, total, square = np.zeros(mesh.shape), np.zeros(mesh.shape), np.zeros(mesh.shape)
+    line = np.empty(mesh.shape[1] + 1)
+    for y in range(image.shape[0]):
+        j = rows.cell[y]
+        fill_line(mesh, rows.low[y], rows.weight[y], line)
+        for x in range(image.shape[1]):
+            low, i = columns.low[x], columns.cell[x]
+            expected = line[low] + columns.weight[x] * (line[low + 1] - line[low])
+            rest = image[y, x] - model[y, x] - expected
+            if abs(rest) < limit and not excluded[y, x]:
+                count[j, i] += 1.0
+                total[j, i] += rest
+                square[j, i] += rest * rest
+    return count, total, square
+
+
+@njit(cache=True)
+def add_mesh(model, mesh, rows, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add the interpolated mesh to the model, in place."""
+    line = np.empty(mesh.shape[1] + 1)
+    for y in range(model.shape[0]):
+        fill_line(mesh, rows.low[y], rows.weight[y], line)
+        for x in range(model.shape[1]):
+            low = columns.low[x]
+            model[y, x] += line[low] + columns.weight[x] * (line[low + 1] - line[low])
 
 
 def subtract_background(exposure: Exposure, background: Background) -> Exposure:

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from astra.images.background import fit_background, subtract_background
 from astra.images.cosmic_rays import CosmicRayConfig, repair_cosmic_rays
-from astra.images.detection import Detections, extract_sources, filter_with_psf
+from astra.images.detection import extract_sources, filter_with_psf
 from astra.images.exposure import Exposure
 from astra.images.failures import Attempts
 from astra.images.masks import grow_square
-from astra.images.measurement import make_pixels, measure_sources, positions_of
+from astra.images.measurement import measure_candidates, positions_of
+from astra.images.moments import Pixels
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf, gaussian_psf
 from astra.images.psf_fit import PsfFit, fit_psf
@@ -89,8 +90,8 @@ def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempt
         deblend_levels=config.deblend_levels,
         deblend_contrast=config.deblend_contrast,
     )
-    sources = measure_sources(science, psf, detections, config.measurement)
-    fitted = attempts.attempt("psf", lambda: _fit(science, sources, detections, config))
+    sources, pixels = measure_candidates(science, psf, detections, config.measurement, config.psf.min_snr)
+    fitted = attempts.attempt("psf", lambda: _fit(pixels, sources, config))
     psf_fit, stars = fitted or (None, sources[:0])
     if psf_fit is not None:
         psf = psf_fit.psf
@@ -131,11 +132,11 @@ class _Repair:
 
 
 def _fit(
-    science: Exposure, sources: NDArray[np.void], detections: Detections, config: ProcessCcdConfig
+    pixels: Pixels, sources: NDArray[np.void], config: ProcessCcdConfig
 ) -> tuple[PsfFit, NDArray[np.void]]:
     """Fit the PSF; return the stars behind it too."""
     stars = sources[select_psf_stars(sources, config.psf)]
-    fit = fit_psf(make_pixels(science, detections.segments), stars, _stellar_sigma(stars), config.psf)
+    fit = fit_psf(pixels, stars, _stellar_sigma(stars), config.psf)
     return fit, stars[fit.used]
 
 

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
+from numba import njit
 from numpy.typing import NDArray
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import binary_dilation
 
 from astra.images.background import is_unusable
 from astra.images.exposure import MASK_DETECTED, Exposure
+from astra.images.masks import grow_square
 from astra.images.psf import Psf
+from astra.images.spatial import SpatialKernel, convolve_spatial
 
 MIN_PIXEL_STACK = 300_000  # pixels of unfinished sources that sep may hold: its own default
 SUB_OBJECTS = 16384  # branches of one blend that sep may hold, more than its default of 1024
 VARIANCE_MESH_PIXEL = 128
+VARIANCE_STRIDE = 4
+TRIMMED_FRACTION = 1e-4  # of sum(P**2)
 MIN_INFORMATION = 0.1  # of sum(P**2 / V) that must come from usable pixels
 BLENDED = 1  # bit of sep's flag: the source was split off another one
 
@@ -33,6 +36,8 @@ class Detections:
     ----------
     x, y : float64 ndarray, shape (n,)
         Highest pixel of the filtered image [pixel].
+    peak_snr : float64 ndarray, shape (n,)
+        S/N there, if it is a point source.
     n_pixels : int64 ndarray, shape (n,)
         Pixels above the threshold.
     blended : bool ndarray, shape (n,)
@@ -43,6 +48,7 @@ class Detections:
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
+    peak_snr: NDArray[np.float64]
     n_pixels: NDArray[np.int64]
     blended: NDArray[np.bool_]
     segments: NDArray[np.int32]
@@ -69,44 +75,84 @@ def filter_with_psf(exposure: Exposure, psf: Psf) -> NDArray[np.float32]:
     Notes
     -----
     V is the variance of the sky: with the photon noise of the sources themselves, the map of a bright star
-    would be flat, or hollow, where the star is brightest.
+    would be flat, or hollow, where the star is brightest. It is constant within the PSF.
     """
     unusable = is_unusable(exposure)
     if unusable.all():
         return np.zeros(exposure.shape, dtype=np.float32)
     ny, nx = exposure.shape
-    stamp = psf.stamp((nx - 1) / 2, (ny - 1) / 2)[::-1, ::-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weight = np.where(unusable, np.float32(0), np.float32(1) / sky_variance(exposure, unusable))
-    image = np.where(unusable, np.float32(0), exposure.image)
-    signal = _convolve(weight * image, stamp)
-    information = _convolve(weight, stamp**2)
-    # Rounding of the FFT leaves noise where the true sum is zero; such a pixel sees too little of the PSF.
-    floor = MIN_INFORMATION * float(np.sum(stamp**2)) * float(weight.mean(where=~unusable))
-    seen = (information > floor) & ~unusable
-    return np.where(seen, signal / np.sqrt(np.where(seen, information, 1.0)), 0.0).astype(np.float32)
+    stamp = psf.stamp((nx - 1) / 2, (ny - 1) / 2)
+    image = np.where(unusable, np.float32(0), exposure.image).astype(np.float32, copy=False)
+    significance = convolve_spatial(image, SpatialKernel(stamp[None, ::-1, ::-1]))
+    seen = seen_fraction(unusable, _trim(stamp**2))
+    sky, stride = sky_variance(exposure, unusable)
+    divide_by_noise(significance, seen, sky, stride, float(np.sum(stamp**2)))
+    return significance
 
 
-def sky_variance(exposure: Exposure, unusable: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Variance without the sources' own share, smooth over `VARIANCE_MESH_PIXEL`; (ny, nx) [unit**2]."""
-    variance = np.where(unusable, np.float32(0), exposure.variance).astype(np.float32, copy=False)
-    size = min(VARIANCE_MESH_PIXEL, *exposure.shape)
-    smooth = sep.Background(variance, mask=unusable, bw=size, bh=size).back(dtype=np.float32)
+def sky_variance(exposure: Exposure, unusable: NDArray[np.bool_]) -> tuple[NDArray[np.float32], int]:
+    """Variance without the sources' own share, smooth over `VARIANCE_MESH_PIXEL`, and its stride [pixel].
+
+    It is so smooth that every fourth pixel along each axis tells all: (ny / stride, nx / stride) [unit**2].
+    """
+    stride = VARIANCE_STRIDE if min(exposure.shape) >= 2 * VARIANCE_MESH_PIXEL else 1
+    masked = np.ascontiguousarray(unusable[::stride, ::stride])
+    if masked.all():
+        masked, stride = unusable, 1
+    variance = np.where(masked, np.float32(0), exposure.variance[::stride, ::stride]).astype(np.float32)
+    size = min(VARIANCE_MESH_PIXEL // stride, *masked.shape)
+    smooth = sep.Background(variance, mask=masked, bw=size, bh=size).back(dtype=np.float32)
     # A mesh cell without a usable pixel, or a spline that overshoots, must not leave the measured range.
-    lowest, highest = variance[~unusable].min(), variance[~unusable].max()
+    lowest, highest = variance[~masked].min(), variance[~masked].max()
     clipped: NDArray[np.float32] = np.clip(smooth, lowest, highest)
-    return clipped
+    return clipped, stride
 
 
-def _convolve(image: NDArray[np.float32], kernel: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Convolve with a small odd kernel by FFT, zeros beyond the borders."""
+def _trim(stamp: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut rims that hold next to nothing off a square stamp, and bring what remains to unit sum."""
+    middle = stamp.shape[0] // 2
+    half = middle
+    while half > 1 and stamp[middle - half + 1 : middle + half, middle - half + 1 : middle + half].sum() > (
+        (1.0 - TRIMMED_FRACTION) * stamp.sum()
+    ):
+        half -= 1
+    kept = stamp[middle - half : middle + half + 1, middle - half : middle + half + 1]
+    trimmed: NDArray[np.float64] = kept / kept.sum()
+    return trimmed
+
+
+@njit(cache=True)
+def seen_fraction(unusable, kernel):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Part of the kernel, of unit sum, that falls on usable pixels of the image; (ny, nx)."""
+    ny, nx = unusable.shape
     half = kernel.shape[0] // 2
-    size = [next_fast_len(length + half, real=True) for length in image.shape]
-    padded = np.zeros(size, dtype=np.float32)
-    padded[: kernel.shape[0], : kernel.shape[1]] = kernel
-    transfer = rfft2(np.roll(padded, (-half, -half), axis=(0, 1)))
-    convolved: NDArray[np.float32] = irfft2(rfft2(image, s=size) * transfer, s=size)
-    return convolved[: image.shape[0], : image.shape[1]]
+    seen = np.ones((ny, nx), dtype=np.float32)
+    # What lies beyond the border is a frame of unusable pixels.
+    for y in range(-half, ny + half):
+        for x in range(-half, nx + half):
+            inside = 0 <= y < ny and 0 <= x < nx
+            if inside and not unusable[y, x]:
+                continue
+            for row in range(max(y - half, 0), min(y + half + 1, ny)):
+                for column in range(max(x - half, 0), min(x + half + 1, nx)):
+                    seen[row, column] -= kernel[y - row + half, x - column + half]
+            if inside:
+                seen[y, x] = -np.inf
+    return seen
+
+
+@njit(cache=True)
+def divide_by_noise(signal, seen, sky, stride, total):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Turn sums of P I into S/N, in place; 0 where too little of the PSF is seen."""
+    ny, nx = signal.shape
+    column = np.arange(nx) // stride
+    for y in range(ny):
+        row = sky[y // stride]
+        for x in range(nx):
+            if seen[y, x] > MIN_INFORMATION:
+                signal[y, x] /= np.sqrt(row[column[x]] * total * seen[y, x])
+            else:
+                signal[y, x] = 0.0
 
 
 def detect_sources(
@@ -156,8 +202,9 @@ def extract_sources(
     deblend_contrast: float = 0.0005,
 ) -> Detections:
     """Find and split the peaks of a map of S/N, shape (ny, nx); see `detect_sources`."""
-    # sep prepares the whole stack at every call, so it is no larger than the image may need.
-    sep.set_extract_pixstack(max(significance.size // 2, MIN_PIXEL_STACK))
+    # sep prepares the whole stack at every call, so it is no larger than this image needs.
+    above = int(np.count_nonzero(significance > threshold))
+    sep.set_extract_pixstack(above + MIN_PIXEL_STACK)
     sep.set_sub_object_limit(SUB_OBJECTS)
     objects, segments = sep.extract(
         significance,
@@ -172,6 +219,7 @@ def extract_sources(
     return Detections(
         x=objects["xpeak"].astype(np.float64),
         y=objects["ypeak"].astype(np.float64),
+        peak_snr=objects["peak"].astype(np.float64),
         n_pixels=objects["npix"].astype(np.int64),
         blended=(objects["flag"] & BLENDED) != 0,
         segments=np.ascontiguousarray(segments, dtype=np.int32),
@@ -182,9 +230,7 @@ def mark_detected(
     mask: NDArray[np.uint32], segments: NDArray[np.int32], *, grow_pixel: int = 0
 ) -> NDArray[np.uint32]:
     """Return the mask with the bit DETECTED anew, set on the footprints grown by some pixels."""
-    footprint = segments > 0
-    if grow_pixel > 0:
-        footprint = binary_dilation(footprint, iterations=grow_pixel)
+    footprint = grow_square(segments > 0, grow_pixel)
     marked: NDArray[np.uint32] = mask & ~MASK_DETECTED
     marked[footprint] |= MASK_DETECTED
     return marked

@@ -89,7 +89,8 @@ def source_dtype(config: MeasurementConfig) -> np.dtype[np.void]:
 
 def make_pixels(exposure: Exposure, segments: NDArray[np.int32]) -> Pixels:
     """Bundle image, variance and owners: label of a source, 0 nobody's, -1 unusable."""
-    owner = np.where(is_unusable(exposure), np.int32(-1), segments)
+    owner = segments.copy()
+    owner[is_unusable(exposure)] = -1
     return Pixels(exposure.image, exposure.variance, owner)
 
 
@@ -118,19 +119,58 @@ def measure_sources(
     if len(detections) == 0:
         return sources
     pixels = make_pixels(exposure, detections.segments)
-    sources["footprintArea"] = detections.n_pixels
-    sources["flag_blended"] = detections.blended
     sigma = central_sigma(psf, exposure.shape)
-    _set_centroids(sources, pixels, detections, sigma)
+    _set_points(sources, exposure, pixels, psf, detections)
     _set_shapes(sources, pixels, psf, sigma)
     _set_apertures(sources, pixels, config)
+    _set_mask_flags(sources, exposure, detections.segments, config.edge_pixel)
+    return sources
+
+
+def measure_candidates(
+    exposure: Exposure, psf: Psf, detections: Detections, config: MeasurementConfig, min_snr: float
+) -> tuple[NDArray[np.void], Pixels]:
+    """Measure what the choice of PSF stars needs.
+
+    Parameters
+    ----------
+    exposure, psf, detections, config
+        See `measure_sources`.
+    min_snr : float
+        Fainter sources get positions and fluxes alone.
+
+    Returns
+    -------
+    sources : structured ndarray, shape (n,)
+        As of `measure_sources`; apertures, and shapes of faint sources, are NaN.
+    pixels : Pixels
+        What they were measured on.
+    """
+    sources = _blank(len(detections), config)
+    pixels = make_pixels(exposure, detections.segments)
+    if len(detections) == 0:
+        return sources, pixels
+    _set_points(sources, exposure, pixels, psf, detections)
+    bright = sources["snr"] > min_snr
+    measured = sources[bright]
+    _set_shapes(measured, pixels, psf, central_sigma(psf, exposure.shape))
+    sources[bright] = measured
+    _set_mask_flags(sources, exposure, detections.segments, config.edge_pixel)
+    return sources, pixels
+
+
+def _set_points(
+    sources: NDArray[np.void], exposure: Exposure, pixels: Pixels, psf: Psf, detections: Detections
+) -> None:
+    """Fill footprints, positions and PSF fluxes."""
+    sources["footprintArea"] = detections.n_pixels
+    sources["flag_blended"] = detections.blended
+    _set_centroids(sources, pixels, detections, central_sigma(psf, exposure.shape))
     fluxes = fit_psf_fluxes(pixels, sources["id"], positions_of(sources), psf)
     sources["psfInstFlux"], sources["psfInstFluxErr"] = fluxes.flux, fluxes.flux_err
     sources["psfChi2"], sources["psfNdata"] = fluxes.chi2, fluxes.n_data
     sources["flag_psfFlux"] = fluxes.failed
     sources["snr"] = fluxes.flux / fluxes.flux_err
-    _set_mask_flags(sources, exposure, detections.segments, config.edge_pixel)
-    return sources
 
 
 def central_sigma(psf: Psf, shape: tuple[int, int]) -> float:

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from star_field import gaussian_image, make_exposure
 
-from astra.images.background import fit_background, is_unusable, subtract_background
+from astra.images.background import (
+    _Axis,
+    add_mesh,
+    fit_background,
+    is_unusable,
+    subtract_background,
+    sum_cells,
+)
 from astra.images.exposure import MASK_BAD, MASK_SAT
 
 SHAPE = 200, 330
@@ -74,3 +81,31 @@ def test_pixels_without_variance_are_unusable():
     variance = np.ones((3, 4))
     variance[1, 2], variance[2, 3] = 0.0, np.nan
     assert np.flatnonzero(is_unusable(make_exposure(np.ones((3, 4)), variance))).tolist() == [6, 11]
+
+
+def test_compiled_sums_and_meshes_equal_their_numpy_twin():
+    rng = np.random.default_rng(7)
+    image, model = rng.normal(size=(2, 50, 80)).astype(np.float32)
+    excluded = rng.random((50, 80)) < 0.1
+    rows, columns = _Axis.make(50, 16), _Axis.make(80, 16)
+    mesh = rng.normal(size=(3, 5))
+    by_columns = [np.interp(np.arange(80), cell_middles(80, 5), row) for row in mesh]
+    plain = np.array(
+        [np.interp(np.arange(50), cell_middles(50, 3), line) for line in np.transpose(by_columns)]
+    ).T
+    rest = image - model - plain
+    kept = (np.abs(rest) < 1.5) & ~excluded
+    sums = sum_cells((image, model, excluded), mesh, rows, columns, 1.5)
+    for found, values in zip(sums, (kept, rest * kept, rest**2 * kept), strict=True):
+        expected = np.zeros((3, 5))
+        np.add.at(expected, np.ix_(rows.cell, columns.cell), values)
+        assert found == pytest.approx(expected, rel=1e-5)
+    added = model.copy()
+    add_mesh(added, mesh, rows, columns)
+    assert added == pytest.approx(model + plain, abs=1e-5)
+
+
+def cell_middles(n, n_cells):
+    """Middles of equal cells whose edges are cut to whole pixels."""
+    edges = np.linspace(0, n, n_cells + 1).astype(int)
+    return (edges[:-1] + edges[1:] - 1) / 2

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from scipy.ndimage import correlate
 from star_field import gaussian_image, make_exposure, make_star_field
 
 from astra.images.background import fit_background, subtract_background
 from astra.images.detection import detect_sources, filter_with_psf, mark_detected
 from astra.images.exposure import MASK_BAD, MASK_DETECTED
-from astra.images.psf import gaussian_psf
+from astra.images.psf import Psf, gaussian_psf
 
 SHAPE = 150, 240
 PSF = gaussian_psf(2.3548 * 1.4, 21)
@@ -33,6 +34,32 @@ def test_bad_pixels_do_not_enter_the_filter():
     mask[100, 100:120] = MASK_BAD
     image[100, 100:120] = 1e6
     assert np.abs(filter_with_psf(make_exposure(image, mask=mask), PSF)).max() < 1e-3
+
+
+def plain_significance(image, variance, usable, stamp):
+    """The numpy twin: the sums of the definition, with what lies beyond the border unusable."""
+    weight = usable / variance
+    signal = correlate(weight * np.where(usable, image, 0.0), stamp, mode="constant")
+    return np.where(usable, signal / np.sqrt(correlate(weight, stamp**2, mode="constant")), 0.0)
+
+
+def test_the_filter_is_that_of_its_definition():
+    rng = np.random.default_rng(5)
+    image, usable = rng.normal(size=SHAPE), rng.random(SHAPE) > 0.01
+    stamp = gaussian_image((21, 21), 10, 10, 0.7, 2.0, 1.3) + gaussian_image((21, 21), 12, 9, 0.3, 1.5)
+    mask = np.where(usable, 0, MASK_BAD).astype(np.uint32)
+    found = filter_with_psf(make_exposure(image, np.full(SHAPE, 2.0), mask), Psf(stamp[None]))
+    expected = plain_significance(image, 2.0, usable, stamp / stamp.sum())
+    assert np.abs(found - expected).max() < 2e-3
+
+
+def test_a_sky_that_brightens_lowers_the_significance():
+    shape = 400, 300
+    image = gaussian_image(shape, 150, 60, 500.0, 1.4) + gaussian_image(shape, 150, 340, 500.0, 1.4)
+    variance = np.repeat(np.linspace(2.0, 6.0, shape[0])[:, None], shape[1], axis=1)
+    significance = filter_with_psf(make_exposure(image, variance), PSF)
+    ratio = significance[60, 150] / significance[340, 150]
+    assert ratio == pytest.approx(np.sqrt(variance[340, 0] / variance[60, 0]), rel=0.02)
 
 
 def test_all_stars_of_a_field_are_found_once():
@@ -82,3 +109,9 @@ def test_detected_bits_are_those_of_the_footprints_alone():
     assert ((marked & MASK_DETECTED) > 0).sum() == 5
     assert (marked & MASK_BAD).all()
     assert marked.dtype == np.uint32
+
+
+def test_peaks_tell_the_signal_to_noise():
+    image = gaussian_image(SHAPE, 100, 60, 500.0, 1.4)
+    found = detect_sources(make_exposure(image, np.full(SHAPE, 4.0)), PSF)
+    assert found.peak_snr == pytest.approx([500 / (2 * np.sqrt(4 * np.pi) * 1.4)], rel=0.01)
