@@ -106,7 +106,7 @@ def test_detected_bits_are_those_of_the_footprints_alone():
     segments[10, 20] = 1
     mask = np.full(SHAPE, MASK_BAD | MASK_DETECTED, dtype=np.uint32)
     marked = mark_detected(mask, segments, grow_pixel=1)
-    assert ((marked & MASK_DETECTED) > 0).sum() == 5
+    assert ((marked & MASK_DETECTED) > 0).sum() == 9
     assert (marked & MASK_BAD).all()
     assert marked.dtype == np.uint32
 
