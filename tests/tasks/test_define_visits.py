@@ -10,10 +10,13 @@ import pytest
 from luigi.retcodes import run_with_retcodes
 
 from astra import plugins
+from astra.database.engine import reading
+from astra.database.exposures import exposure_records, raw_regions
 from astra.errors import ConfigError
+from astra.instruments.registry import get_instrument
 from astra.products.exposures import read_exposure_wcs
 from astra.sky.grouping import Grouper, Grouping, in_order
-from astra.sky.regions import contains, decode_polygon
+from astra.sky.regions import contains, decode_polygon, dilate
 from astra.sky.visit_regions import image_border
 from astra.sky.visits import VisitDefinition
 from astra.tasks.exposures import IngestRaws
@@ -345,3 +348,17 @@ def test_regions_follow_the_calibrated_exposures(processed, night):
     assert build(RefineVisitRegions(**parameters, rerun=True))
     assert build(DefineVisits(instrument="simcam", exposure=pair[0], rerun=True))
     assert tables(processed) == before
+
+
+def test_the_geometry_of_a_camera_agrees_with_the_corners_in_its_headers(processed, night):
+    visit = night.files.science_visits[0]
+    with reading(f"sqlite:///{processed}/astra.db") as connection:
+        exposures = list(exposure_records(connection, "simcam", [visit]).values())
+        raws = raw_regions(connection, "simcam", [visit])
+    found = visit_rules("simcam", "one-to-one", padding_pixel=0).find_regions(exposures, raws)
+    assert found.source == "single-raw-wcs"
+    assert raws[visit].keys() <= found.detectors.keys()
+    for detector, region in raws[visit].items():
+        margin = 0.01 * get_instrument("simcam").pixel_scale_arcsec
+        assert all(dilate(region, margin).contains(v) for v in found.detectors[detector].getVertices())
+        assert all(dilate(found.detectors[detector], margin).contains(v) for v in region.getVertices())
