@@ -17,7 +17,14 @@ from astra.database.exposures import (
 )
 from astra.database.state import chunks
 from astra.database.survey import definition_table
-from astra.database.visits import DefineOptions, FindRegions, Outcome, sync_visit
+from astra.database.visits import (
+    DefineOptions,
+    FindRegions,
+    Outcome,
+    register_systems,
+    sync_visit,
+    unknown_systems,
+)
 from astra.errors import ConfigError, ConflictingDefinitionError, DataError, MissingDataError
 from astra.sky.grouping import Grouper, group_id_of_digits
 from astra.sky.visit_regions import RawRegions, VisitRegions
@@ -196,13 +203,20 @@ def define_visit(url: str, visit: VisitDefinition, rules: VisitRules, options: D
         If it is there, otherwise, and must neither be updated nor left as it is.
     DataError
         If its regions cannot be found.
+    ConfigError
+        If its systems have other names in the database.
     """
     find_regions = _remembering(rules, visit.instrument, options)
+    names = {system: rules.grouper.systems[system] for system in visit.systems}
     with reading(url) as connection:  # what takes its time, before the database is locked
         find_regions(connection, visit.exposures)
+        has_new_systems = bool(unknown_systems(connection, visit.instrument, names))
+    if has_new_systems:
+        with transaction(url) as connection:
+            register_systems(connection, visit.instrument, names)
     try:
         with transaction(url) as connection:
-            outcome = sync_visit(connection, visit, rules.grouper.systems, find_regions, options)
+            outcome = sync_visit(connection, visit, find_regions, options)
     except ConflictingDefinitionError:
         if not options.skip_conflicting:
             raise

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, and_, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from astra.database.exposures import exposure_records
-from astra.database.state import upsert
+from astra.database.state import order_writers, upsert
 from astra.database.survey import (
     definition_table,
     membership_table,
@@ -94,11 +94,10 @@ class DefineOptions:
 def sync_visit(
     connection: Connection,
     definition: VisitDefinition,
-    system_names: Mapping[int, str],
     find_regions: FindRegions,
     options: DefineOptions,
 ) -> Outcome:
-    """Write a visit in all its systems, unless it is there as it must be.
+    """Write a visit in all its systems, which are registered, unless it is there as it must be.
 
     Parameters
     ----------
@@ -106,8 +105,6 @@ def sync_visit(
         In a transaction, which holds all of it.
     definition : VisitDefinition
         The visit.
-    system_names : mapping
-        Name of each system.
     find_regions : callable
         Finds the regions of exposures.
     options : DefineOptions
@@ -118,20 +115,49 @@ def sync_visit(
     ConflictingDefinitionError
         If the visit is defined already, otherwise, and must not be updated.
     """
-    register_systems(connection, definition.instrument, {s: system_names[s] for s in definition.systems})
-    return max(_Row(connection, definition, s, find_regions).sync(options) for s in definition.systems)
+    # Always in one order: two processes that define one visit would else wait for each other.
+    systems = sorted(definition.systems)
+    return max(_Row(connection, definition, system, find_regions).sync(options) for system in systems)
+
+
+def unknown_systems(connection: Connection, instrument: str, names: Mapping[int, str]) -> dict[int, str]:
+    """Return the systems of visits that an instrument does not have yet.
+
+    Raises
+    ------
+    ConfigError
+        If it has one of another name, or another one of that name.
+    """
+    query = select(system_table.c.visit_system, system_table.c.name)
+    rows = connection.execute(query.where(system_table.c.instrument == instrument))
+    known = {row.visit_system: row.name for row in rows}
+    numbers = {name: system for system, name in known.items()}
+    for system, name in names.items():
+        if known.get(system, name) != name or numbers.get(name, system) != system:
+            other = system if known.get(system, name) != name else numbers[name]
+            found = f"{other} is {known[other]}"
+            message = f"visit system {system} of {instrument} cannot be {name}: in this database {found}"
+            raise ConfigError(message, visit_system=system, name=name)
+    return {system: name for system, name in names.items() if system not in known}
 
 
 def register_systems(connection: Connection, instrument: str, names: Mapping[int, str]) -> None:
-    """Write the systems of visits of an instrument that are not there yet."""
-    query = select(system_table.c.visit_system).where(system_table.c.instrument == instrument)
-    known = set(connection.execute(query).scalars())
-    new = [
+    """Write the systems of visits that an instrument does not have yet, in a transaction of their own.
+
+    Others that write them, or visits in them, wait.
+
+    Raises
+    ------
+    ConfigError
+        If it has one of another name, or another one of that name.
+    """
+    order_writers(connection)
+    rows = [
         {"instrument": instrument, "visit_system": system, "name": name}
-        for system, name in names.items()
-        if system not in known
+        for system, name in unknown_systems(connection, instrument, names).items()
     ]
-    upsert(connection, system_table, new, ["instrument", "visit_system"])
+    if rows:
+        connection.execute(insert(system_table), rows)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import shutil
 import threading
+from typing import ClassVar
 
 import pytest
 from sqlalchemy import delete, event, select, update
@@ -13,6 +14,7 @@ from astra.database.engine import dispose_engines, get_engine, reading, transact
 from astra.database.survey import exposure_table, get_visit, raws_of_visit, region_table, visit_table
 from astra.database.visits import DefineOptions
 from astra.errors import ConfigError, ConflictingDefinitionError, DataError, MissingDataError
+from astra.sky.grouping import Grouping, OneToOne
 from astra.sky.regions import decode_polygon
 from astra.sky.visit_regions import RegionConfig, same_region
 from astra.sky.visits import TIME_TOLERANCE_DAY
@@ -517,3 +519,25 @@ def test_two_at_once_make_the_visits_of_one(any_url):
         thread.join(timeout=120)
     assert errors == []
     assert visits(any_url) == {**BY_GROUP, **BY_COUNTER}
+
+
+def test_a_system_has_one_name_and_a_name_one_system(url):
+    define(url, "one-to-one", [E347])
+
+    class Other(OneToOne):
+        systems: ClassVar = {0: "by-hand"}
+
+    class Second(OneToOne):
+        systems: ClassVar = {5: "one-to-one"}
+
+        def group(self, exposures, **_):
+            visits = super().group(exposures).visits
+            return Grouping(tuple(dataclasses.replace(visit, systems=(5,)) for visit in visits))
+
+    rules = make_rules()
+    for grouper, found in ((Other(), "0 is one-to-one"), (Second(), "0 is one-to-one")):
+        with pytest.raises(
+            ConfigError, match=f"visit system . of mosaic cannot be .*: in this database {found}"
+        ):
+            define_visits(url, "mosaic", [E348], dataclasses.replace(rules, grouper=grouper))
+    assert set(visits(url)) == {(0, E347)}
