@@ -1,7 +1,7 @@
 import datetime as dt
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra.instruments.identifiers import PACKED_LIMIT, Identifiers, local_noon_utc_h, night_of
@@ -15,6 +15,7 @@ def night(date):
     return date.year * 10000 + date.month * 100 + date.day
 
 
+@settings(deadline=None)
 @given(DAYS, st.integers(0, 99999), st.integers(0, 3), st.booleans())
 def test_packed_identifiers_give_back_what_was_packed(date, seq_num, detector, is_first):
     exposure = FOUR.exposure(night(date), seq_num)
@@ -27,6 +28,7 @@ def test_packed_identifiers_give_back_what_was_packed(date, seq_num, detector, i
     assert dt.date(2000, 1, 1) + dt.timedelta(days=days) == date
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(1, 62))
 def test_counted_exposures_are_packed_without_collision(visit, detector):
     packed = NUMBERED.pack(visit, detector)

@@ -197,8 +197,8 @@ def test_a_detector_known_to_be_dead_has_no_image(tmp_path):
         DECAM.load(path)
 
 
-def test_types_and_filters_are_told_by_their_words(tmp_path):
-    path = tmp_path / "c4d_1_zri.fits"
+def test_types_and_filters_of_packed_files_are_told_by_their_words(tmp_path):
+    path = tmp_path / "c4d_1_zri.fits.fz"
     for word, filter_name, kind, band in [
         ("zero", "solid plate 0.0 0.0", "bias", ""),
         ("dome flat", "Y DECam c0005 10095.0 1130.0", "flat", "y"),
@@ -206,10 +206,10 @@ def test_types_and_filters_are_told_by_their_words(tmp_path):
     ]:
         primary = fits.PrimaryHDU()
         primary.header.update({**PRIMARY, "OBSTYPE": word, "FILTER": filter_name})
-        small = fits.ImageHDU(np.zeros((4, 4), np.uint16))
-        small.header["CCDNUM"] = 5
+        small = fits.CompImageHDU(np.zeros((40, 40), np.uint16), fits.Header([("CCDNUM", 5)]), name="S26")
         fits.HDUList([primary, small]).writeto(path, overwrite=True)
-        frame = DECAM.read_frames(path)[0]
+        [frame] = DECAM.read_frames(path)
+        assert frame.detector == 5
         assert (frame.observation_type, frame.band, frame.corners) == (kind, band, None)
 
 

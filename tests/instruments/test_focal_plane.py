@@ -26,7 +26,7 @@ def sky(wcs, x, y):
     return tuple(float(value) for value in wcs.wcs_pix2world(x, y, 0))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(ANGLES, st.floats(0, 359), st.floats(-85, 85))
 def test_the_sky_angle_is_the_position_angle_of_the_y_axis(angle, ra, dec):
     wcs = PLANE.wcs(ra, dec, angle, CENTRAL)
@@ -37,7 +37,7 @@ def test_the_sky_angle_is_the_position_angle_of_the_y_axis(angle, ra, dec):
     assert (found - angle + 180) % 360 - 180 == pytest.approx(0.0, abs=1e-3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(ANGLES)
 def test_x_points_west_of_north_or_east_of_it_in_a_mirrored_camera(angle):
     for plane, quarter in ((PLANE, -90.0), (MIRRORED, 90.0)):
@@ -46,7 +46,7 @@ def test_x_points_west_of_north_or_east_of_it_in_a_mirrored_camera(angle):
         assert (found - angle - quarter + 180) % 360 - 180 == pytest.approx(0.0, abs=1e-3)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(ANGLES, st.floats(0, 700), st.floats(0, 499))
 def test_a_pixel_looks_where_its_place_on_the_focal_plane_says(angle, x, y):
     """Gnomonic: the distance from the boresight is atan(r / f), its position angle that on the plane."""
@@ -67,7 +67,7 @@ def test_a_detector_turned_by_30_degrees_has_its_rows_there():
     assert np.degrees(np.arctan2(y[1] - y[0], x[1] - x[0])) == pytest.approx(30.0)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(ANGLES)
 def test_detectors_keep_their_places_to_each_other_on_the_sky(angle):
     """Two pixels of one place on the focal plane see one place on the sky, whatever detector they are of."""

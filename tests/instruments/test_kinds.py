@@ -3,7 +3,7 @@ import math
 
 import pytest
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra.instruments.kinds import (
@@ -108,6 +108,7 @@ def test_utc_is_37_seconds_behind_tai_and_tt_32_before():
     assert tai == Time(text, scale="tai").mjd
 
 
+@settings(deadline=None)
 @given(
     st.datetimes(min_value=dt.datetime(1972, 1, 2), max_value=dt.datetime(2026, 1, 1)),
     st.sampled_from(["utc", "tai", "tt"]),
@@ -125,6 +126,7 @@ def test_every_format_means_the_same_moment(moment, scale):
     assert unix == pytest.approx(Time(moment, scale="utc").tai.mjd, abs=1.2e-5)
 
 
+@settings(deadline=None)
 @given(st.floats(-90, 90))
 def test_sexagesimal_text_gives_the_angle_back(angle):
     sign, size = "-" if angle < 0 else "+", abs(angle)

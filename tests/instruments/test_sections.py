@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra.instruments.sections import FitsSection, is_section, parse_section
@@ -26,12 +26,14 @@ def test_falling_ends_turn_an_axis_round(text, corner):
     assert section.slices == (slice(0, 5), slice(0, 9))
 
 
+@settings(deadline=None)
 @given(ENDS, ENDS)
 def test_what_is_written_is_read_again(x, y):
     section = parse_section(f"[{x[0]}:{x[1]},{y[0]}:{y[1]}]")
     assert parse_section(str(section)) == section
 
 
+@settings(deadline=None)
 @given(ENDS, ENDS, ENDS, ENDS)
 def test_sections_overlap_where_they_share_a_pixel(x1, y1, x2, y2):
     first, second = (FitsSection(min(x), max(x) + 1, min(y), max(y) + 1) for x, y in ((x1, y1), (x2, y2)))

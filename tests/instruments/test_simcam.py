@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra.errors import FormatError, MissingDataError
@@ -173,6 +173,7 @@ def test_missing_truncated_and_foreign_files_are_named(tmp_path, raw_path):
         CAMERA.read_frames(raw_path)[0]
 
 
+@settings(deadline=None)
 @given(
     day=st.dates(min_value=dt.date(2000, 1, 1), max_value=dt.date(2179, 6, 5)),
     seq_num=st.integers(0, 99999),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from astra.errors import FormatError, MissingDataError
@@ -195,6 +195,7 @@ def test_cards_that_are_none_are_refused(raw_path, card):
     assert any(reading.problem for _, readings in CAMERA.inspect(raw_path) for reading in readings)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_refused_and_nothing_worse(tmp_path_factory, junk):
     path = tmp_path_factory.mktemp("junk") / "t.fits"
@@ -203,6 +204,7 @@ def test_any_bytes_are_refused_and_nothing_worse(tmp_path_factory, junk):
         CAMERA.read_frames(path)
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.sampled_from([key for key in HEADER if key != "INSTRUME"]),
     st.one_of(
