@@ -16,14 +16,20 @@ from astra.simulation.raw import read_out
 from astra.simulation.signature import Signature, make_signature
 
 FIRST_SEQ_NUM = 9001  # the shots of a night begin with 1
-DARK_TIME_S, FLAT_TIME_S = 300.0, 10.0
-FLAT_LEVELS = (6000.0, 12000.0, 24000.0, 40000.0, 60000.0)  # [e-]; two of each, for photon transfer
+DARK_TIME_S = 300.0
+LAMP_ELECTRONS_PER_S = 2000.0
+FLAT_TIMES_S = (3.0, 6.0, 12.0, 20.0, 30.0)  # two of each, for photon transfer
 _AFTERNOON_D = -0.25  # before midnight TAI
 _SPACING_D = 400.0 / 86400.0
 
 
 def plan_calibrations(
-    night: int, band: str, *, n_biases: int = 7, n_darks: int = 3, flat_levels: Sequence[float] = FLAT_LEVELS
+    night: int,
+    band: str,
+    *,
+    n_biases: int = 7,
+    n_darks: int = 3,
+    flat_times_s: Sequence[float] = FLAT_TIMES_S,
 ) -> list[CalibrationShot]:
     """Plan the calibrations before a night.
 
@@ -35,8 +41,8 @@ def plan_calibrations(
         Band of the flats.
     n_biases, n_darks : int, optional
         Numbers of biases and of darks of `DARK_TIME_S`.
-    flat_levels : sequence of float, optional
-        Light of pairs of flats [e-].
+    flat_times_s : sequence of float, optional
+        Exposure times of pairs of flats, of one lamp [s].
 
     Returns
     -------
@@ -45,7 +51,7 @@ def plan_calibrations(
     """
     kinds: list[tuple[str, float, float, float]] = [("bias", 0.0, 0.0, 0.0)] * n_biases
     kinds += [("dark", DARK_TIME_S, DARK_TIME_S, 0.0)] * n_darks
-    kinds += [("flat", FLAT_TIME_S, FLAT_TIME_S, level) for level in flat_levels for _ in range(2)]
+    kinds += [("flat", time, time, time * LAMP_ELECTRONS_PER_S) for time in flat_times_s for _ in range(2)]
     midnight = Time(f"{night // 10000}-{night // 100 % 100:02d}-{night % 100:02d}", scale="tai").mjd
     return [
         CalibrationShot(

@@ -16,7 +16,7 @@ CAMERA = simcam.camera()
 @pytest.fixture(scope="module")
 def calibrations(tmp_path_factory):
     """Frames of detector 2 by type."""
-    shots = plan_calibrations(20261120, "r", n_biases=7, n_darks=3, flat_levels=(12000.0, 40000.0))
+    shots = plan_calibrations(20261120, "r", n_biases=7, n_darks=3, flat_times_s=(6.0, 20.0))
     paths = write_calibrations(tmp_path_factory.mktemp("raw"), 5, shots, [2])
     found = {}
     for path in paths:
@@ -92,7 +92,7 @@ def test_the_signature_belongs_to_the_device():
 
 
 def test_frames_depend_on_the_seed_alone(tmp_path):
-    shots = plan_calibrations(20261120, "r", n_biases=1, n_darks=0, flat_levels=())
+    shots = plan_calibrations(20261120, "r", n_biases=1, n_darks=0, flat_times_s=())
     [one], [two], [three] = (write_calibrations(tmp_path / str(k), 5 + k // 2, shots, [0]) for k in range(3))
     assert checksum(one) == checksum(two) != checksum(three)
 
