@@ -15,6 +15,7 @@ from typing import Any
 from astra.errors import ConfigError, MissingDataError
 from astra.instruments.detector_tables import DetectorPlan, parse_detectors
 from astra.instruments.focal_plane import FocalPlane
+from astra.instruments.headers import is_hdu
 from astra.instruments.identifiers import Identifiers
 from astra.instruments.kinds import (
     ANGLE_UNITS,
@@ -231,7 +232,7 @@ def _parse_files(table: Table) -> FilePlan:
         if not isinstance(value, str | int | float):
             raise require.error(key, "the text, the number or the flag that the card must have")
     hdu = table.take("hdu", 0)
-    if isinstance(hdu, bool) or not isinstance(hdu, int | str) or (isinstance(hdu, int) and hdu < 0):
+    if not is_hdu(hdu):
         raise table.error("hdu", "the number or the name of an HDU")
     plan = FilePlan(
         patterns=patterns,

@@ -23,6 +23,7 @@ from astra.instruments.amplifier_tables import (
     stand_in_place,
 )
 from astra.instruments.base import Detector
+from astra.instruments.headers import is_hdu
 from astra.instruments.kinds import Number
 from astra.instruments.sections import FitsSection, parse_section
 from astra.instruments.tables import Table
@@ -152,14 +153,7 @@ def _parse_hdus(table: Table, layout: str, n_amplifiers: int) -> tuple[int | str
     value = table.take("hdu", None)
     hdus = () if value is None else tuple(value) if isinstance(value, list) else (value,)
     n_wanted = {"detector": 0, "extensions": 1, "amplifiers": n_amplifiers}[layout]
-    is_sound = all(
-        isinstance(hdu, int | str)
-        and not isinstance(hdu, bool)
-        and hdu != ""
-        and (isinstance(hdu, str) or hdu >= 0)
-        for hdu in hdus
-    )
-    if not is_sound or (len(hdus) != n_wanted and (hdus or layout == "amplifiers")):
+    if not all(map(is_hdu, hdus)) or (len(hdus) != n_wanted and (hdus or layout == "amplifiers")):
         raise table.error("hdu", f"{n_wanted} numbers or names of HDUs in the layout {layout!r}")
     return hdus
 

@@ -91,6 +91,13 @@ class Headers:
         return f"{index} {name}" if name and index else str(index)
 
 
+def is_hdu(value: object) -> bool:
+    """Whether a value can be the number or the name of an HDU."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value >= 0
+    return isinstance(value, str) and bool(value.strip())
+
+
 def find_hdu(hdus: fits.HDUList, wanted: int | str) -> int | None:
     """Return the number of the HDU with a number or name; None if there is none."""
     if isinstance(wanted, int):

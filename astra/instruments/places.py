@@ -11,7 +11,7 @@ from astra.errors import FormatError, MissingDataError
 from astra.instruments.camera_tables import CameraPlan
 from astra.instruments.detector_tables import DetectorPlan
 from astra.instruments.headers import Headers, image_hdu, image_shape, require_hdu
-from astra.instruments.quantities import require_value
+from astra.instruments.quantities import matches, require_value
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,12 @@ class PlaceFinder:
     def _require_cards(self, headers: Headers) -> None:
         for key, wanted in self._files.require.items():
             card = headers.find(key)
-            found = None if card is None else card.value
-            same = (
-                found.strip() == wanted.strip()
-                if isinstance(found, str) and isinstance(wanted, str)
-                else found == wanted
-            )
-            if not same:
-                value = "nothing" if card is None else repr(found)
+            if card is None or not matches(card.value, wanted):
+                found = "nothing" if card is None else repr(card.value)
+                value = None if card is None else str(card.value)
                 expected = f"{wanted!r} in a raw of {self._name}"
-                message = f"{headers.path}: header key {key} must be {expected}, found {value}"
-                raise FormatError(message, path=str(headers.path), key=key, value=str(found))
+                message = f"{headers.path}: header key {key} must be {expected}, found {found}"
+                raise FormatError(message, path=str(headers.path), key=key, value=value)
 
     def _only_detector(self, headers: Headers) -> DetectorPlan:
         """Return the detector of a file that holds one."""

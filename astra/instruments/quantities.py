@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from astra.errors import ConfigError, FormatError
-from astra.instruments.headers import Headers
+from astra.instruments.headers import Headers, is_hdu
 from astra.instruments.kinds import (
     TIME_FORMATS,
     TIME_SCALES,
@@ -33,6 +33,7 @@ from astra.instruments.kinds import (
 from astra.instruments.tables import Table, is_number
 
 _KEYWORD = re.compile(r"[A-Z0-9_-]{1,8}|(?:HIERARCH )?[A-Z0-9_-]+(?: [A-Z0-9_-]+)+")
+_TRUE, _FALSE = ("T", "true", "True"), ("F", "false", "False")  # a logical card in the file's words
 _KEYWORD_TEXT = 'a keyword in capitals, or a table such as {key = "EXPTIME"} or {value = 1}'
 
 
@@ -223,8 +224,11 @@ def _parse_source(table: Table, kind: Kind) -> Source:
         message = f"{table.source}: [{table.place}] must have one of key, value and filename, found {found}"
         raise ConfigError(message, file=table.source, table=table.place)
     hdu = table.take("hdu", None)
-    if hdu is not None and (isinstance(hdu, bool) or not isinstance(hdu, int | str) or hdu in (-1, "")):
+    if hdu is not None and not is_hdu(hdu):
         raise table.error("hdu", "the number or the name of an HDU")
+    joint = table.take("joined_by", _joint(kind))
+    if not isinstance(joint, str):
+        raise table.error("joined_by", "text")
     source = Source(
         keys=_parse_keys(table),
         hdu=hdu,
@@ -233,7 +237,7 @@ def _parse_source(table: Table, kind: Kind) -> Source:
         pattern=_parse_pattern(table, "pattern"),
         mapping=_parse_mapping(table, kind),
         when=_parse_when(table),
-        joined_by=table.text("joined_by", _joint(kind)) if "joined_by" in table else _joint(kind),
+        joined_by=joint,
         reader=_parse_reader(table, kind),
     )
     table.finish()
@@ -301,8 +305,10 @@ def _joint(kind: Kind) -> str:
 
 def matches(found: object, wanted: object) -> bool:
     """Whether a value of a header is one of a camera's file; in a text ``*`` stands for anything."""
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        return found is wanted or str(found) == wanted
+    if isinstance(found, bool):
+        return found is wanted or wanted in (_TRUE if found else _FALSE)
+    if isinstance(wanted, bool):
+        return False
     if isinstance(wanted, str):
         pattern = ".*".join(re.escape(part) for part in wanted.strip().split("*"))
         return re.fullmatch(pattern, str(found).strip(), flags=re.DOTALL) is not None

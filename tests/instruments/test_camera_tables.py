@@ -118,6 +118,12 @@ def test_a_camera_file_becomes_a_camera(tmp_path):
             {"key": "A", "hdu": True},
             "[exposure.obs_id] hdu must be the number or the name",
         ),
+        ("exposure.obs_id", {"key": "A", "hdu": -2}, "[exposure.obs_id] hdu must be the number or the name"),
+        (
+            "exposure.obs_id",
+            {"key": "A", "joined_by": 3},
+            "[exposure.obs_id] joined_by must be text, found 3",
+        ),
         (
             "exposure.obs_id",
             {"filename": "b(.*"},

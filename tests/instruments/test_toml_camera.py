@@ -292,6 +292,21 @@ def test_exposures_may_be_counted_by_the_camera(tmp_path):
     assert camera(given).pack_visit_detector(123456, 3) == 123456 * 4 + 3
 
 
+def test_logical_cards_are_told_apart(tmp_path):
+    by_map = {"key": "SHUT", "map": {"T": "bias", "F": "science"}}
+    by_condition = [{"value": "bias", "when": {"SHUT": True}}, {"value": "arc"}]
+    for told, value, kind in [
+        (by_map, True, "bias"),
+        (by_map, False, "science"),
+        (by_condition, True, "bias"),
+        (by_condition, False, "arc"),
+        (by_condition, 1, "arc"),
+    ]:
+        path = write_raw(tmp_path / "t.fits", SHUT=value)
+        [frame] = camera(changed("exposure.observation_type", told)).read_frames(path)
+        assert frame.observation_type == kind
+
+
 def test_an_end_before_the_beginning_is_refused(tmp_path):
     given = changed("exposure.end", "DATE-END")
     path = write_raw(tmp_path / "t.fits", {"DATE-END": "2026-11-21T01:59:00"})
