@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ _POLYNOMIALS = {"polynomial": Polynomial, "chebyshev": Chebyshev, "legendre": Le
 _ONE_LEVEL = ("mean", "clipped_mean", "median")
 _SIGMA_PER_MAD = 1.4826  # of a Gaussian
 _SIGMA_PER_IQR = 0.7413  # of a Gaussian
-_CLIPPED_STD = 0.98658  # standard deviation of a unit Gaussian cut at +-3
+_CLIP_ITERATIONS = 8
 _NEIGHBOURS = 5  # rows on each side that stand in for one without values
 _MAX_FIT_ITERATIONS = 10
 
@@ -128,7 +129,7 @@ def measure_overscan(section: NDArray[Any], config: OverscanConfig | None = None
         return Overscan(np.full(len(values), single), noise, bad_rows)
     rows = _measure_rows(values, finite, config)
     level = _smooth(_mend(rows.level, bad_rows, config), ~bad_rows, config)
-    return Overscan(level, _noise_about(level, rows), bad_rows)
+    return Overscan(level, _noise(rows), bad_rows)
 
 
 def measure_parallel_overscan(
@@ -203,8 +204,8 @@ def _one_level(
         level = _median(kept)
     else:
         level = float(np.mean(line if config.method == "mean" else kept, dtype=np.float64))
-    scatter = np.sqrt(np.sum((kept - level) ** 2, dtype=np.float64) / max(len(kept) - 1, 1)) / _CLIPPED_STD
-    return level, float(scatter)
+    scatter = float(np.sqrt(np.sum((kept - level) ** 2, dtype=np.float64) / max(len(kept) - 1, 1)))
+    return level, _before_cut(scatter, config.clip_sigma * max(sigma, 1.0))
 
 
 def _median(values: NDArray[np.float32]) -> float:
@@ -224,6 +225,7 @@ class _Rows:
     total: FloatArray
     squares: FloatArray
     count: FloatArray
+    limit: float
 
 
 def _measure_rows(values: NDArray[np.float32], finite: NDArray[np.bool_], config: OverscanConfig) -> _Rows:
@@ -240,15 +242,28 @@ def _measure_rows(values: NDArray[np.float32], finite: NDArray[np.bool_], config
     if config.method == "median_per_row":
         kept = finite & (np.abs(values - middle[:, None]) <= limit)
         level = _row_medians(values, kept).astype(np.float64)
-    return _Rows(level, middle, total, squares, count)
+    return _Rows(level, middle, total, squares, count, float(limit))
 
 
-def _noise_about(level: FloatArray, rows: _Rows) -> float:
-    """Scatter of the values kept about a level, corrected for the cut and for the levels being fitted."""
-    shift = level - rows.middle
-    sums = rows.squares - 2.0 * shift * rows.total + rows.count * shift**2
-    n_free = max(float(rows.count.sum()) - len(level), 1.0)
-    return float(np.sqrt(max(float(sums.sum()), 0.0) / n_free)) / _CLIPPED_STD
+def _noise(rows: _Rows) -> float:
+    """Scatter of the values kept about the means of their rows, corrected for the cut and for these means."""
+    sums = rows.squares - rows.total**2 / np.maximum(rows.count, 1.0)
+    n_free = max(float(np.maximum(rows.count - 1.0, 0.0).sum()), 1.0)
+    return _before_cut(float(np.sqrt(max(float(sums.sum()), 0.0) / n_free)), rows.limit)
+
+
+def _before_cut(scatter: float, limit: float) -> float:
+    """Scatter of a Gaussian from that of its values within a limit.
+
+    The limit is of whole adu, like the median deviation that it comes from, and may cut at 2.5 sigma.
+    """
+    sigma = scatter
+    for _ in range(_CLIP_ITERATIONS if scatter > 0 else 0):
+        cut = limit / sigma
+        inside = math.erf(cut / math.sqrt(2.0))
+        lost = 2.0 * cut * math.exp(-0.5 * cut**2) / math.sqrt(2.0 * math.pi) / inside
+        sigma = scatter / math.sqrt(max(1.0 - lost, 0.1))
+    return sigma
 
 
 def _row_medians(values: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float32]:
