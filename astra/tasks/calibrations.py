@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import functools
-import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -283,7 +282,8 @@ class CombineFlat(_CombineTask):
 class MeasurePhotonTransfer(FramesTask):
     """Measure gain, read noise and turnoff of the amplifiers of a detector from pairs of flats.
 
-    Flats that follow each other with the same exposure time make pairs. Product: ``photon_transfer``.
+    Flats that follow each other with the same exposure time and level are pairs. Product:
+    ``photon_transfer``.
     """
 
     fit_curve = luigi.BoolParameter(
@@ -295,16 +295,11 @@ class MeasurePhotonTransfer(FramesTask):
 
     def make(self) -> CalibrationInfo:
         """Measure the flats of a single task, and write what they tell."""
+        from astra.images.flat_pairs import pair_flats
         from astra.images.photon_transfer import measure_photon_transfer
         from astra.products.calibrations import CalibrationInfo, write_photon_transfer
 
-        frames = self.frames()
-        times = [frame().info.exposure_time_s for frame in frames]
-        pairs = [
-            (first, second)
-            for (first, one), (second, other) in itertools.pairwise(zip(frames, times, strict=True))
-            if one == other
-        ]
+        pairs = pair_flats(self.frames())
         found = measure_photon_transfer(
             pairs, config=self.isr_config(), calibrations=self.calibrations(), is_curved=self.fit_curve
         )

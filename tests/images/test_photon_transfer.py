@@ -10,6 +10,7 @@ from astra.errors import AlgorithmError, DataError
 from astra.images.amplifier import Amplifier
 from astra.images.calibration import Calibrations
 from astra.images.exposure import VisitInfo
+from astra.images.flat_pairs import pair_flats
 from astra.images.isr import correct_raw, remove_signature
 from astra.images.photon_transfer import measure_gain, measure_photon_transfer
 from astra.images.raw_image import RawImage
@@ -105,6 +106,19 @@ def test_charge_that_spreads_shows_as_covariance_and_as_a_curve():
 
 def test_a_dead_amplifier_has_no_response():
     assert list(measure_photon_transfer(ramp([9000.0], is_dead=True))) == ["A0"]
+
+
+def test_flats_of_equal_level_and_time_that_follow_each_other_make_pairs():
+    rng = np.random.default_rng(8)
+    frames = [make_flat(rng, level) for level in (5000.0, 5100.0, 9000.0, 9000.0, 9000.0)]
+    longer = dataclasses.replace(frames[4], info=dataclasses.replace(frames[4].info, exposure_time_s=20.0))
+    frames[4] = longer
+    found = pair_flats([lambda frame=frame: frame for frame in frames])
+    assert [tuple([id(frame) for frame in frames].index(id(read())) for read in pair) for pair in found] == [
+        (0, 1),
+        (2, 3),
+    ]
+    assert pair_flats([]) == []
 
 
 def test_nothing_to_measure_is_an_error():
