@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from astra.errors import DataError
 from astra.images.calibration import Calibration, Calibrations
 from astra.images.combine_frames import UNUSABLE, FrameStatistics, find_outliers, measure_frame
+from astra.images.combine_kernel import combine_stack
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SUSPECT
 from astra.images.isr import CorrectedFrame, remove_signature
 from astra.images.isr_config import IsrConfig
@@ -150,7 +150,25 @@ def _combine(
                 reader.fill(frames[index], stack, index, part, statistics[index])
         rows = stack.rows(part)
         sums.add(stack.values[kept, : rows.stop - rows.start], rows, noise, options.clip_sigma)
-    return sums.finish(kind, reader, first, [statistics[i] for i in kept], _name(statistics, outliers))
+    found = sums.finish(kind, reader, first, [statistics[i] for i in kept], _name(statistics, outliers))
+    return _with_subtracted(found, reader, noise, [reader.times_s[index] for index in kept])
+
+
+def _with_subtracted(
+    found: Calibration, reader: _Reader, noise: _Noise, times_s: Sequence[float]
+) -> Calibration:
+    """Add the variance of the bias and the dark that were subtracted from all frames alike."""
+    level = max(float(np.median(found.image)), 0.0)
+    weights = 1.0 / (noise.photon * level + np.mean(noise.floor, axis=1))
+    per_frame = weights / weights.sum() / noise.scale
+    variance = found.variance
+    for image, share in (
+        (reader.calibrations.bias if reader.isr.bias else None, per_frame.sum()),
+        (reader.calibrations.dark if reader.isr.dark else None, float(per_frame @ np.array(times_s))),
+    ):
+        if image is not None:
+            variance = variance + image.variance * np.float32((share * image.gain / reader.gain) ** 2)
+    return replace(found, variance=variance)
 
 
 class _Reader:
@@ -160,13 +178,13 @@ class _Reader:
         self.kind, self.calibrations, self.isr = kind, calibrations, isr
         self.seen: set[tuple[str, int, str]] = set()
         self.gain = 1.0
+        self.times_s: dict[int, float] = {}
 
     def read(self, source: FrameSource) -> tuple[CorrectedFrame, RawImage]:
         raw = source if isinstance(source, RawImage) else source()
         info = raw.info
         self.seen.add((info.instrument, info.detector, info.physical_filter if self.kind == "flat" else ""))
         self.gain = raw.reference_gain
-        time_s = info.exposure_time_s if raw.dark_time_s is None else raw.dark_time_s
         try:
             frame = remove_signature(
                 raw.pixels,
@@ -175,7 +193,7 @@ class _Reader:
                 calibrations=self.calibrations,
                 reference_gain=raw.reference_gain,
                 bad_pixels=raw.defects,
-                dark_time_s=time_s if self.kind != "bias" else 0.0,
+                dark_time_s=_dark_time_s(raw) if self.kind != "bias" else 0.0,
             )
         except (DataError, ValueError) as exc:
             message = f"{self.kind} frame {info.visit}, detector {info.detector} of {info.instrument}: {exc}"
@@ -192,6 +210,7 @@ class _Reader:
     ) -> FrameStatistics:
         """Put a part of a frame on the stack, in its own scale; NaN where it is not usable."""
         frame, raw = self.read(source)
+        self.times_s[index] = _dark_time_s(raw)
         statistics = known or measure_frame(raw, frame, self.kind)
         rows = stack.rows(part)
         values = stack.values[index, : rows.stop - rows.start]
@@ -227,6 +246,7 @@ class _Noise:
 
     photon: NDArray[np.float64]
     floor: NDArray[np.float64]
+    scale: NDArray[np.float64]
     amplifier: NDArray[np.uint8]
 
     @classmethod
@@ -240,7 +260,7 @@ class _Noise:
         # Without any noise expected, nothing would be clipped right.
         floor = np.maximum(noise / scale[:, None], 1e-6 / scale[:, None]) ** 2
         photon = np.zeros(len(frames)) if kind == "bias" else 1.0 / (gain * scale)
-        return cls(photon, floor, which)
+        return cls(photon, floor, scale, which)
 
 
 @dataclass(frozen=True)
@@ -312,6 +332,10 @@ class _Sums:
         )
 
 
+def _dark_time_s(raw: RawImage) -> float:
+    return raw.info.exposure_time_s if raw.dark_time_s is None else raw.dark_time_s
+
+
 def _require_enough(
     kind: str, frames: Sequence[FrameStatistics], outliers: dict[int, str], options: CombineConfig
 ) -> None:
@@ -324,81 +348,3 @@ def _require_enough(
 
 def _name(frames: Sequence[FrameStatistics], outliers: dict[int, str]) -> str:
     return "; ".join(f"{frames[index].exposure}: {reason}" for index, reason in sorted(outliers.items()))
-
-
-@njit(cache=True)
-def combine_stack(  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    stack, photon, floor, amplifier, clip_sigma, mean, variance, count, chi2, n_free
-):  # pragma: no cover (compiled)
-    """Combine frames pixel by pixel: the weighted mean of what is near the median.
-
-    Parameters
-    ----------
-    stack : float32 ndarray, shape (n, ny, nx)
-        Frames in one scale, NaN where not usable.
-    photon : float64 ndarray, shape (n,)
-        Expected variance per unit of signal.
-    floor : float64 ndarray, shape (n, n_amplifiers)
-        Expected variance without signal.
-    amplifier : uint8 ndarray, shape (ny, nx)
-        Whose pixel it is.
-    clip_sigma : float
-        Values further than this from the median are left out [sigma expected].
-    mean, variance : float32 ndarray, shape (ny, nx)
-        To fill; zero where no value is usable.
-    count : uint16 ndarray, shape (ny, nx)
-        To fill: number of values used.
-    chi2, n_free : float64 ndarray, shape (n_amplifiers,)
-        Squares of the residuals over their expectation, and their degrees of freedom, to add to.
-    """
-    n = stack.shape[0]
-    ordered, expected = np.empty(n), np.empty(n)
-    for y in range(stack.shape[1]):
-        for x in range(stack.shape[2]):
-            a, values = amplifier[y, x], stack[:, y, x]
-            n_valid = _sort_valid(values, ordered)
-            if n_valid == 0:
-                continue
-            middle = 0.5 * (ordered[(n_valid - 1) // 2] + ordered[n_valid // 2])
-            for f in range(n):
-                expected[f] = photon[f] * max(middle, 0.0) + floor[f, a]
-            # The median itself is uncertain by pi / 2 n of a value's variance.
-            limit = clip_sigma**2 * (1.0 + 0.5 * np.pi / n_valid)
-            average, weights, used, squares = _clipped_mean(values, expected, middle, limit)
-            if used > 0:
-                mean[y, x], variance[y, x], count[y, x] = average, 1.0 / weights, used
-                chi2[a] += squares
-                n_free[a] += used - 1
-
-
-@njit(cache=True)
-def _clipped_mean(values, expected, middle, limit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Weighted mean of the values near a middle, sum of the weights, number, and chi square."""
-    weights = weighted = squares = 0.0
-    used = 0
-    for f in range(values.size):
-        if (values[f] - middle) ** 2 <= limit * expected[f]:
-            weights += 1.0 / expected[f]
-            weighted += values[f] / expected[f]
-            used += 1
-    average = weighted / weights if used > 0 else 0.0
-    for f in range(values.size):
-        if (values[f] - middle) ** 2 <= limit * expected[f]:
-            squares += (values[f] - average) ** 2 / expected[f]
-    return average, weights, used, squares
-
-
-@njit(cache=True)
-def _sort_valid(values, ordered):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Put the values that are numbers in order at the beginning of an array; returns how many there are."""
-    n = 0
-    for value in values:
-        if np.isnan(value):
-            continue
-        place = n
-        while place > 0 and ordered[place - 1] > value:
-            ordered[place] = ordered[place - 1]
-            place -= 1
-        ordered[place] = value
-        n += 1
-    return n

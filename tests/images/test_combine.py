@@ -5,7 +5,8 @@ import pytest
 
 from astra.errors import DataError
 from astra.images.calibration import Calibrations
-from astra.images.combine import CombineConfig, combine_bias, combine_dark, combine_flat, combine_stack
+from astra.images.combine import CombineConfig, combine_bias, combine_dark, combine_flat
+from astra.images.combine_kernel import combine_stack
 from astra.images.exposure import MASK_BAD
 from astra.images.isr import correct_raw
 from astra.images.isr_config import IsrConfig
@@ -75,6 +76,13 @@ def test_a_flat_has_mean_one_and_darks_count_by_their_time():
     one = combine_dark(darks()[2:5], calibrations=perfect("bias"), isr=CLIPPED)
     all_of_them = combine_dark(darks(), calibrations=perfect("bias"), isr=CLIPPED)
     assert np.mean(all_of_them.variance) < np.mean(one.variance) * 3 / 6 * 1.2
+
+
+def test_the_variance_has_that_of_the_bias_and_dark_that_were_subtracted(combined):
+    for kind in ("dark", "flat"):
+        assert chi2(getattr(combined, kind), getattr(TRUTH, kind)) == pytest.approx(1.0, abs=0.08)
+    perfectly = combine_dark(darks(), calibrations=perfect("bias"), isr=CLIPPED)
+    assert np.mean(combined.dark.variance) > 1.05 * np.mean(perfectly.variance)
 
 
 def test_a_science_frame_corrected_with_combined_frames_is_unbiased(combined):

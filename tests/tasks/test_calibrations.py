@@ -1,6 +1,5 @@
 """Calibrations of the simulated camera: from frames to files that hold for a time, and to their use."""
 
-import dataclasses
 import sqlite3
 
 import numpy as np
@@ -11,13 +10,17 @@ from astra.database.calibrations import find_calibrations
 from astra.database.engine import reading
 from astra.errors import ConfigError, MissingDataError
 from astra.images.exposure import MASK_BAD
+from astra.images.isr import correct_raw
 from astra.instruments import simcam
+from astra.instruments.registry import get_instrument
 from astra.products.atomic import checksum
 from astra.products.calibrations import read_calibration, read_defects, read_responses
 from astra.products.exposures import read_exposure_metadata
+from astra.simulation.calibration_frames import plan_calibrations, write_calibrations
 from astra.simulation.headers import make_header
-from astra.simulation.raw import GAINS, READ_NOISES, Shot, read_out
-from astra.tasks.calibration_files import read_mjd_tai
+from astra.simulation.raw import GAINS, READ_NOISES, SATURATION_ADU, Shot, read_out
+from astra.simulation.signature import make_signature
+from astra.tasks.calibration_files import load_rows, read_mjd_tai
 from astra.tasks.calibrations import (
     BuildDefects,
     CombineBias,
@@ -28,52 +31,32 @@ from astra.tasks.calibrations import (
 from astra.tasks.process_ccd import ProcessCcd
 from tests.tasks.night import attempts, build, states
 
-DAY, FIRST_MJD = 20261101, 61345.0
-SHAPE = (simcam.N_ROWS, simcam.N_COLUMNS)
-DARK_E_S, FLAT_E = 0.5, 30000.0
-HOT, INSENSITIVE = (200, 50), (300, 400)
-KINDS = {"bias": range(1, 6), "dark": range(11, 16), "flat": range(21, 27)}
+DAY, NOON_MJD = 20261101, 61345.5
+SHOTS = plan_calibrations(DAY, "r", n_biases=5, n_darks=4, flat_levels=(20000.0, 30000.0, 40000.0))
 
 
-def shot(seq_num, time_s):
-    names = [field.name for field in dataclasses.fields(Shot)]
-    values = dict.fromkeys(names, 0.0) | {"day_obs": DAY, "seq_num": seq_num, "band": "r", "ra": 10.0}
-    return Shot(**values | {"begin_mjd_tai": FIRST_MJD + seq_num * 0.001, "exposure_time_s": time_s})
-
-
-def flat_field():
-    x = np.linspace(-1.0, 1.0, SHAPE[1])
-    field = np.ones(SHAPE) * (1.0 - 0.05 * x**2)
-    field[INSENSITIVE] = 0.3
-    return field
-
-
-def write_frames(folder, detector=0, light=FLAT_E, kinds=tuple(KINDS), first=0):
-    rng = np.random.default_rng(4 + detector)
-    for kind in kinds:
-        for seq_num in KINDS[kind]:
-            time_s = {"bias": 0.0, "dark": 100.0, "flat": 4.0}[kind]
-            electrons = np.full(SHAPE, DARK_E_S * time_s)
-            electrons[HOT] += 60.0 * time_s
-            if kind == "flat":
-                electrons += light * flat_field()
-            header = make_header(shot(first + seq_num, time_s), detector)
-            header["OBSTYPE"] = kind
-            path = folder / simcam.raw_name(DAY, first + seq_num, detector)
-            fits.PrimaryHDU(read_out(rng, electrons, detector), header).writeto(path)
-
-
-def ids(kind, first=0):
-    return "^".join(str(simcam.make_visit(DAY, first + seq_num)) for seq_num in KINDS[kind])
+def ids(kind):
+    return "^".join(str(shot.visit) for shot in SHOTS if shot.observation_type == kind)
 
 
 @pytest.fixture(scope="session")
 def calibration_frames(tmp_path_factory):
-    """Biases, darks and flats of both detectors."""
+    """Biases, darks and flats of two detectors."""
     folder = tmp_path_factory.mktemp("calibration-frames")
-    for detector in (0, 1):
-        write_frames(folder, detector)
+    write_calibrations(folder, 3, SHOTS, (0, 1))
     return folder
+
+
+def amplifiers(detector):
+    return simcam.make_amplifiers(GAINS[detector], READ_NOISES[detector], SATURATION_ADU)
+
+
+def true_bias(detector):
+    """Structure of the bias at the reference gain [adu]."""
+    bias = make_signature(detector).bias_adu.copy()
+    for amplifier in amplifiers(detector):
+        bias[amplifier.assembled] *= amplifier.gain / simcam.REFERENCE_GAIN
+    return bias
 
 
 def make(kind, folder, detector=0, **changes):
@@ -81,43 +64,71 @@ def make(kind, folder, detector=0, **changes):
     return task(instrument="simcam", raw=str(folder), exposures=ids(kind), detector=detector, **changes)
 
 
-def valid(root, detector=0, mjd=FIRST_MJD):
+def valid(root, detector=0, mjd=NOON_MJD):
     with reading(f"sqlite:///{root}/astra.db") as connection:
         return find_calibrations(connection, "simcam", detector, "sim-r", mjd)
 
 
+def pulls(found, truth, among=True):
+    good = ((found.mask & MASK_BAD) == 0) & among
+    return (found.image - truth)[good] / np.sqrt(found.variance[good])
+
+
 def test_frames_become_calibrations_of_each_detector_that_are_right(calibration_frames, astra_root):
     for kind in ("bias", "dark", "flat"):
-        assert build(
-            make(kind, calibration_frames, (0, 1), require_calibrations={"flat": "bias,dark"}.get(kind, ""))
-        )
+        needed = {"flat": "bias,dark"}.get(kind, "")
+        assert build(make(kind, calibration_frames, (0, 1), require_calibrations=needed))
     rows = valid(astra_root, 1)
     assert set(rows) == {"bias", "dark", "flat"}
     assert rows["flat"].physical_filter == "sim-r"
     assert rows["bias"].physical_filter == ""
     assert rows["dark"].checksum == checksum(rows["dark"].path)
     assert (rows["flat"].statistics["n_frames"], rows["flat"].begin_mjd_tai) == (6, None)
-    dark = read_calibration(valid(astra_root)["dark"].path, "dark")
-    good = np.ones(SHAPE, bool)
-    good[HOT] = False
-    assert np.mean(dark.image[good]) * dark.gain == pytest.approx(DARK_E_S, rel=0.02)
-    assert dark.image[HOT] * dark.gain == pytest.approx(60.0, rel=0.05)
-    flat = read_calibration(valid(astra_root)["flat"].path)
-    expected = flat_field() / flat_field().mean()
-    residual = ((flat.image - expected) / np.sqrt(flat.variance))[(flat.mask & MASK_BAD == 0) & good]
-    assert np.std(residual) == pytest.approx(1.0, abs=0.03)
+    for detector in (0, 1):
+        signature, rows = make_signature(detector), valid(astra_root, detector)
+        bias = pulls(read_calibration(rows["bias"].path, "bias"), true_bias(detector))
+        assert np.std(bias) == pytest.approx(1.0, abs=0.05)
+        found = read_calibration(rows["dark"].path, "dark")
+        quiet = signature.dark_rate < 1.0  # the pixels whose noise is known well
+        dark = pulls(found, signature.dark_rate / simcam.REFERENCE_GAIN, quiet)
+        assert abs(np.mean(dark)) < 0.1
+        assert 1.4826 * np.median(np.abs(dark)) == pytest.approx(1.0, abs=0.05)
+        found = read_calibration(rows["flat"].path, "flat")
+        good = (found.mask & MASK_BAD) == 0
+        flat = pulls(found, signature.response / signature.response[good].mean())
+        assert 1.4826 * np.median(np.abs(flat)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_science_frame_is_flat_within_its_errors(calibration_frames, astra_root, tmp_path):
+    for kind in ("bias", "dark", "flat"):
+        assert build(make(kind, calibration_frames))
+    light, rng = np.full((simcam.N_ROWS, simcam.N_COLUMNS), 8000.0), np.random.default_rng(1)
+    shot = Shot(DAY, 1, "r", NOON_MJD, 60.0, 10.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0, 600.0, 1.0, 1.0)
+    raw = read_out(rng, light, 0, signature=make_signature(0), dark_time_s=60.0)
+    path = tmp_path / simcam.raw_name(DAY, 1, 0)
+    fits.PrimaryHDU(raw, make_header(shot, 0)).writeto(path)
+    known = load_rows(valid(astra_root))
+    exposure = correct_raw(get_instrument("simcam").read_raw(path), known)
+    good = exposure.mask == 0
+    variance = exposure.variance + known.bias.variance + (exposure.image**2 * known.flat.variance)
+    level = np.median(exposure.image[good])
+    pull = ((exposure.image - level) / np.sqrt(variance))[good]
+    assert 1.4826 * np.median(np.abs(pull)) == pytest.approx(1.0, abs=0.03)
+    for amplifier in exposure.image[:256, :300], exposure.image[:256, 300:], exposure.image[256:, :300]:
+        assert np.median(amplifier) == pytest.approx(level, rel=2e-3)
 
 
 def test_defects_are_found_in_what_was_combined(calibration_frames, astra_root):
     for kind in ("bias", "dark", "flat"):
         assert build(make(kind, calibration_frames))
-    # Defects of all filters come from the bias and dark alone.
     task = BuildDefects(instrument="simcam", detector=0, physical_filter="sim-r", valid_begin="2026-11-01")
     assert build(task)
-    defects = read_defects(task.path)
-    assert np.argwhere(defects.mask).tolist() == [list(HOT), list(INSENSITIVE)]
+    defects, rate = read_defects(task.path), make_signature(0).dark_rate
+    assert defects.mask[rate > 1.5].all()
+    assert not defects.mask[rate < 0.7].any()
     row = valid(astra_root, mjd=61400.0)["defects"]
-    assert (row.begin_mjd_tai, row.statistics["n_hot"], row.statistics["n_low_response"]) == (61345.0, 1, 1)
+    assert (row.begin_mjd_tai, row.statistics["n_low_response"]) == (61345.0, 0)
+    assert row.statistics["n_hot"] == np.count_nonzero(defects.mask) > 50
     assert "defects" not in valid(astra_root, mjd=61344.9)
     assert not build(BuildDefects(instrument="simcam", detector=1))
 
@@ -132,7 +143,7 @@ def test_photon_transfer_measures_the_simulated_amplifiers(calibration_frames, a
         for index, response in enumerate(read_responses(row.path).values()):
             assert response.gain == pytest.approx(GAINS[detector][index], rel=0.02)
             assert response.read_noise == pytest.approx(READ_NOISES[detector][index], rel=0.03)
-        assert row.statistics["n_pairs"] == 5
+        assert row.statistics["n_pairs"] == 3
 
 
 def test_what_is_not_ingested_or_required_is_named(calibration_frames, astra_root):
