@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from astra.errors import ConfigError, MissingDataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from astra.images.calibration import Calibrations
+    from astra.products.calibrations import CalibrationInfo
     from astra.tasks.imaging import DetectorTask
 
 
@@ -74,6 +77,34 @@ def require_kinds(rows: Mapping[str, Any], kinds: list[str], what: str) -> None:
             f"CombineFlat, BuildDefects or MeasurePhotonTransfer, or require it no more"
         )
         raise MissingDataError(message, missing=", ".join(missing))
+
+
+def register_calibration(
+    url: str,
+    path: Path,
+    info: CalibrationInfo,
+    valid: tuple[float | None, float | None],
+    task_id: str,
+) -> None:
+    """Note a calibration file, and that it holds from one time to another [d, MJD TAI]."""
+    from astra.database.calibrations import write_calibration_row
+    from astra.database.engine import transaction
+    from astra.products.atomic import checksum
+    from astra.products.fits_record import plain_values
+    from astra.tasks.runner import utc_now
+
+    row = {
+        **{name: getattr(info, name) for name in ("instrument", "kind", "detector", "physical_filter")},
+        "begin_mjd_tai": valid[0],
+        "end_mjd_tai": valid[1],
+        "path": str(path),
+        "checksum": checksum(path),
+        "task_id": task_id,
+        "created": utc_now(),
+        "statistics": plain_values(info.statistics),
+    }
+    with transaction(url) as connection:
+        write_calibration_row(connection, row)
 
 
 def load_rows(rows: Mapping[str, Any]) -> Calibrations:

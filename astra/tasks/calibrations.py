@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import luigi
 
 from astra.errors import DataError, MissingDataError
-from astra.tasks.calibration_files import load_rows, read_kinds, read_mjd_tai, require_kinds
+from astra.tasks.calibration_files import (
+    load_rows,
+    read_kinds,
+    read_mjd_tai,
+    register_calibration,
+    require_kinds,
+)
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.imaging import ImagingTask
 from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.parameters import IdParameter, IdsParameter
-from astra.tasks.runner import utc_now
 
 if TYPE_CHECKING:
     from astra.images.calibration import Calibration, Calibrations
@@ -82,26 +87,7 @@ class CalibrationTask(ImagingTask):
 
     def register(self, info: CalibrationInfo, begin: float | None, end: float | None) -> None:
         """Note the file of a single task, and that it holds from one time to another [d, MJD TAI]."""
-        from astra.database.calibrations import write_calibration_row
-        from astra.database.engine import transaction
-        from astra.products.atomic import checksum
-        from astra.products.fits_record import plain_values
-
-        row = {
-            "instrument": self.instrument,
-            "kind": self.kind,
-            "detector": self.detector,
-            "physical_filter": info.physical_filter,
-            "begin_mjd_tai": begin,
-            "end_mjd_tai": end,
-            "path": str(self.path),
-            "checksum": checksum(self.path),
-            "task_id": self.task_id,
-            "created": utc_now(),
-            "statistics": plain_values(info.statistics),
-        }
-        with transaction(self.database_url) as connection:
-            write_calibration_row(connection, row)
+        register_calibration(self.database_url, self.path, info, (begin, end), self.task_id)
 
 
 class FramesTask(CalibrationTask):

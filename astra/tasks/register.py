@@ -18,6 +18,7 @@ MODULES = (
     "visits",
     "reference_catalog",
     "calibrations",
+    "ingest_calibrations",
     "process_ccd",
     "refine",
     "template",

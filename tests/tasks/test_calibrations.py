@@ -9,12 +9,20 @@ from astropy.io import fits
 from astra.database.calibrations import find_calibrations
 from astra.database.engine import reading
 from astra.errors import ConfigError, MissingDataError
+from astra.images.calibration import Crosstalk
 from astra.images.exposure import MASK_BAD
 from astra.images.isr import correct_raw
 from astra.instruments import simcam
 from astra.instruments.registry import get_instrument
 from astra.products.atomic import checksum
-from astra.products.calibrations import read_calibration, read_defects, read_responses
+from astra.products.calibrations import (
+    CalibrationInfo,
+    read_calibration,
+    read_defects,
+    read_responses,
+    write_crosstalk,
+    write_kernel,
+)
 from astra.products.exposures import read_exposure_metadata
 from astra.simulation.calibration_frames import plan_calibrations, write_calibrations
 from astra.simulation.headers import make_header
@@ -28,6 +36,7 @@ from astra.tasks.calibrations import (
     CombineFlat,
     MeasurePhotonTransfer,
 )
+from astra.tasks.ingest_calibrations import IngestCalibrations
 from astra.tasks.process_ccd import ProcessCcd
 from tests.tasks.night import attempts, build, states
 
@@ -156,6 +165,22 @@ def test_what_is_not_ingested_or_required_is_named(calibration_frames, astra_roo
     assert valid(astra_root) == {}
     assert not build(make("bias", calibration_frames, valid_begin="2026-11-02", valid_end="2026-11-01"))
     assert valid(astra_root) == {}
+
+
+def test_calibrations_made_elsewhere_are_taken_where_they_lie(astra_root, tmp_path):
+    names = ("A1", "A2", "A3", "A4")
+    info = CalibrationInfo("crosstalk", "simcam", 1)
+    write_crosstalk(tmp_path / "x.fits", Crosstalk(names, 1e-4 * (1 - np.eye(4))), info)
+    write_kernel(tmp_path / "k.fits", np.zeros((5, 5)), CalibrationInfo("brighter_fatter", "simcam", 0))
+    write_kernel(tmp_path / "other.fits", np.zeros((5, 5)), CalibrationInfo("brighter_fatter", "nocam", 0))
+    (tmp_path / "text.fits").write_text("nothing")
+    paths = tuple(str(tmp_path / f"{name}.fits") for name in ("x", "k", "other", "text"))
+    assert not build(IngestCalibrations(path=paths, valid_begin="2026-10-01"))
+    assert {kind: row.path for kind, row in valid(astra_root, 1).items()} == {"crosstalk": paths[0]}
+    assert load_rows(valid(astra_root, 1)).crosstalk.names == names
+    assert set(valid(astra_root, 0)) == {"brighter_fatter"}
+    assert valid(astra_root, 0, mjd=61313.0) == {}
+    assert IngestCalibrations(path=paths[:2], valid_begin="2026-10-01").complete()
 
 
 @pytest.mark.parametrize(
