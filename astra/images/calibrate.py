@@ -15,6 +15,9 @@ from astra.images.failures import Attempts
 from astra.images.measurement import aperture_suffix
 from astra.images.photometry import ApertureCorrection, ZeroPoint, fit_aperture_correction, fit_zero_point
 from astra.images.process_ccd_config import ProcessCcdConfig
+from astra.images.psf_stars import brightest
+
+APERTURE_MIN_SNR, APERTURE_STARS = 200.0, 30  # of stars for the aperture correction, unless fewer are left
 
 MATCH_DTYPE = np.dtype(
     [
@@ -95,7 +98,9 @@ def _correct_psf_fluxes(
 ) -> ApertureCorrection:
     """Bring the PSF fluxes to the scale of the large aperture, in place."""
     column = f"apInstFlux_{aperture_suffix(config.aperture_correction_radius_pixel)}"
-    correction = fit_aperture_correction(sources[sources["calib_psf_used"]], column, shape)
+    # Light of unseen neighbours in the large aperture is a larger part of fainter stars.
+    stars = brightest(sources[sources["calib_psf_used"]], APERTURE_MIN_SNR, APERTURE_STARS)
+    correction = fit_aperture_correction(stars, column, shape)
     factor = correction.at(sources["x"], sources["y"])
     sources["psfInstFlux"] *= factor
     sources["psfInstFluxErr"] *= factor

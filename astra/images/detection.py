@@ -161,8 +161,8 @@ def detect_sources(
     *,
     threshold: float = 5.0,
     min_pixels: int = 3,
-    deblend_levels: int = 32,
-    deblend_contrast: float = 0.0005,
+    deblend_levels: int = 64,
+    deblend_contrast: float = 0.00001,
 ) -> Detections:
     """Detect positive sources in a sky-subtracted exposure.
 
