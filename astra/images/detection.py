@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.background import is_unusable
-from astra.images.exposure import MASK_DETECTED, Exposure
+from astra.images.exposure import MASK_DETECTED, MASK_SAT, MASK_SUSPECT, Exposure
 from astra.images.masks import grow_square
 from astra.images.psf import Psf
 from astra.images.spatial import SpatialKernel, convolve_spatial
@@ -70,7 +70,8 @@ def filter_with_psf(exposure: Exposure, psf: Psf) -> NDArray[np.float32]:
     Returns
     -------
     significance : float32 ndarray, shape (ny, nx)
-        Sum(P I / V) / sqrt(sum(P**2 / V)); 0 at unusable pixels, which do not count in the sums either.
+        Sum(P I / V) / sqrt(sum(P**2 / V)) over the usable pixels; 0 where they see less than a tenth of the
+        PSF. A source on a narrow defect is found on it.
 
     Notes
     -----
@@ -130,14 +131,11 @@ def seen_fraction(unusable, kernel):  # type: ignore[no-untyped-def]  # pragma: 
     # What lies beyond the border is a frame of unusable pixels.
     for y in range(-half, ny + half):
         for x in range(-half, nx + half):
-            inside = 0 <= y < ny and 0 <= x < nx
-            if inside and not unusable[y, x]:
+            if 0 <= y < ny and 0 <= x < nx and not unusable[y, x]:
                 continue
             for row in range(max(y - half, 0), min(y + half + 1, ny)):
                 for column in range(max(x - half, 0), min(x + half + 1, nx)):
                     seen[row, column] -= kernel[y - row + half, x - column + half]
-            if inside:
-                seen[y, x] = -np.inf
     return seen
 
 
@@ -234,3 +232,42 @@ def mark_detected(
     marked: NDArray[np.uint32] = mask & ~MASK_DETECTED
     marked[footprint] |= MASK_DETECTED
     return marked
+
+
+def mark_suspect(mask: NDArray[np.uint32], segments: NDArray[np.int32]) -> NDArray[np.uint32]:
+    """Return the mask with SUSPECT set on the footprints that are blended with a saturated source.
+
+    The halo, the spikes and the bleed trail of such a star are taken for sources.
+    """
+    n = int(segments.max(initial=0))
+    saturated = np.zeros(n + 1, dtype=np.bool_)
+    saturated[segments[(mask & MASK_SAT) != 0]] = True
+    saturated[0] = False
+    if not saturated.any():
+        return mask
+    group = join_touching(segments, n)
+    suspect = np.isin(group, group[saturated])
+    suspect[0] = False
+    marked: NDArray[np.uint32] = np.where(suspect[segments], mask | MASK_SUSPECT, mask)
+    return marked
+
+
+@njit(cache=True)
+def join_touching(segments, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Group of each label 0 to n: the least label of all that touch each other, directly or in a chain."""
+    group = np.arange(n + 1)
+    ny, nx = segments.shape
+    for y in range(ny - 1):
+        for x in range(nx - 1):
+            for other in (segments[y, x + 1], segments[y + 1, x], segments[y + 1, x + 1]):
+                first, second = segments[y, x], other
+                if first <= 0 or second <= 0 or first == second:
+                    continue
+                while group[first] != first:
+                    first = group[first]
+                while group[second] != second:
+                    second = group[second]
+                group[max(first, second)] = min(first, second)
+    for k in range(n + 1):
+        group[k] = group[group[k]]
+    return group

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from astra.images.background import is_unusable
 from astra.images.detection import Detections
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_EDGE, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
+from astra.images.exposure import (
+    MASK_BAD,
+    MASK_CR,
+    MASK_EDGE,
+    MASK_INTRP,
+    MASK_NO_DATA,
+    MASK_SAT,
+    MASK_SUSPECT,
+    Exposure,
+)
 from astra.images.fluxes import aperture_sums, fit_psf_fluxes
 from astra.images.moments import Pixels, adaptive_moments, windowed_centroids
 from astra.images.psf import Psf, sigma_from_fwhm
@@ -27,6 +36,7 @@ FOOTPRINT_FLAGS = {
     "flag_saturated": MASK_SAT,
     "flag_cr": MASK_CR,
     "flag_bad": MASK_BAD | MASK_NO_DATA,
+    "flag_suspect": MASK_SUSPECT,
 }
 CENTRE_FLAGS = {
     "flag_interpolatedCenter": MASK_INTRP,

@@ -12,7 +12,7 @@ from astra.errors import DataError
 from astra.images.background import fit_background, is_unusable, subtract_background
 from astra.images.calibrate import Calibration, calibrate_sources, make_matches
 from astra.images.characterise import Characterisation, characterise
-from astra.images.detection import Detections, detect_sources, mark_detected
+from astra.images.detection import Detections, detect_sources, mark_detected, mark_suspect
 from astra.images.exposure import MASK_BAD, Exposure, PhotoCalib
 from astra.images.failures import Attempts, Failure
 from astra.images.interpolation import interpolate_defects
@@ -95,6 +95,7 @@ def process_ccd(
     background = fit_background(repaired, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
     science = remove_own_noise(subtract_background(repaired, background), first.footprints)
     detections = _detect(science, first.psf, config)
+    science = science.replace(mask=mark_suspect(science.mask, detections.segments))
     sources = measure_sources(science, first.psf, detections, config.measurement)
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
     has_psf = first.psf_fit is not None

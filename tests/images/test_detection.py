@@ -4,8 +4,8 @@ from scipy.ndimage import correlate
 from star_field import gaussian_image, make_exposure, make_star_field
 
 from astra.images.background import fit_background, subtract_background
-from astra.images.detection import detect_sources, filter_with_psf, mark_detected
-from astra.images.exposure import MASK_BAD, MASK_DETECTED
+from astra.images.detection import detect_sources, filter_with_psf, mark_detected, mark_suspect
+from astra.images.exposure import MASK_BAD, MASK_DETECTED, MASK_SAT, MASK_SUSPECT
 from astra.images.psf import Psf, gaussian_psf
 
 SHAPE = 150, 240
@@ -40,7 +40,7 @@ def plain_significance(image, variance, usable, stamp):
     """The numpy twin: the sums of the definition, with what lies beyond the border unusable."""
     weight = usable / variance
     signal = correlate(weight * np.where(usable, image, 0.0), stamp, mode="constant")
-    return np.where(usable, signal / np.sqrt(correlate(weight, stamp**2, mode="constant")), 0.0)
+    return signal / np.sqrt(correlate(weight, stamp**2, mode="constant"))
 
 
 def test_the_filter_is_that_of_its_definition():
@@ -115,3 +115,24 @@ def test_peaks_tell_the_signal_to_noise():
     image = gaussian_image(SHAPE, 100, 60, 500.0, 1.4)
     found = detect_sources(make_exposure(image, np.full(SHAPE, 4.0)), PSF)
     assert found.peak_snr == pytest.approx([500 / (2 * np.sqrt(4 * np.pi) * 1.4)], rel=0.01)
+
+
+def test_a_star_on_a_bad_column_is_found_on_it():
+    image = gaussian_image(SHAPE, 100, 60, 5000.0, 1.4)
+    mask = np.zeros(SHAPE, dtype=np.uint32)
+    mask[:, 100] = MASK_BAD
+    image[:, 100] = np.nan
+    found = detect_sources(make_exposure(image, np.full(SHAPE, 4.0), mask), PSF)
+    assert (found.x.tolist(), found.y.tolist()) == ([100.0], [60.0])
+
+
+def test_all_that_touches_a_saturated_source_is_suspect():
+    segments = np.zeros(SHAPE, dtype=np.int32)
+    segments[10:20, 10:20], segments[20:30, 15:25], segments[29:40, 25:30] = 1, 3, 2
+    segments[60:70, 60:70] = 4
+    mask = np.full(SHAPE, MASK_BAD, dtype=np.uint32)
+    mask[12, 12] |= MASK_SAT
+    marked = mark_suspect(mask, segments)
+    assert np.array_equal((marked & MASK_SUSPECT) > 0, (segments > 0) & (segments < 4))
+    assert np.array_equal(marked & ~MASK_SUSPECT, mask)
+    assert mark_suspect(mask & ~MASK_SAT, segments).tolist() == (mask & ~MASK_SAT).tolist()
