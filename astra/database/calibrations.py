@@ -163,6 +163,8 @@ def exposure_epochs(
 def _holds_at(mjd_tai: Any) -> list[Any]:
     """Return the conditions that a range holds a time."""
     begin, end = calibration_table.c.begin_mjd_tai, calibration_table.c.end_mjd_tai
+    if mjd_tai is None:
+        return [begin.is_(None), end.is_(None)]
     return [or_(begin.is_(None), begin <= mjd_tai), or_(end.is_(None), end > mjd_tai)]
 
 

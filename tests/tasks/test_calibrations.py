@@ -139,6 +139,9 @@ def test_defects_are_found_in_what_was_combined(calibration_frames, astra_root):
     assert (row.begin_mjd_tai, row.statistics["n_low_response"]) == (61345.0, 0)
     assert row.statistics["n_hot"] == np.count_nonzero(defects.mask) > 50
     assert "defects" not in valid(astra_root, mjd=61344.9)
+    always = BuildDefects(instrument="simcam", detector=0)
+    assert build(always)
+    assert always.complete()
     assert not build(BuildDefects(instrument="simcam", detector=1))
 
 

@@ -89,6 +89,13 @@ def test_one_of_the_filter_goes_before_one_for_all(any_database_url):
     assert find(any_database_url, physical_filter="i") == {"defects": "for all"}
 
 
+def test_at_an_unknown_time_only_what_always_holds_is_found(any_database_url):
+    write(any_database_url, "from a day on", begin=60000.0)
+    assert find(any_database_url, None) == {}
+    write(any_database_url, "always", kind="flat")
+    assert find(any_database_url, None) == {"flat": "always"}
+
+
 def test_a_range_that_ends_before_it_begins_is_refused(any_database_url):
     with pytest.raises(DataError, match=r"valid for some time, found from MJD 60010\.0 to 60010\.0"):
         write(any_database_url, "a", begin=60010.0, end=60010.0)
