@@ -15,7 +15,7 @@ from astra.images.failures import Attempts
 from astra.images.measurement import aperture_suffix
 from astra.images.photometry import ApertureCorrection, ZeroPoint, fit_aperture_correction, fit_zero_point
 from astra.images.process_ccd_config import ProcessCcdConfig
-from astra.images.psf_stars import brightest
+from astra.images.psf_stars import brightest, is_isolated
 
 APERTURE_MIN_SNR, APERTURE_STARS = 200.0, 30  # of stars for the aperture correction, unless fewer are left
 
@@ -122,6 +122,7 @@ def _fit_astrometry(
     """Match the clean, bright sources to the standards and correct the WCS; indices are of the catalogues."""
     clean = (sources["snr"] > config.astrometry_min_snr) & ~sources["flag_centroid"] & ~sources["flag_edge"]
     clean &= ~sources["flag_saturated"] & ~sources["flag_interpolatedCenter"]
+    clean &= is_isolated(sources, config.psf.isolation_pixel)  # a brighter neighbour pulls at the centroid
     index = np.flatnonzero(clean)
     chosen = sources[index]
     unknown = np.isnan(chosen["psfInstFlux"])
