@@ -194,6 +194,10 @@ def add_mesh(model, mesh, rows, columns):  # type: ignore[no-untyped-def]  # pra
             model[y, x] += line[low] + columns.weight[x] * (line[low + 1] - line[low])
 
 
-def subtract_background(exposure: Exposure, background: Background) -> Exposure:
-    """Return the exposure less its sky; the variance, which the sky's photons made, stays."""
-    return exposure.replace(image=exposure.image - background.model)
+def subtract_background(exposure: Exposure, background: Background, *, overwrite: bool = False) -> Exposure:
+    """Return the exposure less its sky; the variance, which the sky's photons made, stays.
+
+    With ``overwrite`` the image of the given exposure is changed.
+    """
+    out = exposure.image if overwrite else None
+    return exposure.replace(image=np.subtract(exposure.image, background.model, out=out))

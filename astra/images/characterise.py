@@ -40,12 +40,10 @@ class Characterisation:
         Stars behind the fit [pixel].
     footprints : bool ndarray, shape (ny, nx)
         Pixels of sources, grown.
-    exposure : Exposure
-        Sky subtracted for the first time [adu], with the fitted PSF.
+    exposure : Exposure, optional
+        Sky subtracted for the first time [adu], with the fitted PSF; None unless it was to be kept.
     sources : structured ndarray, shape (m,)
         Bright sources, as measured with the PSF that the pass began with.
-    first_sky : float32 ndarray, shape (ny, nx)
-        The sky that was subtracted [adu].
     n_cosmic_rays : int, optional
         Events; None if they were not looked for.
     """
@@ -54,34 +52,37 @@ class Characterisation:
     psf_fit: PsfFit | None
     star_positions: FloatArray
     footprints: NDArray[np.bool_]
-    exposure: Exposure
+    exposure: Exposure | None
     sources: NDArray[np.void]
-    first_sky: NDArray[np.float32]
     n_cosmic_rays: int | None
 
-    @property
-    def repaired(self) -> Exposure:
-        """The exposure without cosmic rays, sky included [adu], without PSF."""
-        return self.exposure.replace(image=self.exposure.image + self.first_sky, psf=None)
 
-
-def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempts) -> Characterisation:
+def characterise(
+    exposure: Exposure, config: ProcessCcdConfig, attempts: Attempts
+) -> tuple[Exposure, Characterisation]:
     """Repair cosmic rays and fit the PSF to bright stars, on a first subtraction of the sky.
 
     Parameters
     ----------
     exposure : Exposure
-        Instrument signature removed, sky included; its PSF, if it has one, is the matched filter.
+        Instrument signature removed, sky included; its PSF, if it has one, is the matched filter. Its
+        planes are changed.
     config : ProcessCcdConfig
         Options.
     attempts : Attempts
         Takes the reasons if cosmic rays or PSF find no solution.
+
+    Returns
+    -------
+    exposure : Exposure
+        The same planes, cosmic rays replaced, sky included.
+    characterisation : Characterisation
     """
     psf = exposure.psf or gaussian_psf(config.initial_fwhm_pixel)
     background = fit_background(exposure, mesh_pixel=config.background_mesh_pixel)
     careful = replace(config.cosmic_rays, psf_fraction=GUESSED_PSF_FRACTION)
     repair = _Repair(config, attempts)
-    science = repair(subtract_background(exposure, background), psf, careful)
+    science = repair(subtract_background(exposure, background, overwrite=True), psf, careful)
     significance = filter_with_psf(science, psf)
     detections = extract_sources(
         significance,
@@ -97,14 +98,15 @@ def characterise(exposure: Exposure, config: ProcessCcdConfig, attempts: Attempt
         psf = psf_fit.psf
         science = repair(science, psf, config.cosmic_rays)
     sources["calib_psf_used"] = np.isin(sources["id"], stars["id"])
-    return Characterisation(
+    kept = science.copy().replace(psf=psf_fit and psf) if config.keep_first_pass else None
+    np.add(science.image, background.model, out=science.image)
+    return science, Characterisation(
         psf=psf,
         psf_fit=psf_fit,
         star_positions=positions_of(stars),
         footprints=grow_square(significance > config.threshold, config.footprint_grow_pixel),
-        exposure=science.replace(psf=None if psf_fit is None else psf),
+        exposure=kept,
         sources=sources,
-        first_sky=background.model,
         n_cosmic_rays=repair.n_events,
     )
 
@@ -122,7 +124,9 @@ class _Repair:
     def __call__(self, science: Exposure, psf: Psf, config: CosmicRayConfig) -> Exposure:
         if not self.wanted or (self.n_events is None and science.metadata.get(REPAIRED)):
             return science
-        repaired = self.attempts.attempt("cosmicRays", lambda: repair_cosmic_rays(science, psf, config))
+        repaired = self.attempts.attempt(
+            "cosmicRays", lambda: repair_cosmic_rays(science, psf, config, overwrite=True)
+        )
         if repaired is None:
             self.wanted = False
             return science

@@ -267,7 +267,7 @@ def _too_many(exposure: Exposure, n: int) -> TooManyCosmicRaysError:
 
 
 def repair_cosmic_rays(
-    exposure: Exposure, psf: Psf, config: CosmicRayConfig | None = None
+    exposure: Exposure, psf: Psf, config: CosmicRayConfig | None = None, *, overwrite: bool = False
 ) -> tuple[Exposure, CosmicRays]:
     """Find cosmic rays, mask them and interpolate over them.
 
@@ -279,6 +279,8 @@ def repair_cosmic_rays(
         See `find_cosmic_rays`.
     config : CosmicRayConfig, optional
         Thresholds.
+    overwrite : bool, optional
+        The planes of the given exposure may be changed.
 
     Returns
     -------
@@ -294,4 +296,5 @@ def repair_cosmic_rays(
     cosmic_rays = find_cosmic_rays(exposure, psf, config)
     if len(cosmic_rays) == 0:
         return exposure, cosmic_rays
-    return interpolate(exposure, cosmic_rays.y, cosmic_rays.x, psf, marks=MASK_CR), cosmic_rays
+    where = cosmic_rays.y, cosmic_rays.x
+    return interpolate(exposure, *where, psf, marks=MASK_CR, overwrite=overwrite), cosmic_rays

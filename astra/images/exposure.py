@@ -180,6 +180,10 @@ class Exposure:
         """Rows and columns (ny, nx) [pixel]."""
         return self.image.shape[0], self.image.shape[1]
 
+    def copy(self) -> Exposure:
+        """Return a copy whose planes may be changed."""
+        return self.replace(image=self.image.copy(), variance=self.variance.copy(), mask=self.mask.copy())
+
     def replace(self, **changes: Any) -> Exposure:
         """Return a copy with some fields changed; arrays that are not named are shared."""
         return dataclasses.replace(self, **changes)

@@ -151,6 +151,7 @@ def interpolate(
     *,
     unusable: np.uint32 = DEFECTS,
     marks: np.uint32 = NO_MARK,
+    overwrite: bool = False,
 ) -> Exposure:
     """Replace some pixels.
 
@@ -167,6 +168,8 @@ def interpolate(
         variance, tell nothing.
     marks : uint32
         Other bits to set on all given pixels.
+    overwrite : bool, optional
+        The planes of the given exposure may be changed.
 
     Returns
     -------
@@ -176,7 +179,9 @@ def interpolate(
     """
     ny, nx = exposure.shape
     sigma = sigma_from_fwhm(psf.fwhm_pixel((nx - 1) / 2, (ny - 1) / 2))
-    image, variance, mask = exposure.image.copy(), exposure.variance.copy(), exposure.mask.copy()
+    before = exposure.mask[rows, columns]
+    exposure = exposure if overwrite else exposure.copy()
+    image, variance, mask = exposure.image, exposure.variance, exposure.mask
     mask[rows, columns] |= marks | MASK_INTRP
     planes = Planes(image, variance, mask)
     predicted = predict_pixels(planes, unusable | MASK_INTRP, rows, columns, sigma)
@@ -184,12 +189,17 @@ def interpolate(
     where = rows[known], columns[known]
     image[where], variance[where] = predicted[known].T
     left = rows[~known], columns[~known]
-    mask[left] &= exposure.mask[left] | marks
-    return exposure.replace(image=image, variance=variance, mask=mask)
+    mask[left] &= before[~known] | marks
+    return exposure
 
 
 def interpolate_defects(
-    exposure: Exposure, psf: Psf, *, bits: np.uint32 = DEFECTS, grow_saturated_pixel: int = 1
+    exposure: Exposure,
+    psf: Psf,
+    *,
+    bits: np.uint32 = DEFECTS,
+    grow_saturated_pixel: int = 1,
+    overwrite: bool = False,
 ) -> Exposure:
     """Replace all pixels with certain bits; saturated ones with their surroundings, into which charge spills.
 
@@ -203,15 +213,17 @@ def interpolate_defects(
         Planes to replace.
     grow_saturated_pixel : int
         Saturated regions are grown by this in all eight directions [pixel]; the grown part gets ``SAT``.
+    overwrite : bool, optional
+        The planes of the given exposure may be changed.
 
     Returns
     -------
     exposure : Exposure
         See `interpolate`.
     """
-    saturated = (exposure.mask & MASK_SAT) != 0
-    if grow_saturated_pixel > 0 and saturated.any():
+    saturated = (exposure.mask & MASK_SAT) != 0 if grow_saturated_pixel > 0 else np.zeros(0, np.bool_)
+    if saturated.any():
         grown = binary_dilation(saturated, np.ones((3, 3)), iterations=grow_saturated_pixel)
         exposure = exposure.replace(mask=np.where(grown, exposure.mask | MASK_SAT, exposure.mask))
     rows, columns = np.nonzero((exposure.mask & bits) != 0)
-    return interpolate(exposure, rows, columns, psf, unusable=bits)
+    return interpolate(exposure, rows, columns, psf, unusable=bits, overwrite=overwrite)

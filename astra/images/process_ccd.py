@@ -63,7 +63,11 @@ class ProcessCcdResult:
 
 
 def process_ccd(
-    exposure: Exposure, reference: NDArray[np.void], config: ProcessCcdConfig | None = None
+    exposure: Exposure,
+    reference: NDArray[np.void],
+    config: ProcessCcdConfig | None = None,
+    *,
+    overwrite: bool = False,
 ) -> ProcessCcdResult:
     """Calibrate one CCD image.
 
@@ -76,6 +80,9 @@ def process_ccd(
         Standards: ``id``, ``ra``, ``dec`` [deg, ICRS], ``flux``, ``fluxErr`` [nJy], ``isStar``.
     config : ProcessCcdConfig, optional
         Options.
+    overwrite : bool, optional
+        The planes of the given exposure may be changed: they become those of the calibrated one, which saves
+        as much memory as they take.
 
     Returns
     -------
@@ -90,10 +97,10 @@ def process_ccd(
     config = config or ProcessCcdConfig()
     _check(exposure)
     attempts = Attempts()
-    first = characterise(exposure, config, attempts)
-    repaired = first.repaired
-    background = fit_background(repaired, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
-    science = remove_own_noise(subtract_background(repaired, background), first.footprints)
+    science, first = characterise(exposure if overwrite else exposure.copy(), config, attempts)
+    background = fit_background(science, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
+    science = subtract_background(science, background, overwrite=True)
+    science = remove_own_noise(science, first.footprints, overwrite=True)
     detections = _detect(science, first.psf, config)
     science = science.replace(mask=mark_suspect(science.mask, detections.segments))
     sources = measure_sources(science, first.psf, detections, config.measurement)
@@ -110,12 +117,14 @@ def process_ccd(
     if first.n_cosmic_rays is not None:
         metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
     if config.interpolate:
-        science = interpolate_defects(science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0)
+        science = interpolate_defects(
+            science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0, overwrite=True
+        )
     calexp = _calibrate(science, detections, first, calibration, _history(metrics, attempts.failures))
     matches = make_matches(sources, reference, calibration.astrometry)
     return ProcessCcdResult(
         calexp=calexp,
-        background=background.model * np.float32(_scale(calibration)),
+        background=np.multiply(background.model, np.float32(_scale(calibration)), out=background.model),
         sources=sources,
         matches=matches,
         metrics=metrics,
@@ -211,15 +220,15 @@ def _calibrate(
     calibration: Calibration,
     history: dict[str, Any],
 ) -> Exposure:
-    """Turn the sky-subtracted image into nJy and attach what was fitted."""
+    """Turn the sky-subtracted image into nJy, in place, and attach what was fitted."""
     astrometry, zero_point = calibration.astrometry, calibration.zero_point
     scale, unit, photo_calib = np.float32(_scale(calibration)), science.unit, None
     if zero_point is not None:
         unit = "nJy"
         photo_calib = PhotoCalib(1.0, zero_point.njy_per_count_err / zero_point.njy_per_count)
     return science.replace(
-        image=science.image * scale,
-        variance=science.variance * scale**2,
+        image=np.multiply(science.image, scale, out=science.image),
+        variance=np.multiply(science.variance, scale**2, out=science.variance),
         mask=mark_detected(science.mask, detections.segments),
         unit=unit,
         wcs=None if astrometry is None else astrometry.wcs,

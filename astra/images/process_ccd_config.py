@@ -29,6 +29,8 @@ class ProcessCcdConfig:
         Detection limit of the first pass, which looks for PSF stars: S/N of a point source.
     repair_cosmic_rays : bool
         Find cosmic rays and interpolate over them; not done again where a camera's frames come without.
+    keep_first_pass : bool
+        Keep the image of the first pass in the result.
     interpolate : bool
         Interpolate over bad pixels of the calibrated image, after the measurements, which leave them out.
     threshold : float
@@ -67,6 +69,7 @@ class ProcessCcdConfig:
     initial_fwhm_pixel: float = 4.0
     initial_threshold: float = 10.0
     repair_cosmic_rays: bool = True
+    keep_first_pass: bool = False
     interpolate: bool = True
     threshold: float = 5.0
     min_pixels: int = 3

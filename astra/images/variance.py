@@ -16,7 +16,7 @@ from astra.images.exposure import Exposure
 BRIGHT_SNR = 5.0  # above, a pixel's own counts are its best estimate
 
 
-def remove_own_noise(exposure: Exposure, sources: NDArray[np.bool_]) -> Exposure:
+def remove_own_noise(exposure: Exposure, sources: NDArray[np.bool_], *, overwrite: bool = False) -> Exposure:
     """Replace each pixel's photon noise by that of the light expected in it.
 
     That is the sky alone outside of sources, the mean of 3 x 3 pixels in their faint parts, and the pixel
@@ -28,13 +28,15 @@ def remove_own_noise(exposure: Exposure, sources: NDArray[np.bool_]) -> Exposure
         Sky subtracted [adu], with the variance of sky and sources.
     sources : bool ndarray, shape (ny, nx)
         Pixels with light of sources.
+    overwrite : bool, optional
+        The variance plane of the given exposure may be changed.
 
     Returns
     -------
     exposure : Exposure
         With another variance plane; pixels without a finite one keep theirs.
     """
-    variance = np.empty(exposure.shape, dtype=np.float32)
+    variance = exposure.variance if overwrite else np.empty(exposure.shape, dtype=np.float32)
     _expected_variance(exposure.image, exposure.variance, sources, exposure.gain, variance)
     return exposure.replace(variance=variance)
 

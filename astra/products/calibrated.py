@@ -19,9 +19,7 @@ from astra.products.quality_picture import write_quality_picture
 KINDS = ("calexp", "src", "bkgd", "srcMatch")
 
 
-def write_calibrated(
-    paths: Mapping[str, Path], result: ProcessCcdResult, *, post_isr: Exposure | None = None
-) -> None:
+def write_calibrated(paths: Mapping[str, Path], result: ProcessCcdResult) -> None:
     """Write what a calibration made.
 
     Parameters
@@ -29,19 +27,14 @@ def write_calibrated(
     paths : mapping
         Where each kind goes; those that are not named are not written. ``calexp``, ``src``, ``bkgd`` and
         ``srcMatch`` are the calibrated exposure, its sources, its sky and the pairs with standards;
-        ``icExp`` and ``icSrc`` are the first pass, ``postISR`` is the image without instrument signature,
-        ``qa`` a picture of all.
+        ``icExp`` and ``icSrc`` are the first pass (if it was kept), ``qa`` a picture of all.
     result : ProcessCcdResult
         What was made.
-    post_isr : Exposure, optional
-        For ``postISR``.
     """
     first = result.characterisation
-    if post_isr is not None and "postISR" in paths:
-        write_exposure(paths["postISR"], post_isr)
     if "icSrc" in paths:
-        _write_table(paths["icSrc"], first.sources, first.exposure)
-    if "icExp" in paths:
+        _write_table(paths["icSrc"], first.sources, result.calexp)
+    if "icExp" in paths and first.exposure is not None:
         write_exposure(paths["icExp"], first.exposure)
     if "qa" in paths:
         write_quality_picture(paths["qa"], result)

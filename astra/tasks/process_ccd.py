@@ -125,6 +125,7 @@ class ProcessCcd(DetectorTask):
         from astra.images.process_ccd import process_ccd
         from astra.images.summary import why_missing
         from astra.products.calibrated import write_calibrated
+        from astra.products.exposures import write_exposure
 
         options = self.ccd_config()
         for task in self.pending_tasks():
@@ -132,10 +133,12 @@ class ProcessCcd(DetectorTask):
                 task.sweep()
                 exposure = task.load_raw()
                 reference = task.load_reference(exposure)
-                with task.timer("calibrate"):
-                    result = process_ccd(exposure, reference, options)
                 paths = {kind: task.path(kind) for kind in task.kinds}
-                write_calibrated(paths, result, post_isr=exposure)
+                if task.write_post_isr:
+                    write_exposure(paths["postISR"], exposure)
+                with task.timer("calibrate"):
+                    result = process_ccd(exposure, reference, options, overwrite=True)
+                write_calibrated(paths, result)
                 task.add_figures("calibrate", result.metrics)
                 task.add_figures("summary", {**result.summary, "missing": why_missing(result.summary)})
                 raise_first(result.failures)
@@ -163,7 +166,7 @@ class ProcessCcd(DetectorTask):
         from astra.images.process_ccd_config import ProcessCcdConfig
 
         config = ProcessCcdConfig(color_terms=read_color_terms(self.color_terms))
-        return with_options(config, self.options)
+        return replace(with_options(config, self.options), keep_first_pass=self.write_first_pass)
 
     def load_raw(self) -> Exposure:
         """Read this detector of this visit and remove the instrument's signature; add up its exposures.
