@@ -92,7 +92,7 @@ def write_calibration(path: Path | str, calibration: Calibration) -> None:
     _write(path, info, planes, content)
 
 
-def read_calibration(path: Path | str, kind: str | None = None) -> Calibration:
+def read_calibration(path: Path | str, kind: str | None = None, *, with_variance: bool = True) -> Calibration:
     """Read a combined image.
 
     Parameters
@@ -101,6 +101,8 @@ def read_calibration(path: Path | str, kind: str | None = None) -> Calibration:
         The file.
     kind : str, optional
         Which kind it must be.
+    with_variance : bool, optional
+        Else the variance is NaN, and takes no memory: frames are corrected without it.
 
     Raises
     ------
@@ -111,10 +113,12 @@ def read_calibration(path: Path | str, kind: str | None = None) -> Calibration:
     """
     with open_fits(path) as hdus:
         record = _record(hdus, path, (kind,) if kind else IMAGE_KINDS)
+        image = _native(hdus["IMAGE"].data, np.float32)
+        unknown = np.broadcast_to(np.float32(np.nan), image.shape)
         return Calibration(
             **record["info"],
-            image=_native(hdus["IMAGE"].data, np.float32),
-            variance=_native(hdus["VARIANCE"].data, np.float32),
+            image=image,
+            variance=_native(hdus["VARIANCE"].data, np.float32) if with_variance else unknown,
             mask=_native(hdus["MASK"].data, np.int32).view(np.uint32),
             gain=record["gain"],
             gains=record["gains"],
@@ -210,13 +214,15 @@ def read_kernel(path: Path | str) -> NDArray[np.float64]:
         return _native(hdus["KERNEL"].data, np.float64)
 
 
-def load_calibrations(files: Mapping[str, tuple[str, str]]) -> Calibrations:
+def load_calibrations(files: Mapping[str, tuple[str, str]], *, with_variance: bool = True) -> Calibrations:
     """Read the calibrations of a detector.
 
     Parameters
     ----------
     files : mapping
         Path and checksum of the file of each kind.
+    with_variance : bool, optional
+        See `read_calibration`.
 
     Returns
     -------
@@ -231,7 +237,11 @@ def load_calibrations(files: Mapping[str, tuple[str, str]]) -> Calibrations:
         If one is damaged, or of another kind.
     """
     paths = {kind: path for kind, (path, _) in files.items()}
-    images = {kind: read_calibration(paths[kind], kind) for kind in IMAGE_KINDS if kind in paths}
+    images = {
+        kind: read_calibration(paths[kind], kind, with_variance=with_variance)
+        for kind in IMAGE_KINDS
+        if kind in paths
+    }
     return Calibrations(
         **images,
         defects=read_defects(paths["defects"]).mask if "defects" in paths else None,

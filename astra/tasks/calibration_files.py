@@ -107,9 +107,9 @@ def register_calibration(
         write_calibration_row(connection, row)
 
 
-def load_rows(rows: Mapping[str, Any]) -> Calibrations:
+def load_rows(rows: Mapping[str, Any], *, with_variance: bool = True) -> Calibrations:
     """Read the files of rows of ``calibration``, by kind; those of the last detector are kept in memory."""
-    return _load(tuple(sorted((kind, row.path, row.checksum) for kind, row in rows.items())))
+    return _load(tuple(sorted((kind, row.path, row.checksum) for kind, row in rows.items())), with_variance)
 
 
 def stale_by_calibrations(task: DetectorTask) -> set[str]:
@@ -132,7 +132,9 @@ def stale_by_calibrations(task: DetectorTask) -> set[str]:
 
 
 @lru_cache(maxsize=1)
-def _load(files: tuple[tuple[str, str, str], ...]) -> Calibrations:
+def _load(files: tuple[tuple[str, str, str], ...], with_variance: bool) -> Calibrations:
     from astra.products.calibrations import load_calibrations
 
-    return load_calibrations({kind: (path, checksum) for kind, path, checksum in files})
+    return load_calibrations(
+        {kind: (path, checksum) for kind, path, checksum in files}, with_variance=with_variance
+    )

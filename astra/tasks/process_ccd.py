@@ -263,7 +263,7 @@ def load_corrected(
 
     if not rows and isr is None:
         return camera.load(path, detector)
-    return correct_raw(camera.read_raw(path, detector), load_rows(rows), isr)
+    return correct_raw(camera.read_raw(path, detector), load_rows(rows, with_variance=False), isr)
 
 
 def read_color_terms(text: str) -> dict[str, ColorTerm]:

@@ -70,6 +70,9 @@ def test_a_combined_image_comes_back_bit_for_bit(tmp_path):
     assert vars(info("flat")) == {name: getattr(found, name) for name in vars(info("flat"))}
     assert (found.gain, found.gains) == (2.0, {"A1": 1.9, "A2": 2.1})
     assert read_calibration_info(path) == info("flat")
+    without = read_calibration(path, with_variance=False)
+    np.testing.assert_array_equal(without.image, calibration.image)
+    assert np.isnan(without.variance).all()
 
 
 def test_other_programs_find_cards_units_and_checksums(tmp_path):

@@ -41,7 +41,7 @@ from astra.tasks.process_ccd import ProcessCcd
 from tests.tasks.night import attempts, build, states
 
 DAY, NOON_MJD = 20261101, 61345.5
-SHOTS = plan_calibrations(DAY, "r", n_biases=5, n_darks=4, flat_levels=(20000.0, 30000.0, 40000.0))
+SHOTS = plan_calibrations(DAY, "r", n_biases=5, n_darks=4, flat_times_s=(10.0, 15.0, 20.0))
 
 
 def ids(kind):
