@@ -22,7 +22,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 MAKER = HERE.parents[1] / "shared" / "bench" / "make_pair.py"
 CAMERAS = {2048: "pair_camera.toml", 4096: "pair_camera_4k.toml"}
-N_REPEATS = 5
+N_REPEATS = 3
 N_PAIRS = 3
 DARK_TIME_S = 30.0
 
