@@ -38,7 +38,6 @@ from astra.images.psf_stars import PsfFitConfig, select_psf_stars
 from astra.products.reference_catalog import DTYPE as REFERENCE_DTYPE
 
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench" / "make_pair.py"
-GUESSED_FWHM = 4.0
 MATCH_PIXEL = 2.0
 COMPARED_HALF = 15  # of the PSF stamps that are compared [pixel]
 GRID = 5
@@ -90,6 +89,7 @@ class Pair:
         self.folder, self.generator = Path(folder), generator
         self.image = fits.getdata(self.folder / "sci.fits").astype(np.float32)
         self.bits = fits.getdata(self.folder / "mask.fits")
+        self.fwhm_pixel = float(fits.getheader(self.folder / "sci.fits")["FWHM"])
         truth = np.load(self.folder / "truth.npz")
         self.stars, self.galaxies = truth["star"], truth["gal"]
         self.transients = truth["trans"][truth["trans"][:, 2] > 0]
@@ -237,7 +237,7 @@ def peer_cosmic_rays(pair, folder, python):
 def peer_sources(pair, folder, columns):
     """CPU seconds and the catalogue of source-extractor, or None."""
     offset = np.arange(-3, 4)
-    kernel = np.exp(-0.5 * (offset[:, None] ** 2 + offset[None, :] ** 2) / (GUESSED_FWHM / 2.3548) ** 2)
+    kernel = np.exp(-0.5 * (offset[:, None] ** 2 + offset[None, :] ** 2) / (pair.fwhm_pixel / 2.3548) ** 2)
     rows = "\n".join(" ".join(f"{value:.5f}" for value in row) for row in kernel)
     (folder / "filter.conv").write_text(f"CONV NORM\n{rows}\n")
     (folder / "se.param").write_text("\n".join(columns))
@@ -268,7 +268,7 @@ def make_psfex_stamp(header, terms):
     places = (np.arange(41) - 20) / step + middle
     distance = places[:, None] - np.arange(terms.shape[1])[None, :]
     weights = np.where(np.abs(distance) < 4, np.sinc(distance) * np.sinc(distance / 4), 0.0)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-3)  # 0 where it has no PSF
 
     def stamp_at(x, y):
         u = (x + 1 - header["POLZERO1"]) / header["POLSCAL1"]
@@ -361,7 +361,7 @@ def main():
 
 def compare(pair, folder, python):
     """Print the table of a pair."""
-    exposure, psf = pair.exposure(), gaussian_psf(GUESSED_FWHM)
+    exposure, psf = pair.exposure(), gaussian_psf(pair.fwhm_pixel)
     print(f"{pair.folder.name}: {pair.size} x {pair.size} pixels; CPU seconds, one core, after a first run")
     print(f"{'step':<26}{'astra':>9}{'peer':>9}{'ratio':>8}  quality")
     science = subtract_background(exposure, fit_background(exposure))
