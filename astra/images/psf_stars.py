@@ -46,7 +46,7 @@ class PsfFitConfig:
     size_pixel: int = 41
     order: int = 2
     min_snr: float = 50.0
-    max_stars: int = 800
+    max_stars: int = 500
     min_stars: int = 8
     isolation_pixel: float = 9.0
     core_sigma: float = 6.0

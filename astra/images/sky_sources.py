@@ -20,16 +20,16 @@ _SIGMA_PER_MAD = 1.4826
 
 
 def place_sky_sources(
-    exposure: Exposure, segments: NDArray[np.int32], n_sources: int, radius_pixel: int
+    exposure: Exposure, owner: NDArray[np.int32], n_sources: int, radius_pixel: int
 ) -> FloatArray:
     """Choose positions on blank sky, evenly over the image.
 
     Parameters
     ----------
     exposure : Exposure, shape (ny, nx)
-        Its unusable and saturated pixels are kept away from.
-    segments : int32 ndarray, shape (ny, nx)
-        Footprints of sources, above 0.
+        Its saturated pixels are kept away from.
+    owner : int32 ndarray, shape (ny, nx)
+        0 where there is neither a source nor an unusable pixel; see `astra.images.moments.Pixels`.
     n_sources : int
         How many to choose.
     radius_pixel : int
@@ -41,8 +41,7 @@ def place_sky_sources(
         x, y [pixel]; fewer than ``n_sources`` on a crowded image. The same for the same input.
     """
     ny, nx = exposure.shape
-    taken = make_pixels(exposure, segments).owner != 0
-    taken |= (exposure.mask & MASK_SAT) != 0
+    taken = (owner != 0) | ((exposure.mask & MASK_SAT) != 0)
     taken = grow_square(taken, radius_pixel)
     rim = max(radius_pixel, 1)
     taken[:rim], taken[-rim:], taken[:, :rim], taken[:, -rim:] = True, True, True, True
@@ -83,11 +82,12 @@ def measure_sky_sources(
         (``sky_psf_snr_scatter``, ``sky_psf_snr_median``, ``sky_aperture_snr_...``): 1 and 0 where errors and
         sky are right. Only the number if that is below 3.
     """
-    positions = place_sky_sources(exposure, segments, n_sources, radius_pixel)
+    pixels = make_pixels(exposure, segments)
+    positions = place_sky_sources(exposure, pixels.owner, n_sources, radius_pixel)
     figures = {"n_sky_sources": float(len(positions))}
     if len(positions) < 3:
         return figures
-    pixels, labels = make_pixels(exposure, segments), np.zeros(len(positions), dtype=np.int64)
+    labels = np.zeros(len(positions), dtype=np.int64)
     fitted = fit_psf_fluxes(pixels, labels, positions, psf)
     flux, error, _ = aperture_sums(pixels, labels, positions, np.array([aperture_radius_pixel]))
     for name, snr in (("psf", fitted.flux / fitted.flux_err), ("aperture", (flux / error)[:, 0])):

@@ -108,7 +108,7 @@ class _Panel:
         self.axes = figure.add_axes((left, bottom, 0.25, 0.37))
         self.axes.set(xlim=self.extent[:2], ylim=self.extent[2:], aspect="equal", anchor="W")
         self.axes.tick_params(labelsize="small")
-        self.axes.locator_params(nbins=5)
+        self.axes.locator_params(nbins=4)
         self._scale_place = (left + 0.255, bottom + 0.03, 0.008, 0.31)
 
     def title(self, text: str) -> None:
@@ -119,6 +119,7 @@ class _Panel:
         """Draw the colour scale beside the panel."""
         bar = self.figure.colorbar(shown, cax=self.figure.add_axes(self._scale_place))
         bar.ax.tick_params(labelsize="small")
+        bar.ax.locator_params(axis="y", nbins=4)
 
     def show(self, image: NDArray[np.float64], colours: str) -> None:
         """Show an image with its scale."""

@@ -3,6 +3,7 @@ import pytest
 from star_field import make_exposure
 
 from astra.images.exposure import MASK_BAD, MASK_SAT
+from astra.images.measurement import make_pixels
 from astra.images.psf import gaussian_psf
 from astra.images.sky_sources import measure_sky_sources, place_sky_sources
 
@@ -27,7 +28,9 @@ def segments():
 def test_positions_keep_away_from_sources_defects_and_borders(sky, segments):
     mask = sky.mask.copy()
     mask[:, 350:360], mask[250, 100] = MASK_BAD, MASK_SAT
-    positions = place_sky_sources(sky.replace(mask=mask), segments, 200, 8)
+    marked = sky.replace(mask=mask)
+    owner = make_pixels(marked, segments).owner
+    positions = place_sky_sources(marked, owner, 200, 8)
     assert len(positions) == 200
     x, y = np.rint(positions).astype(int).T
     assert x.min() >= 8
@@ -35,7 +38,7 @@ def test_positions_keep_away_from_sources_defects_and_borders(sky, segments):
     taken = (segments > 0) | (mask != 0)
     for k in range(len(x)):
         assert not taken[y[k] - 8 : y[k] + 9, x[k] - 8 : x[k] + 9].any()
-    assert (positions == place_sky_sources(sky.replace(mask=mask), segments, 200, 8)).all()
+    assert (positions == place_sky_sources(marked, owner, 200, 8)).all()
 
 
 def test_positions_cover_the_image(sky):
