@@ -73,7 +73,7 @@ class ProcessCcdConfig:
     interpolate: bool = True
     threshold: float = 5.0
     min_pixels: int = 3
-    deblend_levels: int = 64
+    deblend_levels: int = 32
     deblend_contrast: float = 0.00001
     aperture_correction_radius_pixel: float = 12.0
     astrometry_min_snr: float = 20.0
