@@ -6,8 +6,10 @@ An `Instrument` reads its own files and headers; nobody else reads a camera's ke
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +19,7 @@ from astra.errors import MissingDataError
 from astra.images.exposure import Exposure
 from astra.images.isr import correct_raw
 from astra.images.raw_image import RawImage
+from astra.images.summary import Fiducial
 from astra.instruments.focal_plane import FocalPlane
 from astra.instruments.quantities import Reading
 from astra.sky.grouping import group_id_of_digits
@@ -144,12 +147,15 @@ class Instrument(ABC):
         Side of a pixel on the sky [arcsec].
     focal_plane : FocalPlane or None
         Scale and parity; None where the places of the detectors are not known.
+    fiducials : mapping of str to Fiducial
+        Ordinary conditions by band, for effective exposure times.
     """
 
     name: str
     detectors: tuple[Detector, ...]
     pixel_scale_arcsec: float
     focal_plane: FocalPlane | None = None
+    fiducials: Mapping[str, Fiducial] = MappingProxyType({})
 
     @abstractmethod
     def find_raws(self, folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from astra.errors import ConfigError, MissingDataError
+from astra.images.summary import Fiducial
 from astra.instruments.detector_tables import DetectorPlan, parse_detectors
 from astra.instruments.focal_plane import FocalPlane
 from astra.instruments.headers import is_hdu
@@ -44,6 +45,7 @@ TOP_KEYS = (
     "site",
     "exposure",
     "filters",
+    "fiducials",
     "wcs",
     "identifiers",
     "focal_plane",
@@ -140,6 +142,7 @@ class CameraPlan:
     site: Site | None
     quantities: Mapping[str, Quantity]
     filters: Mapping[str, str]
+    fiducials: Mapping[str, Fiducial]
     wcs_sources: tuple[str, ...]
     wcs_pixels: str
     focal_plane: FocalPlane | None
@@ -212,6 +215,7 @@ def parse_camera(content: Mapping[str, Any], source: str, folder: Path) -> Camer
         site=site,
         quantities=quantities,
         filters=_parse_filters(top.table("filters")),
+        fiducials=_parse_fiducials(top.table("fiducials")),
         wcs_sources=_parse_wcs_sources(wcs),
         wcs_pixels=wcs.choice("pixels", WCS_PIXELS, "stored"),
         focal_plane=_parse_focal_plane(top, pixel_scale),
@@ -306,6 +310,24 @@ def _parse_filters(table: Table) -> dict[str, str]:
         if not _BAND.fullmatch(table.text(name, expected=expected)):
             raise table.error(name, expected)
     return dict(table.values)
+
+
+def _parse_fiducials(table: Table) -> dict[str, Fiducial]:
+    """Read the ordinary conditions of each band."""
+    fiducials = {}
+    for band in table.values:
+        if not _BAND.fullmatch(band):
+            raise table.error(band, "a table for each band, as in [fiducials.r]")
+        conditions = table.table(band)
+        fiducials[band] = Fiducial(
+            psf_sigma_pixel=conditions.number("psf_sigma_pixel", above=0.0, unit="pixel"),
+            sky_adu_per_s=conditions.number("sky_adu_per_s", above=0.0, unit="adu/s"),
+            zero_point_mag=conditions.number("zero_point_mag", low=0.0, high=60.0, unit="AB mag of 1 adu/s"),
+            mag_lim=conditions.number("mag_lim", low=0.0, high=60.0, unit="AB mag"),
+            exposure_time_s=conditions.number("exposure_time_s", above=0.0, unit="s"),
+        )
+        conditions.finish()
+    return fiducials
 
 
 def _parse_wcs_sources(table: Table) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class TomlCamera(Instrument):
         self.pixel_scale_arcsec = plan.pixel_scale_arcsec
         self.detectors = tuple(detector.value for detector in plan.detectors)
         self.focal_plane = plan.focal_plane
+        self.fiducials = plan.fiducials
         self._reader = ExposureReader(plan)
         self._finder = PlaceFinder(plan)
 

@@ -164,8 +164,13 @@ class ProcessCcd(DetectorTask):
             If an option is unknown or not of its type.
         """
         from astra.images.process_ccd_config import ProcessCcdConfig
+        from astra.images.summary import SummaryConfig
+        from astra.instruments.registry import get_instrument
 
-        config = ProcessCcdConfig(color_terms=read_color_terms(self.color_terms))
+        fiducials = get_instrument(self.instrument).fiducials
+        config = ProcessCcdConfig(
+            color_terms=read_color_terms(self.color_terms), summary=SummaryConfig(fiducials=fiducials)
+        )
         return replace(with_options(config, self.options), keep_first_pass=self.write_first_pass)
 
     def load_raw(self) -> Exposure:

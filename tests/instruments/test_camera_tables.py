@@ -145,6 +145,11 @@ def test_a_camera_file_becomes_a_camera(tmp_path):
             "x must be one of science, bias, dark, flat, arc, other, found 'sky'",
         ),
         (
+            "fiducials",
+            {"r": {"psf_sigma_pixel": 0}},
+            "[fiducials.r] psf_sigma_pixel must be a number above 0",
+        ),
+        (
             "filters",
             {"V": "visual band"},
             "[filters] V must be a band, a word of at most 8 letters and digits",

@@ -55,6 +55,15 @@ def test_a_visit_of_two_exposures_is_one_calibrated_exposure(astra_root, night, 
     assert build(one)
     single = read_exposure(one.path("calexp"))
     assert single.metadata["NEXP"] == 1
+    query = (
+        "SELECT task_id, key, value FROM task_metadata JOIN task ON pk = task_pk WHERE key LIKE '%summary.%'"
+    )
+    found = {(task_id, key.split(".")[-1]): value for task_id, key, value in rows(astra_root, query)}
+    effective = {t: found[t.task_id, "effTime"] for t in (one, task)}
+    assert 15.0 < effective[one] < 60.0  # as the camera's ordinary conditions are
+    assert effective[task] / effective[one] == pytest.approx(2.0, rel=0.1)
+    depths = found[task.task_id, "magLim"] - found[one.task_id, "magLim"]
+    assert depths == pytest.approx(1.25 * np.log10(2.0), abs=0.05)
     # The same light twice: half the flux of a count, and the same calibrated image.
     assert calexp.metadata["NJYADU"] == pytest.approx(single.metadata["NJYADU"] / 2, rel=0.003)
     assert np.median(np.abs(calexp.image - single.image)) < 0.02 * np.std(single.image)
