@@ -25,6 +25,7 @@ from astra.images.exposure import (
     Exposure,
 )
 from astra.images.fluxes import aperture_sums, fit_psf_fluxes
+from astra.images.higher_moments import COLUMNS as HIGHER_MOMENTS
 from astra.images.moments import Pixels, adaptive_moments, windowed_centroids
 from astra.images.psf import Psf, sigma_from_fwhm
 from astra.images.tan_sip import grid_positions, polynomial_design
@@ -89,7 +90,7 @@ def source_dtype(config: MeasurementConfig) -> np.dtype[np.void]:
         [
             ("id", "i8"),
             *((name, "f8") for name in doubles + fluxes + apertures),
-            *((name, "f4") for name in [*singles, "extendedness"]),
+            *((name, "f4") for name in [*singles, "extendedness", *HIGHER_MOMENTS]),
             ("psfNdata", "i4"),
             ("footprintArea", "i4"),
             *((name, "?") for name in flags),

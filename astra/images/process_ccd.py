@@ -15,8 +15,9 @@ from astra.images.characterise import Characterisation, characterise
 from astra.images.detection import Detections, detect_sources, mark_detected, mark_suspect
 from astra.images.exposure import MASK_BAD, Exposure, PhotoCalib
 from astra.images.failures import Attempts, Failure
+from astra.images.higher_moments import set_higher_moments
 from astra.images.interpolation import interpolate_defects
-from astra.images.measurement import measure_sources, positions_of
+from astra.images.measurement import make_pixels, measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
 from astra.images.sky_sources import measure_sky_sources
@@ -105,6 +106,7 @@ def process_ccd(
     science = science.replace(mask=mark_suspect(science.mask, detections.segments))
     sources = measure_sources(science, first.psf, detections, config.measurement)
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
+    set_higher_moments(sources, make_pixels(science, detections.segments), sources["calib_psf_used"])
     has_psf = first.psf_fit is not None
     calibration = calibrate_sources(sources, exposure, reference, config, attempts, has_psf=has_psf)
     metrics = {
@@ -120,7 +122,7 @@ def process_ccd(
         science = interpolate_defects(
             science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0, overwrite=True
         )
-    calexp = _calibrate(science, detections, first, calibration, _history(metrics, attempts.failures))
+    calexp = _calibrate(science, detections, first, calibration, _history(metrics, attempts.failures, config))
     matches = make_matches(sources, reference, calibration.astrometry)
     return ProcessCcdResult(
         calexp=calexp,
@@ -259,8 +261,9 @@ HISTORY_CARDS = {
 REASON_CARDS = {"cosmicRays": "NOCOSMIC", "psf": "NOPSF", "wcs": "NOWCS", "photoCalib": "NOPHOTO"}
 
 
-def _history(metrics: dict[str, float], failures: list[Failure]) -> dict[str, Any]:
+def _history(metrics: dict[str, float], failures: list[Failure], config: ProcessCcdConfig) -> dict[str, Any]:
     """FITS-like keys that say what was done, and why something was not."""
     found = {card: metrics[name] for card, name in HISTORY_CARDS.items() if name in metrics}
     reasons = {REASON_CARDS[failure.step]: str(failure.error) for failure in failures}
-    return {"BKGSUB": True, **found, **reasons}
+    done = {"BKGSUB": True, "INTERP": config.interpolate}
+    return {**done, **found, **reasons}

@@ -137,8 +137,8 @@ def psf_star_figures(sources: NDArray[np.void]) -> dict[str, float]:
     figures : dict of str to float
         ``nPsfStar``; median and scatter of ``psfStarDeltaE1``, ``psfStarDeltaE2`` and ``psfStarDeltaSize``
         [pixel] (trace radius); ``psfStarScaledDeltaSizeScatter`` (by the median size); ``starEMedian`` and
-        ``starUnNormalizedEMedian`` [pixel**2]; and the combinations of third and fourth moments if the
-        sources have columns ``m30`` to ``m04``. Without stars the number alone.
+        ``starUnNormalizedEMedian`` [pixel**2]; and the combinations of third and fourth moments if they were
+        measured. Without stars the number alone.
     """
     figures = {"nPsfStar": float(sources["calib_psf_used"].sum())}
     stars = clean_psf_stars(sources)
@@ -174,10 +174,10 @@ def _ellipticity(stars: NDArray[np.void], suffix: str) -> tuple[FloatArray, Floa
 
 def _higher_moments(stars: NDArray[np.void]) -> dict[str, float]:
     """Medians of the combinations of third and fourth moments, if they were measured."""
-    names = set(stars.dtype.names or ())
-    m: dict[str, Any] = {key: stars[f"m{key}"] for key in MOMENTS if f"m{key}" in names}
-    if len(m) < len(MOMENTS):
+    known = np.logical_and.reduce([np.isfinite(stars[f"m{key}"]) for key in MOMENTS])
+    if not known.any():
         return {}
+    m: dict[str, Any] = {key: stars[f"m{key}"][known].astype(np.float64) for key in MOMENTS}
     combinations = {
         "starComa1Median": m["30"] + m["12"],
         "starComa2Median": m["21"] + m["03"],
@@ -187,7 +187,7 @@ def _higher_moments(stars: NDArray[np.void]) -> dict[str, float]:
         "starE41Median": m["40"] - m["04"],
         "starE42Median": 2.0 * (m["31"] + m["13"]),
     }
-    return {name: float(np.nanmedian(values)) for name, values in combinations.items()}
+    return {name: float(np.median(values)) for name, values in combinations.items()}
 
 
 def residual_correlations(sources: NDArray[np.void], scale_arcsec: float) -> dict[str, float]:
