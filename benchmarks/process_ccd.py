@@ -9,6 +9,7 @@ timed, so that nothing is compiled meanwhile. At last two detectors are calibrat
 
 import argparse
 import datetime as dt
+import json
 import os
 import resource
 import subprocess
@@ -160,6 +161,21 @@ def work(root, pair, size):
     print(run(root, parameters)[2], flush=True)
 
 
+def peak_memory_gb(root, parameters, size):
+    """Peak memory of a process that does nothing but run the task, on a root that is ready."""
+    command = [sys.executable, __file__, "--size", str(size), "--memory", json.dumps(parameters)]
+    environment = {**os.environ, "ASTRA_ROOT": str(root)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(result.stdout.split()[-1])
+
+
+def use_camera(size):
+    """Make the camera of the pair known."""
+    import luigi
+
+    luigi.configuration.get_config().set("astra", "instruments", str(HERE / CAMERAS[size]))
+
+
 def at_once(n, folder, pair, size):
     """Wall seconds of n processes at once, the longest."""
     processes = []
@@ -189,7 +205,7 @@ def report(pair, folder, size):
     run(root, parameters)
     write_calibrations(pair, root, parameters)
     task, _, _ = run(root, parameters)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    peak = peak_memory_gb(root, parameters, size)
     whole = [run(root, parameters)[1:] for _ in range(N_REPEATS)]
     times, result = time_steps(task)
     print(f"{'step':34s} {'CPU s':>7s}")
@@ -220,7 +236,13 @@ def main():
     parser.add_argument("pair", nargs="?", type=Path, help="folder of a simulated pair")
     parser.add_argument("--size", type=int, default=4096, choices=sorted(CAMERAS), help="side [pixel]")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--memory", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.memory:
+        use_camera(options.size)
+        run(Path(os.environ["ASTRA_ROOT"]), options.memory)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2)
+        return
     if options.work:
         work(Path(os.environ["ASTRA_ROOT"]), options.pair, options.size)
         return

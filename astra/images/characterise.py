@@ -92,7 +92,9 @@ def characterise(
         deblend_levels=FIRST_DEBLEND_LEVELS,
         deblend_contrast=FIRST_DEBLEND_CONTRAST,
     )
+    footprints = grow_square(significance > config.threshold, config.footprint_grow_pixel)
     sources, pixels = measure_candidates(science, psf, detections, config.measurement, config.psf.min_snr)
+    del significance, detections  # as large as the image each, and the fit below takes as much
     fitted = attempts.attempt("psf", lambda: _fit(pixels, sources, config))
     psf_fit, stars = fitted or (None, sources[:0])
     if psf_fit is not None:
@@ -105,7 +107,7 @@ def characterise(
         psf=psf,
         psf_fit=psf_fit,
         star_positions=positions_of(stars),
-        footprints=grow_square(significance > config.threshold, config.footprint_grow_pixel),
+        footprints=footprints,
         exposure=kept,
         sources=sources,
         n_cosmic_rays=repair.n_events,

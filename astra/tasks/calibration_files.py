@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from astra.errors import ConfigError, MissingDataError
@@ -108,8 +107,11 @@ def register_calibration(
 
 
 def load_rows(rows: Mapping[str, Any], *, with_variance: bool = True) -> Calibrations:
-    """Read the files of rows of ``calibration``, by kind; those of the last detector are kept in memory."""
-    return _load(tuple(sorted((kind, row.path, row.checksum) for kind, row in rows.items())), with_variance)
+    """Read the files of rows of ``calibration``, by kind."""
+    from astra.products.calibrations import load_calibrations
+
+    files = {kind: (row.path, row.checksum) for kind, row in rows.items()}
+    return load_calibrations(files, with_variance=with_variance)
 
 
 def stale_by_calibrations(task: DetectorTask) -> set[str]:
@@ -129,12 +131,3 @@ def stale_by_calibrations(task: DetectorTask) -> set[str]:
         for task_id, pair in zip(ids, pairs, strict=True)
         if {row.path for row in valid.get(pair, {}).values()} != read.get(task_id, set())
     }
-
-
-@lru_cache(maxsize=1)
-def _load(files: tuple[tuple[str, str, str], ...], with_variance: bool) -> Calibrations:
-    from astra.products.calibrations import load_calibrations
-
-    return load_calibrations(
-        {kind: (path, checksum) for kind, path, checksum in files}, with_variance=with_variance
-    )

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -196,8 +195,8 @@ class ProcessCcd(DetectorTask):
             raise MissingDataError(message, visit=self.visit, detector=self.detector)
         require_kinds(rows, read_kinds(self.require_calibrations), what)
         camera, isr = get_instrument(self.instrument), with_options(IsrConfig(), self.isr)
-        correct = partial(load_corrected, camera, rows=rows, isr=isr if self.isr else None)
-        exposures = [correct(Path(raw.path), self.detector) for raw in raws]
+        paths = [Path(raw.path) for raw in raws]
+        exposures = load_corrected(camera, paths, self.detector, rows=rows, isr=isr if self.isr else None)
         exposure = combine_snaps(exposures, visit=self.visit)
         return exposure.replace(info=replace(exposure.info, zenith_distance_deg=self._zenith_distance_deg()))
 
@@ -258,17 +257,23 @@ class ProcessCcd(DetectorTask):
 
 
 def load_corrected(
-    camera: Instrument, path: Path, detector: int, *, rows: Mapping[str, Any], isr: IsrConfig | None
-) -> Exposure:
-    """Read one detector of a raw file and remove the signature of the instrument.
+    camera: Instrument,
+    paths: Sequence[Path],
+    detector: int,
+    *,
+    rows: Mapping[str, Any],
+    isr: IsrConfig | None,
+) -> list[Exposure]:
+    """Read one detector of raw files and remove the signature of the instrument.
 
     A camera whose frames come corrected is asked for them, if neither calibrations nor options say otherwise.
     """
     from astra.images.isr import correct_raw
 
     if not rows and isr is None:
-        return camera.load(path, detector)
-    return correct_raw(camera.read_raw(path, detector), load_rows(rows, with_variance=False), isr)
+        return [camera.load(path, detector) for path in paths]
+    calibrations = load_rows(rows, with_variance=False)
+    return [correct_raw(camera.read_raw(path, detector), calibrations, isr) for path in paths]
 
 
 def read_color_terms(text: str) -> dict[str, ColorTerm]:
