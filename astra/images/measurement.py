@@ -28,6 +28,7 @@ from astra.images.fluxes import aperture_sums, fit_psf_fluxes
 from astra.images.higher_moments import COLUMNS as HIGHER_MOMENTS
 from astra.images.moments import Pixels, adaptive_moments, windowed_centroids
 from astra.images.psf import Psf, sigma_from_fwhm
+from astra.images.psf_centre import centroid_offsets
 from astra.images.tan_sip import grid_positions, polynomial_design
 
 FloatArray = NDArray[np.float64]
@@ -176,7 +177,12 @@ def _set_points(
     """Fill footprints, positions and PSF fluxes."""
     sources["footprintArea"] = detections.n_pixels
     sources["flag_blended"] = detections.blended
-    _set_centroids(sources, pixels, detections, central_sigma(psf, exposure.shape))
+    sigma = central_sigma(psf, exposure.shape)
+    _set_centroids(sources, pixels, detections, sigma)
+    offsets = centroid_offsets(psf, sources["x"], sources["y"], exposure.shape, sigma)
+    found = ~sources["flag_centroid"]
+    sources["x"][found] -= offsets[found, 0]
+    sources["y"][found] -= offsets[found, 1]
     fluxes = fit_psf_fluxes(pixels, sources["id"], positions_of(sources), psf)
     sources["psfInstFlux"], sources["psfInstFluxErr"] = fluxes.flux, fluxes.flux_err
     sources["psfChi2"], sources["psfNdata"] = fluxes.chi2, fluxes.n_data

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from astra.errors import TooFewSourcesError
 from astra.images.moments import Pixels
 from astra.images.psf import Psf, fwhm_from_sigma, polynomial_powers
+from astra.images.psf_centre import centre_on_core
 from astra.images.psf_stars import PsfFitConfig, affordable_order
 from astra.images.stamps import psf_design, psf_stamps
 from astra.images.star_stamps import StarStamps, radius_of
@@ -121,6 +122,7 @@ def fit_psf(pixels: Pixels, stars: NDArray[np.void], sigma: float, config: PsfFi
         residual, noise = _core_rms(samples, core)
         model_error = _model_error(samples, residual, noise, core)
         used = _keep_stars(residual, noise, config.min_stars)
+    psf = centre_on_core(psf, (pixels.image.shape[0], pixels.image.shape[1]), sigma)
     return PsfFit(psf, used, float(np.median(residual[used])))
 
 
