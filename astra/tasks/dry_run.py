@@ -104,20 +104,20 @@ def _look_at(task: luigi.Task) -> tuple[PlannedTask | None, list[luigi.Task]]:
 def _reasons(task: AstraTask) -> dict[str, Reason]:
     """Return why each member of a task, or the task itself, would run."""
     ids = list(dict.fromkeys(task.member_ids()))
-    todo = set(ids) - task.done_ids(set(ids))
-    states = task._states(todo)  # noqa: SLF001  # the engine's own
+    undone = set(ids) - task.done_ids(set(ids))
+    states = task._states(undone)  # noqa: SLF001  # the engine's own
     done = {task_id for task_id, state in states.items() if state.status_code == 1}
     changed = changed_inputs(task.database_url, done)
     stale = task.stale_ids()
     messages = _messages(task, set(states) - done)
-    former = _former_versions(task, todo - set(states))
+    former = _former_versions(task, undone - set(states))
     reasons = {}
     for task_id in ids:
         if task_id in former:
             reasons[task_id] = Reason(VERSION, f"was done by {former[task_id]}, this is {astra_version()}")
         elif task_id in done:
             reasons[task_id] = _reason_of_done(task, task_id, changed, stale)
-        elif task_id in todo:
+        elif task_id in undone:
             code = states[task_id].status_code if task_id in states else 0
             reasons[task_id] = _reason_of_undone(code, messages.get(task_id, ""))
     return reasons

@@ -58,7 +58,7 @@ class Recorder:
         self.failures: dict[str, str] = {}
         self._place: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
         self._keys: dict[str, int] = {}
-        self._todo: list[str] = []
+        self._undone: list[str] = []
         self._ended: set[str] = set()
         self._running: str | None = None
         self._invocation = current_invocation()
@@ -75,13 +75,13 @@ class Recorder:
         from astra.database.engine import transaction
         from astra.database.progress import planned_keys
 
-        todo = self.task.unfinished_records()
-        self._todo = [record.task_id for record in todo]
+        undone = self.task.unfinished_records()
+        self._undone = [record.task_id for record in undone]
         parents = [self.task.state_record()] if self.task.is_batch_mode else []
         run_pk = self._invocation.run_pk(self.url)
-        records = {record.task_id: record for record in [*parents, *todo]}
+        records = {record.task_id: record for record in [*parents, *undone]}
         with transaction(self.url) as connection:
-            self._keys = planned_keys(connection, [self.task.task_id, *self._todo], run_pk)
+            self._keys = planned_keys(connection, [self.task.task_id, *self._undone], run_pk)
             unplanned = [record for task_id, record in records.items() if task_id not in self._keys]
             state.create_tasks(connection, unplanned, run_pk, self.started)
             self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
@@ -112,7 +112,7 @@ class Recorder:
 
     def pending(self) -> Iterator[Any]:
         """Yield the members to run; one whose requirements are not met is recorded, and left out."""
-        members = self.task.members(set(self._todo))
+        members = self.task.members(set(self._undone))
         while some := list(islice(members, FLUSH_ROWS)):  # a million objects would fill the memory
             unmet = self._link_requirements(some)
             for member in some:
@@ -179,7 +179,7 @@ class Recorder:
         from astra.database.outcomes import Outcome
         from astra.database.progress import ended_tasks
 
-        rest = set(self._todo) - self._ended
+        rest = set(self._undone) - self._ended
         if not rest:
             return
         with reading(self.url) as connection:
@@ -205,10 +205,10 @@ class Recorder:
 
         If it was interrupted, those that had not begun are left for the next run.
         """
-        todo = self._todo if isinstance(exc, Exception) else [self._running]
+        undone = self._undone if isinstance(exc, Exception) else [self._running]
         last = _last_record(self.task, exc)
         logs = {self._running: self.log.end_member(last), self.task.task_id: self.log.end(last)}
-        for task_id in [*filter(None, todo), self.task.task_id]:
+        for task_id in [*filter(None, undone), self.task.task_id]:
             if task_id not in self._ended:
                 figures = figures_of(self.task) if task_id == self.task.task_id else {}
                 self._failed(task_id, exc, self.started, 0.0, figures, log=logs.get(task_id))
@@ -235,7 +235,7 @@ class Recorder:
             end_tasks(connection, ended, self._keys, run_pk, **self._place)
             store_inputs(connection, {self._keys[task_id]: files for task_id, files in read.items()})
             if last:
-                refresh_all_statistics(connection, len(self._todo))
+                refresh_all_statistics(connection, len(self._undone))
             if running is not None:
                 state.start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
         self._outcomes, self._read = [], {}  # not before they are written
@@ -258,7 +258,7 @@ class Recorder:
             self._inputs.setdefault(self.task.task_id, []).extend(stamps)
         with transaction(self.url) as connection:
             link_dependencies(
-                connection, ((task_id, needed.task_id) for task_id in self._todo for needed in required)
+                connection, ((task_id, needed.task_id) for task_id in self._undone for needed in required)
             )
 
     def _note_required(self, connection: Connection, required: dict[str, list[luigi.Task]]) -> None:
@@ -382,7 +382,7 @@ class Recorder:
         if not self.failures:
             return None
         first = next(iter(self.failures.values()))
-        n_failed, n_members = len(self.failures), len(self._todo)
+        n_failed, n_members = len(self.failures), len(self._undone)
         others = "the others are done" if n_failed < n_members else "none is done"
         message = (
             f"{n_failed} of {n_members} members of {self.task.task_id} failed, {others}; the first: {first}"
