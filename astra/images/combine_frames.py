@@ -12,9 +12,9 @@ from astra.errors import DataError
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT
 from astra.images.isr import CorrectedFrame
 from astra.images.raw_image import RawImage
+from astra.images.robust import SIGMA_PER_MAD
 
 UNUSABLE = MASK_BAD | MASK_SAT | MASK_NO_DATA
-_SIGMA_PER_MAD = 1.4826
 _MEDIAN_ERROR = 1.2533  # error of a median over that of a mean, of Gaussian values
 _SAMPLE_PIXELS = 2_000_000  # of an image, for its medians
 _DARKEST_FLAT = 1e-3  # [adu]
@@ -166,7 +166,7 @@ def _pixel_noise(section: NDArray[np.float32], step: int) -> float:
         return 0.0
     difference = section[: n_rows : 2 * step] - section[1 : n_rows : 2 * step]
     deviation = np.abs(difference - np.median(difference))
-    return _SIGMA_PER_MAD * float(np.median(deviation)) / float(np.sqrt(2.0))
+    return SIGMA_PER_MAD * float(np.median(deviation)) / float(np.sqrt(2.0))
 
 
 def _level_tolerance(frame: FrameStatistics, name: str) -> float:
@@ -179,6 +179,6 @@ def _unlike(values: NDArray[np.float64], tolerance: NDArray[np.float64], clip_si
     if np.isfinite(values).sum() < _LEAST_FRAMES:
         return []
     middle = np.nanmedian(values)
-    limit = np.maximum(clip_sigma * _SIGMA_PER_MAD * np.nanmedian(np.abs(values - middle)), tolerance)
+    limit = np.maximum(clip_sigma * SIGMA_PER_MAD * np.nanmedian(np.abs(values - middle)), tolerance)
     with np.errstate(invalid="ignore"):
         return [int(index) for index in np.flatnonzero(np.abs(values - middle) > limit)]

@@ -23,7 +23,6 @@ KINDS = {
     "column": 64,
 }
 BOX_DTYPE = np.dtype([("x", "i4"), ("y", "i4"), ("width", "i4"), ("height", "i4"), ("kinds", "i4")])
-_SIGMA_PER_MAD = 1.4826
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ from astra.images.exposure import (
     Exposure,
     require_one_band,
 )
-from astra.images.kernel import MatchingKernel, fit_kernel, grow
+from astra.images.kernel import MatchingKernel, fit_kernel
+from astra.images.masks import grow_square
 from astra.images.spatial import SpatialKernel
 from astra.images.subtraction import decorrelate, fill_nan, noise_level, repair, subtract_template
 from astra.images.warp import make_pixel_map, warp_exposure, warp_noise_power
@@ -156,7 +157,7 @@ def _grow_saturation(mask: NDArray[np.uint32], radius: int) -> NDArray[np.uint32
     """Grow the saturated footprints of both images."""
     out = mask.copy()
     for plane in (MASK_SAT, MASK_SAT_TEMPLATE):
-        out[grow((mask & plane) > 0, radius)] |= plane
+        out[grow_square((mask & plane) > 0, radius)] |= plane
     return out
 
 
@@ -189,7 +190,7 @@ def _model_variance(matched: Exposure, config: DifferenceConfig) -> NDArray[np.f
 def _is_searched(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Tell where detections are looked for: not where the core of a PSF would reach beyond the data."""
     bordered = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
-    near: NDArray[np.bool_] = grow(bordered, SEARCH_MARGIN_PIXEL)[1:-1, 1:-1]
+    near: NDArray[np.bool_] = grow_square(bordered, SEARCH_MARGIN_PIXEL)[1:-1, 1:-1]
     return ~near
 
 
@@ -206,7 +207,7 @@ def _find_sources(
     snr = matched_filter.snr(difference.image)
     metrics = {"snrScatterBeforeLocalMean": robust_scatter(snr[blank])}
     if config.local_background_pixel > 0:
-        sources = grow(np.abs(snr) > SOURCE_SNR, SOURCE_GROW_PIXEL)
+        sources = grow_square(np.abs(snr) > SOURCE_SNR, SOURCE_GROW_PIXEL)
         image = subtract_local_mean(difference, sources, config.local_background_pixel)
         difference = difference.replace(image=image)
         snr = matched_filter.snr(difference.image)

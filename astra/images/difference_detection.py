@@ -15,8 +15,9 @@ from astra.images.exposure import (
     MASK_SAT_TEMPLATE,
     Exposure,
 )
-from astra.images.kernel import grow
+from astra.images.masks import grow_square
 from astra.images.psf import Psf
+from astra.images.robust import SIGMA_PER_MAD
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
 from astra.images.subtraction import find_unrepaired
 
@@ -58,7 +59,7 @@ def robust_scatter(values: NDArray[np.float32] | NDArray[np.float64]) -> float:
         return float("nan")
     # A few hundred thousand values tell the scatter to a thousandth.
     sample = values[:: max(1, values.size // 300_000)]
-    return float(1.4826 * np.median(np.abs(sample - np.median(sample))))
+    return float(SIGMA_PER_MAD * np.median(np.abs(sample - np.median(sample))))
 
 
 def match_filter(psf: Psf, shape: tuple[int, int], power: int) -> SpatialKernel:
@@ -158,7 +159,7 @@ def find_blank_sky(images: list[Exposure], grow_pixel: int = 5) -> NDArray[np.bo
         snr = np.where(bad, np.float32(0), exposure.image / np.sqrt(np.maximum(variance, 1e-30)))
         # The mean of 5 x 5 independent pixels scatters by a fifth of one.
         occupied |= bad | (5.0 * ndimage.uniform_filter(snr, 5) > BLANK_SNR)
-    return ~grow(occupied, grow_pixel)
+    return ~grow_square(occupied, grow_pixel)
 
 
 def subtract_local_mean(difference: Exposure, exclude: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
@@ -202,7 +203,7 @@ def find_peaks(snr: NDArray[np.float32], threshold: float, merge_distance: int) 
         Sorted by y, then x.
     """
     significance = np.abs(snr)
-    grown = grow(significance >= threshold, merge_distance)
+    grown = grow_square(significance >= threshold, merge_distance)
     footprints, n = ndimage.label(grown, structure=np.ones((3, 3)), output=np.int32)
     table = np.zeros((n, 5))
     for label, box in enumerate(ndimage.find_objects(footprints), start=1):

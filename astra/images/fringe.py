@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import TooFewSourcesError
+from astra.images.robust import SIGMA_PER_MAD
 
 N_POINTS = 30_000
 SMALL_PIXEL, LARGE_PIXEL = 3, 30  # half-widths of the squares that are compared
 CLIP_SIGMA, MAX_ITERATIONS = 3.0, 20
-_SIGMA_PER_MAD = 1.4826
 _MIN_POINTS = 20
 _MIN_SHARE = 0.5  # of a square that must be usable
 
@@ -82,7 +82,7 @@ def _fit_slope(contrast: NDArray[np.float64], pattern: NDArray[np.float64]) -> F
         power = float(p @ p)
         amplitude = float(p @ c) / power if power > 0 else 0.0
         residual = contrast - contrast[kept].mean() - amplitude * (pattern - pattern[kept].mean())
-        sigma = _SIGMA_PER_MAD * float(np.median(np.abs(residual[kept])))
+        sigma = SIGMA_PER_MAD * float(np.median(np.abs(residual[kept])))
         error = sigma / np.sqrt(power) if power > 0 else 0.0
         again = np.abs(residual) <= CLIP_SIGMA * sigma
         if again.sum() < _MIN_POINTS or (again == kept).all():
@@ -98,7 +98,7 @@ def _clip_sources(image: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray
     if good.size == 0:
         return values
     middle = float(np.median(good))
-    sigma = _SIGMA_PER_MAD * float(np.median(np.abs(good - middle)))
+    sigma = SIGMA_PER_MAD * float(np.median(np.abs(good - middle)))
     clipped: NDArray[np.float64] = np.clip(values, middle - CLIP_SIGMA * sigma, middle + CLIP_SIGMA * sigma)
     return clipped
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
+from astra.images.masks import grow_square
 from astra.images.psf import Psf, sigma_from_fwhm
 
 DEFECTS = MASK_BAD | MASK_SAT | MASK_NO_DATA | MASK_CR
@@ -223,7 +223,7 @@ def interpolate_defects(
     """
     saturated = (exposure.mask & MASK_SAT) != 0 if grow_saturated_pixel > 0 else np.zeros(0, np.bool_)
     if saturated.any():
-        grown = binary_dilation(saturated, np.ones((3, 3)), iterations=grow_saturated_pixel)
+        grown = grow_square(saturated, grow_saturated_pixel)
         exposure = exposure.replace(mask=np.where(grown, exposure.mask | MASK_SAT, exposure.mask))
     rows, columns = np.nonzero((exposure.mask & bits) != 0)
     return interpolate(exposure, rows, columns, psf, unusable=bits, overwrite=overwrite)

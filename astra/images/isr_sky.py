@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from astra.errors import TooFewSourcesError
 from astra.images.amplifier import Amplifier
@@ -15,6 +14,7 @@ from astra.images.exposure import MASK_BAD, MASK_EDGE, MASK_NO_DATA, MASK_SAT, M
 from astra.images.fringe import fit_fringes
 from astra.images.isr_kernel import SMALLEST_FLAT
 from astra.images.isr_pass import Planes, Settings, flat_factors, gain_change
+from astra.images.masks import grow_square
 
 _UNKNOWN = MASK_BAD | MASK_SAT | MASK_NO_DATA | MASK_UNMASKEDNAN
 _SPREAD_PIXEL = 2  # unknown charge counts as unknown so far round it
@@ -44,7 +44,7 @@ def move_charge_back(planes: Planes, amplifiers: Sequence[Amplifier], settings: 
         raise ValueError("the brighter-fatter kernel is of electrons: it needs a reference gain of the image")
     response, dark = _response(planes, amplifiers, settings), _dark(planes, amplifiers, settings)
     charge = planes.image * response * np.float32(gain)
-    unknown = binary_dilation((planes.mask & _UNKNOWN) != 0, np.ones((3, 3)), iterations=_SPREAD_PIXEL)
+    unknown = grow_square((planes.mask & _UNKNOWN) != 0, _SPREAD_PIXEL)
     found = correct_brighter_fatter(
         charge,
         kernel,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from astra.errors import KernelFitError, TooFewSourcesError
 from astra.images.difference_config import DifferenceConfig
@@ -23,6 +22,7 @@ from astra.images.kernel_stamps import (
     cut_stamps,
     find_stamp_centres,
 )
+from astra.images.masks import grow_square
 from astra.images.psf import polynomial_powers
 from astra.images.spatial import SpatialKernel, frame_geometry
 
@@ -144,7 +144,7 @@ def _make_equations(
 ) -> StampEquations:
     """Choose the stamps and form their equations."""
     mask = reference.mask | target.mask
-    saturated = grow((mask & MASK_SAT) > 0, config.kernel_half_width_pixel)
+    saturated = grow_square((mask & MASK_SAT) > 0, config.kernel_half_width_pixel)
     centres = find_stamp_centres(
         target,
         saturated | ((mask & UNUSABLE) > 0),
@@ -196,11 +196,3 @@ def _choose_model(
     if len(candidates) == 1:
         return candidates[0]
     return min(candidates, key=lambda model: left_out_chi2(equations, model))
-
-
-def grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Grow a mask by a square of half-side ``radius`` [pixel]."""
-    if radius < 1 or not mask.any():
-        return mask
-    grown: NDArray[np.bool_] = ndimage.maximum_filter(mask.astype(np.uint8), 2 * radius + 1) > 0
-    return grown

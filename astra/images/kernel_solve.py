@@ -15,6 +15,7 @@ from scipy import linalg
 from astra.errors import KernelFitError
 from astra.images.kernel_stamps import StampEquations
 from astra.images.psf import polynomial_powers
+from astra.images.robust import SIGMA_PER_MAD
 from astra.images.spatial import frame_geometry, spatial_terms
 
 N_FOLDS = 5
@@ -157,7 +158,8 @@ def clip_stamps(
         middle = np.median(chi2[keep])
         # Poisson width of chi2 per pixel as a floor: a MAD of few stamps can be tiny.
         width = max(
-            1.4826 * np.median(np.abs(chi2[keep] - middle)), np.sqrt(2.0 / np.median(equations.n_pixels))
+            SIGMA_PER_MAD * np.median(np.abs(chi2[keep] - middle)),
+            np.sqrt(2.0 / np.median(equations.n_pixels)),
         )
         good = chi2 < middle + n_sigma * width
         if np.array_equal(good, keep) or good.sum() < max(3, len(good) // 3):

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator, CubicSpline
 from scipy.ndimage import median_filter
 
+from astra.images.robust import SIGMA_PER_MAD
+
 FloatArray = NDArray[np.float64]
 
 METHODS = (
@@ -29,7 +31,6 @@ METHODS = (
 )
 _POLYNOMIALS = {"polynomial": Polynomial, "chebyshev": Chebyshev, "legendre": Legendre}
 _ONE_LEVEL = ("mean", "clipped_mean", "median")
-_SIGMA_PER_MAD = 1.4826  # of a Gaussian
 _SIGMA_PER_IQR = 0.7413  # of a Gaussian
 _CLIP_ITERATIONS = 8
 _NEIGHBOURS = 5  # rows on each side that stand in for one without values
@@ -198,7 +199,7 @@ def _one_level(
     """Level of a whole section and the scatter about it [adu]."""
     line = values.ravel() if finite.all() else values[finite]
     middle = np.float32(_median(line))
-    sigma = _SIGMA_PER_MAD * _median(np.abs(line - middle))
+    sigma = SIGMA_PER_MAD * _median(np.abs(line - middle))
     kept = line[np.abs(line - middle) <= config.clip_sigma * max(sigma, 1.0)]
     if config.method == "median":
         level = _median(kept)
@@ -234,7 +235,7 @@ def _measure_rows(values: NDArray[np.float32], finite: NDArray[np.bool_], config
     residual = np.abs(values - middle[:, None])
     residual = residual.ravel() if finite.all() else residual[finite]
     half = residual.size // 2
-    sigma = _SIGMA_PER_MAD * float(np.partition(residual, half)[half])
+    sigma = SIGMA_PER_MAD * float(np.partition(residual, half)[half])
     # Whole adu: a quiet overscan may have a median deviation of zero.
     limit = np.float32(config.clip_sigma * max(sigma, 1.0))
     total, squares, count = _sum_clipped(values, finite, middle, limit)
@@ -307,7 +308,7 @@ def _fit_polynomial(rows: FloatArray, kept: NDArray[np.bool_], config: OverscanC
     for _ in range(_MAX_FIT_ITERATIONS):
         degree = min(config.order, int(kept.sum()) - 1)
         curve = _POLYNOMIALS[config.method].fit(x[kept], rows[kept], degree, domain=domain)(x)
-        sigma = _SIGMA_PER_MAD * float(np.median(np.abs(rows - curve)[kept]))
+        sigma = SIGMA_PER_MAD * float(np.median(np.abs(rows - curve)[kept]))
         again = kept & (np.abs(rows - curve) <= config.clip_sigma * max(sigma, 1e-6))
         if (again == kept).all() or again.sum() <= config.order + 1:
             break

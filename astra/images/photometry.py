@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from astra.errors import TooFewSourcesError
 from astra.images.psf import polynomial_powers
+from astra.images.robust import SIGMA_PER_MAD
 from astra.images.tan_sip import polynomial_design
 
 FloatArray = NDArray[np.float64]
@@ -111,10 +112,12 @@ def fit_aperture_correction(
     pull = (ratio - design @ solution) / error
     for _ in range(CLIP_ROUNDS):
         pull = (ratio - design @ solution) / error
-        used = np.abs(pull - np.median(pull)) < CLIP_SIGMA * max(1.4826 * float(np.median(np.abs(pull))), 0.1)
+        used = np.abs(pull - np.median(pull)) < CLIP_SIGMA * max(
+            SIGMA_PER_MAD * float(np.median(np.abs(pull))), 0.1
+        )
         weight = used / error
         solution = np.linalg.lstsq(design * weight[:, None], ratio * weight, rcond=None)[0].astype(np.float64)
-    scatter = 1.4826 * float(np.median(np.abs(ratio - design @ solution)[used]))
+    scatter = SIGMA_PER_MAD * float(np.median(np.abs(ratio - design @ solution)[used]))
     return ApertureCorrection(solution, shape, scatter, int(used.sum()))
 
 
@@ -233,7 +236,7 @@ def fit_zero_point(
         if used.sum() < min_stars:
             break
         centre = float(np.median(delta_mag[used]))
-        spread = max(1.4826 * float(np.median(np.abs(delta_mag[used] - centre))), 1e-6)
+        spread = max(SIGMA_PER_MAD * float(np.median(np.abs(delta_mag[used] - centre))), 1e-6)
         before, used = used, bright & (np.abs(delta_mag - centre) < CLIP_SIGMA * min(spread, max_sigma_mag))
         if (used == before).all():
             break

@@ -15,6 +15,7 @@ from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT
 from astra.images.isr import CorrectedFrame, remove_signature
 from astra.images.isr_config import IsrConfig
 from astra.images.raw_image import FrameSource, RawImage
+from astra.images.robust import SIGMA_PER_MAD
 
 FloatArray = NDArray[np.float64]
 
@@ -24,7 +25,6 @@ MAX_ORDER = 2
 TURNOFF_SHARE = 0.9  # of the variance that the fit predicts: a point below is beyond the turnoff
 _FIT_ITERATIONS = 5
 _WELL_KNOWN = 0.01  # relative error of a slope below which it can be told from what else is fitted
-_SIGMA_PER_MAD = 1.4826
 _CLIPPED_STD = 0.98658  # standard deviation of a unit Gaussian cut at +-3
 _COVARIANCE_SIGMA = 5.0  # a cut that leaves covariances as they are
 _MIN_PIXELS = 100  # of a point, whose error is then 14 per cent
@@ -299,7 +299,7 @@ def _difference_variance(a: FloatArray, b: FloatArray) -> float:
     level = float(np.median(b))
     difference = a - b * (float(np.median(a)) / level if level > 0 else 1.0)
     difference -= np.median(difference)
-    sigma = _SIGMA_PER_MAD * np.median(np.abs(difference))
+    sigma = SIGMA_PER_MAD * np.median(np.abs(difference))
     kept = difference[np.abs(difference) <= CLIP_SIGMA * sigma]
     return float(np.var(kept)) / _CLIPPED_STD**2 / 2.0
 
@@ -355,7 +355,7 @@ def _covariances(
     level = float(np.median(b[good]))
     difference = a - b * (float(np.median(a[good])) / level if level > 0 else 1.0)
     difference -= np.median(difference[good])
-    sigma = _SIGMA_PER_MAD * np.median(np.abs(difference[good]))
+    sigma = SIGMA_PER_MAD * np.median(np.abs(difference[good]))
     kept = good & (np.abs(difference) <= _COVARIANCE_SIGMA * sigma)
     variance = float(np.mean(difference[kept] ** 2))
     found = {}

@@ -17,6 +17,7 @@ from astra.images.moments import Pixels
 from astra.images.psf import Psf, fwhm_from_sigma, polynomial_powers
 from astra.images.psf_centre import centre_on_core
 from astra.images.psf_stars import PsfFitConfig, affordable_order
+from astra.images.robust import SIGMA_PER_MAD
 from astra.images.stamps import psf_design, psf_stamps
 from astra.images.star_stamps import StarStamps, radius_of
 from astra.images.tan_sip import polynomial_design
@@ -264,7 +265,7 @@ def _keep_stars(residual: FloatArray, noise: FloatArray, min_stars: int) -> NDAr
     """Stars whose residual is not far above the rest, noise allowed for."""
     excess = residual / np.hypot(noise, STAR_ERROR)
     median = float(np.median(excess))
-    scatter = 1.4826 * float(np.median(np.abs(excess - median)))
+    scatter = SIGMA_PER_MAD * float(np.median(np.abs(excess - median)))
     kept: NDArray[np.bool_] = excess <= median + STAR_CLIP_SIGMA * max(scatter, 0.1 * median)
     if kept.sum() < min_stars:
         message = (

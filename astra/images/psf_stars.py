@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from astra.errors import TooFewSourcesError
 from astra.images.measurement import FOOTPRINT_FLAGS, positions_of
 from astra.images.psf import polynomial_powers
+from astra.images.robust import SIGMA_PER_MAD
 from astra.images.tan_sip import polynomial_design
 
 FloatArray = NDArray[np.float64]
@@ -124,7 +125,7 @@ def is_common_size(size: FloatArray, positions: FloatArray) -> NDArray[np.bool_]
         design = polynomial_design(unit[:, 0], unit[:, 1], affordable_order(int(chosen.sum()), SIZE_ORDER))
         trend = design @ np.linalg.lstsq(design[chosen], size[chosen], rcond=None)[0]
         deviation = np.abs(size - trend)
-        scatter = max(1.4826 * float(np.median(deviation[chosen])), SIZE_SCATTER * centre)
+        scatter = max(SIGMA_PER_MAD * float(np.median(deviation[chosen])), SIZE_SCATTER * centre)
         chosen = deviation < SIZE_CLIP_SIGMA * scatter
     return chosen
 

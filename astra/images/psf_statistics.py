@@ -12,6 +12,7 @@ from astra.images.exposure import MaskPlane
 from astra.images.measurement import positions_of, psf_moments
 from astra.images.photometry import ApertureCorrection
 from astra.images.psf import Psf
+from astra.images.robust import SIGMA_PER_MAD
 from astra.images.tan_sip import grid_positions, polynomial_design
 
 FloatArray = NDArray[np.float64]
@@ -149,7 +150,7 @@ def psf_star_figures(sources: NDArray[np.void]) -> dict[str, float]:
     for name, delta in (("E1", e1 - e1_psf), ("E2", e2 - e2_psf), ("Size", size - size_psf)):
         median = float(np.median(delta))
         figures[f"psfStarDelta{name}Median"] = median
-        figures[f"psfStarDelta{name}Scatter"] = 1.4826 * float(np.median(np.abs(delta - median)))
+        figures[f"psfStarDelta{name}Scatter"] = SIGMA_PER_MAD * float(np.median(np.abs(delta - median)))
     figures["psfStarScaledDeltaSizeScatter"] = figures["psfStarDeltaSizeScatter"] / float(np.median(size))
     figures["starEMedian"] = float(np.median(np.hypot(e1, e2)))
     figures["starUnNormalizedEMedian"] = float(np.median(np.hypot(e1, e2) * 2.0 * size**2))

@@ -10,13 +10,13 @@ from astra.images.fluxes import aperture_sums, fit_psf_fluxes
 from astra.images.masks import grow_square
 from astra.images.measurement import make_pixels
 from astra.images.psf import Psf
+from astra.images.robust import SIGMA_PER_MAD
 
 FloatArray = NDArray[np.float64]
 
 # Fractional parts of its multiples fill a square evenly (Roberts 2018: the root of x**3 = x + 1).
 _PLASTIC = 1.32471795724474602596
 _TRIES_PER_SOURCE = 20
-_SIGMA_PER_MAD = 1.4826
 
 
 def place_sky_sources(
@@ -95,5 +95,5 @@ def measure_sky_sources(
         if len(good) >= 3:
             median = float(np.median(good))
             figures[f"sky_{name}_snr_median"] = median
-            figures[f"sky_{name}_snr_scatter"] = _SIGMA_PER_MAD * float(np.median(np.abs(good - median)))
+            figures[f"sky_{name}_snr_scatter"] = SIGMA_PER_MAD * float(np.median(np.abs(good - median)))
     return figures

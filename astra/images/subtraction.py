@@ -27,7 +27,8 @@ from astra.images.exposure import (
     MASK_SAT_TEMPLATE,
     Exposure,
 )
-from astra.images.kernel import MatchingKernel, grow
+from astra.images.kernel import MatchingKernel
+from astra.images.masks import grow_square
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
 
 TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
@@ -108,9 +109,9 @@ def _convolved_mask(mask: NDArray[np.uint32], half_width: int) -> NDArray[np.uin
     for bit in (int(b) for b in 1 << np.arange(12)):
         plane = (mask & np.uint32(bit)) > 0
         if bit != int(MASK_NO_DATA) and plane.any():
-            out[grow(plane, KERNEL_CORE_PIXEL)] |= np.uint32(bit)
+            out[grow_square(plane, KERNEL_CORE_PIXEL)] |= np.uint32(bit)
     frame = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
-    out[grow(frame, half_width)[1:-1, 1:-1]] |= MASK_EDGE
+    out[grow_square(frame, half_width)[1:-1, 1:-1]] |= MASK_EDGE
     return out
 
 

@@ -29,6 +29,7 @@ from astra.images.defects import Defects, boxes_of, paint_boxes
 from astra.images.photon_transfer import PhotonTransfer
 from astra.products.fits_record import (
     add_cards,
+    native,
     open_fits,
     plain_values,
     read_record,
@@ -113,13 +114,13 @@ def read_calibration(path: Path | str, kind: str | None = None, *, with_variance
     """
     with open_fits(path) as hdus:
         record = _record(hdus, path, (kind,) if kind else IMAGE_KINDS)
-        image = _native(hdus["IMAGE"].data, np.float32)
+        image = native(hdus["IMAGE"].data, np.float32)
         unknown = np.broadcast_to(np.float32(np.nan), image.shape)
         return Calibration(
             **record["info"],
             image=image,
-            variance=_native(hdus["VARIANCE"].data, np.float32) if with_variance else unknown,
-            mask=_native(hdus["MASK"].data, np.int32).view(np.uint32),
+            variance=native(hdus["VARIANCE"].data, np.float32) if with_variance else unknown,
+            mask=native(hdus["MASK"].data, np.int32).view(np.uint32),
             gain=record["gain"],
             gains=record["gains"],
         )
@@ -198,8 +199,8 @@ def read_crosstalk(path: Path | str) -> Crosstalk:
     """Read a crosstalk matrix; errors as in `read_calibration`."""
     with open_fits(path) as hdus:
         names = tuple(_record(hdus, path, ("crosstalk",))["names"])
-        square = _native(hdus["SQUARE"].data, np.float64) if "SQUARE" in hdus else None
-        return Crosstalk(names, _native(hdus["LINEAR"].data, np.float64), square)
+        square = native(hdus["SQUARE"].data, np.float64) if "SQUARE" in hdus else None
+        return Crosstalk(names, native(hdus["LINEAR"].data, np.float64), square)
 
 
 def write_kernel(path: Path | str, kernel: NDArray[np.float64], info: CalibrationInfo) -> None:
@@ -211,7 +212,7 @@ def read_kernel(path: Path | str) -> NDArray[np.float64]:
     """Read a brighter-fatter kernel; errors as in `read_calibration`."""
     with open_fits(path) as hdus:
         _record(hdus, path, ("brighter_fatter",))
-        return _native(hdus["KERNEL"].data, np.float64)
+        return native(hdus["KERNEL"].data, np.float64)
 
 
 def load_calibrations(files: Mapping[str, tuple[str, str]], *, with_variance: bool = True) -> Calibrations:
@@ -295,8 +296,3 @@ def _plane(name: str, plane: NDArray[Any], unit: str) -> fits.ImageHDU:
     if unit:
         hdu.header["BUNIT"] = unit
     return hdu
-
-
-def _native(data: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Make the array contiguous and of the machine's byte order, as numba needs it."""
-    return np.ascontiguousarray(data, dtype=dtype)

@@ -24,6 +24,7 @@ from astra.images.exposure import Exposure, MaskPlane, PhotoCalib, VisitInfo
 from astra.images.psf import Psf
 from astra.products.fits_record import (
     add_cards,
+    native,
     open_fits,
     plain_values,
     read_record,
@@ -83,9 +84,9 @@ def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
     with open_fits(path, verify=verify) as hdus:
         record = _exposure_record(hdus, path)
         return Exposure(
-            image=_native(hdus["IMAGE"].data, np.float32),
-            variance=_native(hdus["VARIANCE"].data, np.float32),
-            mask=_native(hdus["MASK"].data, np.int32).view(np.uint32),
+            image=native(hdus["IMAGE"].data, np.float32),
+            variance=native(hdus["VARIANCE"].data, np.float32),
+            mask=native(hdus["MASK"].data, np.int32).view(np.uint32),
             info=VisitInfo(**record["info"]),
             unit=record["unit"],
             gain=record["gain"],
@@ -217,12 +218,7 @@ def _psf_hdu(psf: Psf) -> fits.ImageHDU:
 
 
 def _read_psf(coefficients: NDArray[Any], geometry: Mapping[str, Any]) -> Psf:
-    return Psf(_native(coefficients, np.float64), **geometry)
-
-
-def _native(data: NDArray[Any], dtype: Any) -> NDArray[Any]:
-    """Make the array contiguous and of the machine's byte order, as sep and numba need it."""
-    return np.ascontiguousarray(data, dtype=dtype)
+    return Psf(native(coefficients, np.float64), **geometry)
 
 
 def _wcs_cards(wcs: WCS | None) -> fits.Header:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
+from numpy.typing import NDArray
 
 from astra.errors import FormatError, MissingDataError
 from astra.products.atomic import atomic_path
@@ -166,3 +167,8 @@ def _is_intact(place: Mapping[str, Any]) -> bool:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total == 0xFFFFFFFF
+
+
+def native(data: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Make an array contiguous and of the machine's byte order, as sep and numba need it."""
+    return np.ascontiguousarray(data, dtype=dtype)

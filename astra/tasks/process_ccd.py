@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,31 +201,31 @@ class ProcessCcd(DetectorTask):
         return exposure.replace(info=replace(exposure.info, zenith_distance_deg=self._zenith_distance_deg()))
 
     def _zenith_distance_deg(self) -> float | None:
-        from astra.database.engine import reading
-        from astra.database.survey import get_visit, visit_system_id
+        from astra.database.survey import get_visit
 
-        with reading(self.database_url) as connection:
-            system = visit_system_id(connection, self.visit_system)
-            row = get_visit(connection, self.instrument, self.visit, system)
+        row = self._ask(get_visit, self.visit)
         return None if row is None else row.zenith_angle
 
     def _calibration_rows(self) -> dict[str, Any]:
         from astra.database.calibrations import calibrations_of_visits
+
+        pair = (self.visit, self.detector)
+        found: dict[str, Any] = self._ask(calibrations_of_visits, [pair]).get(pair, {})
+        return found
+
+    def _raws(self) -> list[Any]:
+        from astra.database.survey import raws_of_visit
+
+        return list(self._ask(raws_of_visit, self.visit, self.detector))
+
+    def _ask(self, question: Callable[..., Any], *about: Any) -> Any:
+        """Ask the database something of this camera, in this task's system of visits."""
         from astra.database.engine import reading
         from astra.database.survey import visit_system_id
 
-        pair = (self.visit, self.detector)
         with reading(self.database_url) as connection:
             system = visit_system_id(connection, self.visit_system)
-            return calibrations_of_visits(connection, self.instrument, [pair], system).get(pair, {})
-
-    def _raws(self) -> list[Any]:
-        from astra.database.engine import reading
-        from astra.database.survey import raws_of_visit, visit_system_id
-
-        with reading(self.database_url) as connection:
-            system = visit_system_id(connection, self.visit_system)
-            return list(raws_of_visit(connection, self.instrument, self.visit, self.detector, system))
+            return question(connection, self.instrument, *about, visit_system=system)
 
     def load_reference(self, exposure: Exposure) -> NDArray[np.void]:
         """Read the standards on an exposure and round it, at its epoch.

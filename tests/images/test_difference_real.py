@@ -6,7 +6,7 @@ import pytest
 from astra.images.coadd import coadd_exposures
 from astra.images.difference import difference_images
 from astra.images.exposure import MASK_SAT, magnitude_ab
-from astra.images.kernel import grow
+from astra.images.masks import grow_square
 from astra.images.process_ccd import process_ccd
 from astra.images.warp import make_pixel_map, warp_exposure
 from astra.instruments.sdss import SdssCamera
@@ -42,7 +42,7 @@ def others(science, template, result):
     ny, nx = science.shape
     pixel_map = make_pixel_map(science.wcs, template.wcs, science.shape)
     warped = warp_exposure(template, pixel_map, science.wcs)
-    saturated = grow(((science.mask | warped.mask) & MASK_SAT) > 0, SATURATION_GROW_PIXEL)
+    saturated = grow_square(((science.mask | warped.mask) & MASK_SAT) > 0, SATURATION_GROW_PIXEL)
     x, y = np.rint(sources["x"]).astype(int), np.rint(sources["y"]).astype(int)
     inside = (x >= EDGE_PIXEL) & (y >= EDGE_PIXEL) & (x < nx - EDGE_PIXEL) & (y < ny - EDGE_PIXEL)
     inside &= ~saturated[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]

@@ -4,10 +4,11 @@ import pytest
 from astra.errors import KernelFitError, TooFewSourcesError
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import MASK_SAT
-from astra.images.kernel import fit_kernel, grow
+from astra.images.kernel import fit_kernel
 from astra.images.kernel_basis import make_kernel_basis
 from astra.images.kernel_solve import SpatialModel, solve
 from astra.images.kernel_stamps import StampEquations
+from astra.images.masks import grow_square
 from astra.images.psf import sigma_from_fwhm
 from astra.images.spatial import convolve_spatial
 from tests.images.difference_field import make_exposure, make_stars
@@ -142,4 +143,4 @@ def test_noise_gram_is_that_of_convolved_noise():
 
 
 def test_growing_an_empty_mask_leaves_it_empty():
-    assert not grow(np.zeros((5, 6), bool), 3).any()
+    assert not grow_square(np.zeros((5, 6), bool), 3).any()
