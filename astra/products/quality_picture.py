@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SIDE_PIXEL = 400  # images are binned to about this for the screen
 DPI = 100
 FIGURE_INCH = 13.0, 8.0
-WRAP_CHARACTERS = 42
+WRAP_CHARACTERS = 36
 N_WHISKERS = 8  # along the longer side
 MAX_ARROWS = 400
 LOW_PERCENT, HIGH_PERCENT = 1.0, 99.5
