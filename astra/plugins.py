@@ -89,3 +89,9 @@ VISIT_REGIONS = Registry(
         "raw-corners": "astra.sky.visit_regions:RawCorners",
     },
 )
+SUBTRACTION_METHODS = Registry(
+    "astra.subtraction_methods",
+    "method of subtraction",
+    "astra.images.subtraction_method:SubtractionMethod",
+    {"alard-lupton": "astra.images.alard_lupton:AlardLupton"},
+)

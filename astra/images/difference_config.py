@@ -1,8 +1,14 @@
-"""Options of image subtraction, and what it returns."""
+"""Options of image subtraction."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from astra.images.dia_detection_config import DiaDetectionConfig
+from astra.images.dia_measurement_config import DiaMeasurementConfig
+from astra.images.matching_config import MatchingConfig
+
+MODES = ("auto", "convolve_template", "convolve_science", "preconvolve")
 
 
 @dataclass(frozen=True)
@@ -11,87 +17,31 @@ class DifferenceConfig:
 
     Parameters
     ----------
-    direction : {"auto", "template", "science"}
+    method : str
+        Method of subtraction: ``alard-lupton``, ``zogy``, or a plug-in's.
+    mode : {"auto", "convolve_template", "convolve_science", "preconvolve"}
         Which image is convolved; ``auto`` takes the sharper one, and the template if they are alike.
-    kernel_sigmas_pixel : tuple of float
-        Widths of the kernel's Gaussians for a seeing of 4 pixels FWHM [pixel]; they scale with the seeing.
-    kernel_degrees : tuple of int
-        Highest power of the polynomial on each Gaussian.
-    kernel_half_width_pixel : int
-        Pixels from the kernel's centre to its edge.
-    kernel_order : int
-        Highest degree of the kernel in position; the degree that predicts left-out stamps best is used.
-    background_order : int
-        Degree in position of the sky that is fitted with the kernel.
-    stamp_half_width_pixel : int
-        Pixels from the centre to the edge of the fitted stamps.
-    stamp_min_peak_snr : float
-        Least signal to noise of a stamp's brightest pixel.
-    stamps_per_cell : int
-        Stamps per 128 pixel cell.
-    max_stamps : int
-        Stamps in all, the brightest.
-    stamp_model_error : float
-        Fraction of the flux added to its error in the fit.
-    stamp_clip_sigma : float
-        Stamps whose chi square exceeds the median by more than this are dropped. Loose, because every model
-        error shows in the brightest stars first, and without them their cores are not matched.
-    min_stamps : int
-        Stamps that a kernel needs.
     min_overlap : float
         Least fraction of science pixels that the template must cover.
     decorrelate : bool
         Whiten the noise of the difference.
-    local_background_pixel : int
-        Side of the box whose masked mean is subtracted from the difference [pixel]; 0: none.
-    threshold_snr : float
-        Least signal to noise of a detection.
-    scale_snr : bool
-        Divide the map of the signal to noise by its robust scatter on blank sky.
-    model_error : float
-        Fraction of the matched template added to the error of the difference for detection.
-    shift_error_pixel : float
-        What stars may have moved between the epochs, per axis [pixel]: times the gradient of the matched
-        template, it is added to that error too.
-    merge_distance_pixel : int
-        Growth of the footprints, which merge where they touch [pixel].
-    saturation_grow_pixel : int
-        Growth of the saturated footprints of both images in the mask of the difference [pixel].
-    aperture_radius_pixel : float
-        Radius of the aperture flux [pixel].
+    matching : MatchingConfig
+        Options of the matching kernel.
+    detection : DiaDetectionConfig
+        Options of the detection.
+    measurement : DiaMeasurementConfig
+        Options of the measurement.
     """
 
-    direction: str = "auto"
-    kernel_sigmas_pixel: tuple[float, ...] = (0.7, 1.5, 3.0, 6.0)
-    kernel_degrees: tuple[int, ...] = (6, 4, 2, 1)
-    kernel_half_width_pixel: int = 15
-    kernel_order: int = 2
-    background_order: int = 1
-    stamp_half_width_pixel: int = 15
-    stamp_min_peak_snr: float = 15.0
-    stamps_per_cell: int = 5
-    max_stamps: int = 300
-    stamp_model_error: float = 0.002
-    stamp_clip_sigma: float = 20.0
-    min_stamps: int = 5
+    method: str = "alard-lupton"
+    mode: str = "auto"
     min_overlap: float = 0.1
     decorrelate: bool = True
-    local_background_pixel: int = 33
-    threshold_snr: float = 5.0
-    scale_snr: bool = True
-    model_error: float = 0.015
-    shift_error_pixel: float = 0.05
-    merge_distance_pixel: int = 2
-    saturation_grow_pixel: int = 3
-    aperture_radius_pixel: float = 6.0
+    matching: MatchingConfig = field(default_factory=MatchingConfig)
+    detection: DiaDetectionConfig = field(default_factory=DiaDetectionConfig)
+    measurement: DiaMeasurementConfig = field(default_factory=DiaMeasurementConfig)
 
     def __post_init__(self) -> None:
-        if self.direction not in {"auto", "template", "science"}:
-            message = f"direction must be auto, template or science, found {self.direction!r}"
-            raise ValueError(message)
-        if len(self.kernel_sigmas_pixel) != len(self.kernel_degrees):
-            message = (
-                f"{len(self.kernel_sigmas_pixel)} kernel widths need as many degrees, "
-                f"found {len(self.kernel_degrees)}"
-            )
+        if self.mode not in MODES:
+            message = f"mode must be one of {', '.join(MODES)}, found {self.mode!r}"
             raise ValueError(message)

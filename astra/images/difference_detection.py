@@ -8,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from astra.images.dia_detection_config import DiaDetectionConfig
 from astra.images.exposure import (
     MASK_BAD,
+    MASK_DETECTED,
+    MASK_DETECTED_NEGATIVE,
+    MASK_INTRP,
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
@@ -19,12 +23,17 @@ from astra.images.masks import grow_square
 from astra.images.psf import Psf
 from astra.images.robust import SIGMA_PER_MAD
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
-from astra.images.subtraction import find_unrepaired
+from astra.images.subtraction import fill_nan, find_unrepaired
 
 IGNORED = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
 MIN_PSF_WEIGHT = 0.5  # share of the PSF's weight that must fall on good pixels
 BLANK_SNR = 3.0
 FILTER_HALF_WIDTH = 10
+SOURCE_SNR = 3.5  # pixels above this do not count in the local mean
+SOURCE_GROW_PIXEL = 3
+INTERPOLATED_VARIANCE = 4.0  # added to that of interpolated pixels, in its own units
+MIN_SCATTER = 0.8  # less is no error of the variance: the images share their noise
+SEARCH_MARGIN_PIXEL = 5  # from the edge of the data
 
 
 @dataclass(frozen=True)
@@ -215,3 +224,75 @@ def find_peaks(snr: NDArray[np.float32], threshold: float, merge_distance: int) 
     table = table[np.lexsort((table[:, 0], table[:, 1]))]
     x, y, box_pixel = (table[:, column].astype(np.int64) for column in (0, 1, 3))
     return Peaks(x, y, table[:, 2], box_pixel, table[:, 4], footprints)
+
+
+def _grow_saturation(mask: NDArray[np.uint32], radius: int) -> NDArray[np.uint32]:
+    """Grow the saturated footprints of both images."""
+    out = mask.copy()
+    for plane in (MASK_SAT, MASK_SAT_TEMPLATE):
+        out[grow_square((mask & plane) > 0, radius)] |= plane
+    return out
+
+
+def _model_variance(matched: Exposure, config: DiaDetectionConfig) -> NDArray[np.float32]:
+    """Variance of what the matched template cannot know: its flux scale and the motion of its stars."""
+    image = fill_nan(matched.image)
+    variance = (config.model_error * np.maximum(image, 0)) ** 2
+    if config.shift_error_pixel > 0:
+        along_y, along_x = np.gradient(image)
+        variance = variance + config.shift_error_pixel**2 * (along_x**2 + along_y**2)
+    return variance.astype(np.float32)
+
+
+def _is_searched(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Tell where detections are looked for: not where the core of a PSF would reach beyond the data."""
+    bordered = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
+    near: NDArray[np.bool_] = grow_square(bordered, SEARCH_MARGIN_PIXEL)[1:-1, 1:-1]
+    return ~near
+
+
+def detect_dia_sources(
+    science: Exposure, matched: Exposure, difference: Exposure, config: DiaDetectionConfig
+) -> tuple[Exposure, Peaks, dict[str, float]]:
+    """Flatten the sky of a difference, find its sources, and mark them in its mask.
+
+    Parameters
+    ----------
+    science, matched, difference : Exposure, shape (ny, nx)
+        The science image, the template that was subtracted from it, and the difference, with PSF.
+    config : DiaDetectionConfig
+
+    Returns
+    -------
+    difference : Exposure
+        Its local mean subtracted; saturation grown, detected pixels marked.
+    peaks : Peaks
+    metrics : dict of str to float
+        Scatters and fractions.
+    """
+    difference = difference.replace(mask=_grow_saturation(difference.mask, config.saturation_grow_pixel))
+    extra = _model_variance(matched, config)
+    # An interpolated pixel repeats its neighbours: it has next to no weight of its own.
+    interpolated = ((science.mask | matched.mask) & MASK_INTRP) > 0
+    extra[interpolated] += INTERPOLATED_VARIANCE * difference.variance[interpolated]
+    blank = find_blank_sky([science, matched]) & ~interpolated
+    matched_filter = make_matched_filter(difference, extra_variance=extra)
+    snr = matched_filter.snr(difference.image)
+    metrics = {"snrScatterBeforeLocalMean": robust_scatter(snr[blank])}
+    if config.local_background_pixel > 0:
+        sources = grow_square(np.abs(snr) > SOURCE_SNR, SOURCE_GROW_PIXEL)
+        image = subtract_local_mean(difference, sources, config.local_background_pixel)
+        difference = difference.replace(image=image)
+        snr = matched_filter.snr(difference.image)
+    scatter = robust_scatter(snr[blank])
+    pixels = difference.image[blank] / np.sqrt(difference.variance[blank])
+    metrics |= {"snrScatter": scatter, "pixelScatter": robust_scatter(pixels)}
+    metrics["blankFraction"] = float(np.mean(blank))
+    if config.scale_snr and np.isfinite(scatter):
+        snr = snr / np.float32(max(scatter, MIN_SCATTER))
+    snr = np.where(_is_searched(difference.mask), snr, np.float32(0))
+    peaks = find_peaks(snr, config.threshold_snr, config.merge_distance_pixel)
+    mask = difference.mask & ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
+    mask[(peaks.footprints > 0) & (snr > 0)] |= MASK_DETECTED
+    mask[(peaks.footprints > 0) & (snr < 0)] |= MASK_DETECTED_NEGATIVE
+    return difference.replace(mask=mask), peaks, metrics

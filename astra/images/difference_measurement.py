@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.images.difference_config import DifferenceConfig
+from astra.images.dia_measurement_config import DiaMeasurementConfig
 from astra.images.difference_detection import Peaks
 from astra.images.exposure import (
     MASK_BAD,
@@ -77,7 +77,7 @@ def measure_dia_sources(
     science: Exposure,
     matched_template: Exposure,
     peaks: Peaks,
-    config: DifferenceConfig,
+    config: DiaMeasurementConfig,
 ) -> NDArray[Any]:
     """Measure all detections of a difference.
 
@@ -89,7 +89,7 @@ def measure_dia_sources(
         What was subtracted from what, on the same grid, for the fluxes in either.
     peaks : Peaks
         Detections on the difference.
-    config : DifferenceConfig
+    config : DiaMeasurementConfig
 
     Returns
     -------

@@ -154,6 +154,9 @@ class Exposure:
         Flux scale; None before calibration.
     metadata : dict
         What was done to it: FITS-like keys (at most 8 capitals) to str, int, float or bool.
+    noise_power : float64 ndarray, shape (64, 64), optional
+        Power spectrum of the noise relative to white noise of ``variance``, in the order of
+        ``numpy.fft.fft2`` and 1 at zero frequency: what interpolation has made of it. None: white.
     """
 
     image: NDArray[np.float32]
@@ -166,6 +169,7 @@ class Exposure:
     psf: Psf | None = None
     photo_calib: PhotoCalib | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    noise_power: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if not (self.image.shape == self.variance.shape == self.mask.shape) or self.image.ndim != 2:

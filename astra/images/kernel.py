@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import KernelFitError, TooFewSourcesError
-from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import MASK_SAT, Exposure
 from astra.images.kernel_basis import KernelBasis, make_kernel_basis
 from astra.images.kernel_solve import SpatialModel, clip_stamps, left_out_chi2, reduced_chi2, solve
@@ -23,6 +22,7 @@ from astra.images.kernel_stamps import (
     find_stamp_centres,
 )
 from astra.images.masks import grow_square
+from astra.images.matching_config import MatchingConfig
 from astra.images.psf import polynomial_powers
 from astra.images.spatial import SpatialKernel, frame_geometry
 
@@ -75,7 +75,7 @@ class MatchingKernel:
 def fit_kernel(
     reference: Exposure,
     target: Exposure,
-    config: DifferenceConfig,
+    config: MatchingConfig,
     *,
     noise_power: NDArray[np.float64] | None = None,
 ) -> MatchingKernel:
@@ -85,7 +85,7 @@ def fit_kernel(
     ----------
     reference, target : Exposure, shape (ny, nx)
         On one grid, background subtracted, in one flux unit; the target has a PSF.
-    config : DifferenceConfig
+    config : MatchingConfig
     noise_power : ndarray, shape (m, m), optional
         Power spectrum of the reference's noise; white if it is not given.
 
@@ -126,7 +126,7 @@ def fit_kernel(
     )
 
 
-def _scaled_basis(reference: Exposure, target: Exposure, config: DifferenceConfig) -> KernelBasis:
+def _scaled_basis(reference: Exposure, target: Exposure, config: MatchingConfig) -> KernelBasis:
     """Basis whose widths follow the seeing of the broader image."""
     ny, nx = target.shape
     widths = [e.psf.fwhm_pixel(nx / 2, ny / 2) for e in (reference, target) if e.psf is not None]
@@ -138,7 +138,7 @@ def _scaled_basis(reference: Exposure, target: Exposure, config: DifferenceConfi
 def _make_equations(
     reference: Exposure,
     target: Exposure,
-    config: DifferenceConfig,
+    config: MatchingConfig,
     basis: KernelBasis,
     noise_power: NDArray[np.float64] | None,
 ) -> StampEquations:
@@ -184,7 +184,7 @@ def _remove_noise_bias(
 
 
 def _choose_model(
-    equations: StampEquations, shape: tuple[int, int], basis: KernelBasis, config: DifferenceConfig
+    equations: StampEquations, shape: tuple[int, int], basis: KernelBasis, config: MatchingConfig
 ) -> SpatialModel:
     """Take the degree in position that predicts left-out stamps best."""
     n_stamps = len(equations.x)

@@ -34,6 +34,7 @@ class DiffIm(DifferenceTask):
 
     def run(self) -> None:
         """Read, subtract, detect and write each detector."""
+        from astra.images.dia_detection_config import DiaDetectionConfig
         from astra.images.difference import DifferenceConfig, difference_images
         from astra.products.catalogs import write_catalog
         from astra.products.column_units import column_units
@@ -45,7 +46,8 @@ class DiffIm(DifferenceTask):
                 required = task.requires()
                 science = read_exposure(required["calexp"].path("calexp"))
                 template = read_exposure(required["template"].path("template"))
-                config = DifferenceConfig(threshold_snr=task.threshold_snr)
+                detection = DiaDetectionConfig(threshold_snr=task.threshold_snr)
+                config = DifferenceConfig(detection=detection)
                 with task.timer("subtract"):
                     result = difference_images(science, template, config)
                 write_exposure(task.path("template"), result.matched_template)

@@ -2,19 +2,19 @@ import numpy as np
 import pytest
 
 from astra.errors import KernelFitError, TooFewSourcesError
-from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import MASK_SAT
 from astra.images.kernel import fit_kernel
 from astra.images.kernel_basis import make_kernel_basis
 from astra.images.kernel_solve import SpatialModel, solve
 from astra.images.kernel_stamps import StampEquations
 from astra.images.masks import grow_square
+from astra.images.matching_config import MatchingConfig
 from astra.images.psf import sigma_from_fwhm
 from astra.images.spatial import convolve_spatial
 from tests.images.difference_field import make_exposure, make_stars
 
 SHAPE = (400, 470)
-CONFIG = DifferenceConfig(stamps_per_cell=12)
+CONFIG = MatchingConfig(stamps_per_cell=12)
 
 
 @pytest.fixture

@@ -1,0 +1,37 @@
+"""Options of the detection on a difference image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DiaDetectionConfig:
+    """What is detected on a difference.
+
+    Parameters
+    ----------
+    local_background_pixel : int
+        Side of the box whose masked mean is subtracted from the difference [pixel]; 0: none.
+    threshold_snr : float
+        Least signal to noise of a detection.
+    scale_snr : bool
+        Divide the map of the signal to noise by its robust scatter on blank sky.
+    model_error : float
+        Fraction of the matched template added to the error of the difference for detection.
+    shift_error_pixel : float
+        What stars may have moved between the epochs, per axis [pixel]: times the gradient of the matched
+        template, it is added to that error too.
+    merge_distance_pixel : int
+        Growth of the footprints, which merge where they touch [pixel].
+    saturation_grow_pixel : int
+        Growth of the saturated footprints of both images in the mask of the difference [pixel].
+    """
+
+    local_background_pixel: int = 33
+    threshold_snr: float = 5.0
+    scale_snr: bool = True
+    model_error: float = 0.015
+    shift_error_pixel: float = 0.05
+    merge_distance_pixel: int = 2
+    saturation_grow_pixel: int = 3
