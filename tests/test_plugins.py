@@ -6,7 +6,8 @@ import pytest
 
 from astra import plugins
 from astra.errors import ConfigError
-from astra.plugins import GROUPERS, VISIT_REGIONS
+from astra.images.subtraction_method import SubtractionMethod
+from astra.plugins import GROUPERS, SUBTRACTION_METHODS, VISIT_REGIONS
 from astra.sky.grouping import Grouper, OneToOne
 from astra.sky.visit_regions import VisitRegionAlgorithm
 
@@ -28,6 +29,9 @@ def installed(monkeypatch):
 def test_every_built_in_ingredient_can_be_made():
     assert all(isinstance(GROUPERS.get(name), Grouper) for name in GROUPERS.names())
     assert all(isinstance(VISIT_REGIONS.get(name), VisitRegionAlgorithm) for name in VISIT_REGIONS.names())
+    methods = [SUBTRACTION_METHODS.get(name) for name in SUBTRACTION_METHODS.names()]
+    assert methods
+    assert all(isinstance(method, SubtractionMethod) for method in methods)
     assert set(GROUPERS.names()) >= {"one-to-one", "by-group-metadata", "one-to-one-and-by-counter"}
 
 
