@@ -1,7 +1,8 @@
 """What a search finds of the sources that were injected: completeness, fluxes, positions, false positives.
 
 Errors of completeness are the 68 % intervals of Clopper and Pearson (1934). The depth is where the
-completeness, a cumulative Gaussian of magnitude fitted by maximum likelihood, falls to a half or to nine tenths.
+completeness, a cumulative Gaussian of magnitude fitted by maximum likelihood, falls to a half or to nine
+tenths.
 """
 
 from __future__ import annotations
