@@ -9,15 +9,14 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astra.errors import AlgorithmError
+from astra.images.aperture_correction import ApertureCorrection, fit_aperture_correction
 from astra.images.astrometry import Astrometry, fit_astrometry
 from astra.images.exposure import Exposure
 from astra.images.failures import Attempts
 from astra.images.measurement import aperture_suffix
-from astra.images.photometry import ApertureCorrection, ZeroPoint, fit_aperture_correction, fit_zero_point
+from astra.images.photometry import ZeroPoint, fit_zero_point
 from astra.images.process_ccd_config import ProcessCcdConfig
-from astra.images.psf_stars import brightest, is_isolated
-
-APERTURE_MIN_SNR, APERTURE_STARS = 200.0, 30  # of stars for the aperture correction, unless fewer are left
+from astra.images.psf_stars import is_isolated
 
 MATCH_DTYPE = np.dtype(
     [
@@ -98,12 +97,10 @@ def _correct_psf_fluxes(
 ) -> ApertureCorrection:
     """Bring the PSF fluxes to the scale of the large aperture, in place."""
     column = f"apInstFlux_{aperture_suffix(config.aperture_correction_radius_pixel)}"
-    # Light of unseen neighbours in the large aperture is a larger part of fainter stars.
-    stars = brightest(sources[sources["calib_psf_used"]], APERTURE_MIN_SNR, APERTURE_STARS)
-    correction = fit_aperture_correction(stars, column, shape)
-    factor = correction.at(sources["x"], sources["y"])
+    correction = fit_aperture_correction(sources[sources["calib_psf_used"]], column, shape)
+    factor, error = (find(sources["x"], sources["y"]) for find in (correction.at, correction.error_at))
+    sources["psfInstFluxErr"] = np.hypot(factor * sources["psfInstFluxErr"], error * sources["psfInstFlux"])
     sources["psfInstFlux"] *= factor
-    sources["psfInstFluxErr"] *= factor
     return correction
 
 

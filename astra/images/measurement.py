@@ -190,6 +190,12 @@ def _set_points(
     sources["snr"] = fluxes.flux / fluxes.flux_err
 
 
+def add_flux_noise(sources: NDArray[np.void], noise: float) -> None:
+    """Add noise beside that of the pixels [image unit] to the errors of the PSF fluxes, in place."""
+    sources["psfInstFluxErr"] = np.hypot(sources["psfInstFluxErr"], noise)
+    sources["snr"] = sources["psfInstFlux"] / sources["psfInstFluxErr"]
+
+
 def central_sigma(psf: Psf, shape: tuple[int, int]) -> float:
     """Width [pixel] of the Gaussian that matches the core of the PSF in the middle of the image.
 

@@ -1,4 +1,4 @@
-"""Aperture correction, colour terms and photometric zero point."""
+"""Colour terms and photometric zero point."""
 
 from __future__ import annotations
 
@@ -9,50 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import TooFewSourcesError
-from astra.images.psf import polynomial_powers
 from astra.images.robust import SIGMA_PER_MAD
-from astra.images.tan_sip import polynomial_design
 
 FloatArray = NDArray[np.float64]
 
-CLIP_ROUNDS = 6
 ZERO_POINT_ROUNDS = 20
 CLIP_SIGMA = 3.0
-STARS_PER_TERM = 7  # of the aperture correction; fewer lower its order
 MAG_PER_RELATIVE = 2.5 / np.log(10.0)
-
-
-@dataclass(frozen=True)
-class ApertureCorrection:
-    """Factor that turns PSF fluxes into those of a large aperture, a polynomial over the image.
-
-    Parameters
-    ----------
-    coefficients : float64 ndarray, shape (n_terms,)
-        Of the terms of `astra.images.psf.polynomial_powers`, in positions from the image centre in units of
-        half the longer side.
-    shape : tuple of int
-        Rows and columns of the image [pixel].
-    scatter : float
-        Robust relative scatter about it.
-    n_used : int
-        Stars behind it.
-    """
-
-    coefficients: FloatArray
-    shape: tuple[int, int]
-    scatter: float
-    n_used: int
-
-    @property
-    def order(self) -> int:
-        """Total degree of the polynomial."""
-        return int(np.sqrt(2 * len(self.coefficients))) - 1
-
-    def at(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Return the factor at positions [pixel]."""
-        factor: FloatArray = _design(x, y, self.shape, self.order) @ self.coefficients
-        return factor
 
 
 @dataclass(frozen=True)
@@ -73,59 +36,6 @@ class ZeroPoint:
     njy_per_count_err: float
     scatter_mag: float
     used: NDArray[np.bool_]
-
-
-def fit_aperture_correction(
-    stars: NDArray[np.void], aperture_column: str, shape: tuple[int, int], *, max_order: int = 2
-) -> ApertureCorrection:
-    """Fit the ratio of aperture to PSF flux of bright stars.
-
-    Parameters
-    ----------
-    stars : structured ndarray, shape (n,)
-        With ``x``, ``y``, ``psfInstFlux`` and the aperture's columns.
-    aperture_column : str
-        For example ``apInstFlux_12``; its error ends in ``Err``.
-    shape : tuple of int
-        Rows and columns of the image [pixel].
-    max_order : int, optional
-        Highest total degree; there must be some stars for each term.
-
-    Returns
-    -------
-    correction : ApertureCorrection
-        1 everywhere if no star is usable.
-    """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = stars[aperture_column] / stars["psfInstFlux"]
-        error = np.hypot(stars[f"{aperture_column}Err"] / np.abs(stars["psfInstFlux"]), 0.005)
-    good = np.isfinite(ratio) & (ratio > 0) & np.isfinite(error)
-    if not good.any():
-        return ApertureCorrection(np.ones(1), shape, 0.0, 0)
-    stars, ratio, error = stars[good], ratio[good], error[good]
-    order = max(
-        k for k in range(max_order + 1) if k == 0 or STARS_PER_TERM * len(polynomial_powers(k)) <= len(stars)
-    )
-    design = _design(stars["x"], stars["y"], shape, order)
-    used = np.ones(len(ratio), dtype=np.bool_)
-    solution: FloatArray = np.array([np.median(ratio), *np.zeros(design.shape[1] - 1)])
-    pull = (ratio - design @ solution) / error
-    for _ in range(CLIP_ROUNDS):
-        pull = (ratio - design @ solution) / error
-        used = np.abs(pull - np.median(pull)) < CLIP_SIGMA * max(
-            SIGMA_PER_MAD * float(np.median(np.abs(pull))), 0.1
-        )
-        weight = used / error
-        solution = np.linalg.lstsq(design * weight[:, None], ratio * weight, rcond=None)[0].astype(np.float64)
-    scatter = SIGMA_PER_MAD * float(np.median(np.abs(ratio - design @ solution)[used]))
-    return ApertureCorrection(solution, shape, scatter, int(used.sum()))
-
-
-def _design(x: FloatArray, y: FloatArray, shape: tuple[int, int], order: int) -> FloatArray:
-    """Polynomial terms in coordinates that run from -1 to 1 along the longer side."""
-    half = max(shape) / 2
-    u, v = (x - (shape[1] - 1) / 2) / half, (y - (shape[0] - 1) / 2) / half
-    return polynomial_design(u, v, order)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from astra.images.exposure import MASK_BAD, Exposure, PhotoCalib
 from astra.images.failures import Attempts, Failure
 from astra.images.higher_moments import set_higher_moments
 from astra.images.interpolation import interpolate_defects
-from astra.images.measurement import make_pixels, measure_sources, positions_of
+from astra.images.measurement import add_flux_noise, make_pixels, measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
 from astra.images.sky_sources import measure_sky_sources
@@ -105,6 +105,8 @@ def process_ccd(
     detections = _detect(science, first.psf, config)
     science = science.replace(mask=mark_suspect(science.mask, detections.segments))
     sources = measure_sources(science, first.psf, detections, config.measurement)
+    sky = measure_sky_sources(science, first.psf, detections.segments, n_sources=config.n_sky_sources)
+    add_flux_noise(sources, sky.get("sky_psf_excess_adu", 0.0))
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
     set_higher_moments(sources, make_pixels(science, detections.segments), sources["calib_psf_used"])
     has_psf = first.psf_fit is not None
@@ -115,7 +117,7 @@ def process_ccd(
         "sky_noise_adu": background.noise,
     }
     metrics |= _psf_metrics(first, science.shape) | _calibration_metrics(calibration)
-    metrics |= measure_sky_sources(science, first.psf, detections.segments, n_sources=config.n_sky_sources)
+    metrics |= sky
     if first.n_cosmic_rays is not None:
         metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
     if config.interpolate:

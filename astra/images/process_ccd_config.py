@@ -48,7 +48,8 @@ class ProcessCcdConfig:
     photometry_min_stars : int
         Fewer stars than this for the zero point are an error.
     n_sky_sources : int
-        Positions on blank sky where fluxes are measured, to see whether their errors are right.
+        Positions on blank sky where fluxes are measured: what those scatter more than the variance tells is
+        added to the errors of the PSF fluxes; not if there are fewer than 100.
     measurement : MeasurementConfig
         Apertures.
     psf : PsfFitConfig
@@ -80,7 +81,7 @@ class ProcessCcdConfig:
     photometry_min_snr: float = 20.0
     photometry_max_err_mag: float = 0.05
     photometry_min_stars: int = 3
-    n_sky_sources: int = 100
+    n_sky_sources: int = 1000
     measurement: MeasurementConfig = field(default_factory=MeasurementConfig)
     psf: PsfFitConfig = field(default_factory=PsfFitConfig)
     astrometry: AstrometryConfig = field(default_factory=AstrometryConfig)

@@ -92,12 +92,6 @@ def select_psf_stars(sources: NDArray[np.void], config: PsfFitConfig) -> NDArray
     return chosen
 
 
-def brightest(stars: NDArray[np.void], min_snr: float, n: int) -> NDArray[np.void]:
-    """Return the stars above a S/N, or if those are fewer than n the n brightest."""
-    ordered = stars[np.argsort(-stars["snr"])]
-    return ordered[: max(int(np.sum(stars["snr"] >= min_snr)), n)]
-
-
 def is_isolated(sources: NDArray[np.void], radius_pixel: float) -> NDArray[np.bool_]:
     """Tell which sources have no neighbour of a tenth of their flux within a radius [pixel]."""
     isolated = np.ones(len(sources), dtype=np.bool_)

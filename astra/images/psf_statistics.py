@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from astra.images.aperture_correction import ApertureCorrection
 from astra.images.exposure import MaskPlane
 from astra.images.measurement import positions_of, psf_moments
-from astra.images.photometry import ApertureCorrection
 from astra.images.psf import Psf
 from astra.images.robust import SIGMA_PER_MAD
 from astra.images.tan_sip import grid_positions, polynomial_design

@@ -1,4 +1,8 @@
-"""Fluxes where there is no source: what the noise of the fluxes really is."""
+"""Fluxes where there is no source: what the noise of the fluxes really is.
+
+Sources too faint to be detected, and noise that neighbouring pixels share, make a flux uncertain by more than
+the variance of the pixels tells (confusion: Condon 1974, ApJ 188, 279). Blank sky shows how much more.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,8 @@ FloatArray = NDArray[np.float64]
 # Fractional parts of its multiples fill a square evenly (Roberts 2018: the root of x**3 = x + 1).
 _PLASTIC = 1.32471795724474602596
 _TRIES_PER_SOURCE = 20
+_MIN_FOR_EXCESS = 100  # positions: a variance from so many is good to 14 %
+_CLIP_SIGMA = 5.0
 
 
 def place_sky_sources(
@@ -56,7 +62,7 @@ def measure_sky_sources(
     psf: Psf,
     segments: NDArray[np.int32],
     *,
-    n_sources: int = 100,
+    n_sources: int = 1000,
     radius_pixel: int = 8,
     aperture_radius_pixel: float = 6.0,
 ) -> dict[str, float]:
@@ -80,7 +86,8 @@ def measure_sky_sources(
     figures : dict of str to float
         ``n_sky_sources``, and for PSF and aperture the robust scatter and the median of flux over error
         (``sky_psf_snr_scatter``, ``sky_psf_snr_median``, ``sky_aperture_snr_...``): 1 and 0 where errors and
-        sky are right. Only the number if that is below 3.
+        sky are right. Only the number if that is below 3. From 100 positions on, ``sky_psf_excess_adu`` is
+        the noise of PSF fluxes beside that of their pixels; 0 where there is none.
     """
     pixels = make_pixels(exposure, segments)
     positions = place_sky_sources(exposure, pixels.owner, n_sources, radius_pixel)
@@ -96,4 +103,18 @@ def measure_sky_sources(
             median = float(np.median(good))
             figures[f"sky_{name}_snr_median"] = median
             figures[f"sky_{name}_snr_scatter"] = SIGMA_PER_MAD * float(np.median(np.abs(good - median)))
+    if np.isfinite(fitted.flux).sum() >= _MIN_FOR_EXCESS:
+        figures["sky_psf_excess_adu"] = _excess_noise(fitted.flux, fitted.flux_err)
     return figures
+
+
+def _excess_noise(flux: FloatArray, error: FloatArray) -> float:
+    """Find what fluxes scatter beside their errors, defects clipped; 0 if they scatter less than those.
+
+    A median deviation would see a part of it: undetected sources make a skewed distribution.
+    """
+    good = np.isfinite(flux)
+    flux, error = flux[good], error[good]
+    offset = np.abs(flux - np.median(flux))
+    kept = offset <= _CLIP_SIGMA * SIGMA_PER_MAD * np.median(offset)
+    return float(np.sqrt(max(np.var(flux[kept]) - np.mean(error[kept] ** 2), 0.0)))

@@ -14,10 +14,10 @@ import numpy as np
 from astropy.wcs import WCS
 from numpy.typing import NDArray
 
+from astra.images.aperture_correction import ApertureCorrection
 from astra.images.astrometry_fit import ARCSEC_PER_DEGREE, reference_on_image
 from astra.images.exposure import NJY_AB_ZERO_POINT_MAG, Exposure, MaskPlane
 from astra.images.measurement import positions_of
-from astra.images.photometry import ApertureCorrection
 from astra.images.psf import Psf
 from astra.images.psf_statistics import (
     clean_psf_stars,

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from star_field import INFO, NJY_PER_ADU, PIXEL_ARCSEC, SHAPE, SKY, make_exposure, make_star_field, make_wcs
 
 from astra.errors import DataError, TooFewSourcesError
@@ -43,11 +44,22 @@ def test_all_stars_and_little_else_are_in_the_catalogue(field, result):
 def test_fluxes_in_njy_are_those_put_in(matched):
     sources, truth = matched
     flux = NJY_PER_ADU * truth["flux"]
-    pull = (sources["psfFlux"] - flux) / np.hypot(sources["psfFluxErr"], 0.004 * flux)
-    assert np.std(pull) < 1.3
+    pull = (sources["psfFlux"] - flux) / sources["psfFluxErr"]
+    assert np.std(pull) == pytest.approx(1.0, abs=0.15)
     bright = truth["flux"] > 1e4
     assert np.median(sources["psfFlux"][bright] / flux[bright]) == pytest.approx(1.0, abs=0.003)
     assert np.median(sources["apFlux"][bright] / flux[bright]) == pytest.approx(1.0, abs=0.005)
+
+
+def test_noise_that_pixels_share_is_in_the_errors_of_the_fluxes(field, result):
+    rng = np.random.default_rng(8)
+    shared = 8.0 * gaussian_filter(rng.normal(size=SHAPE), 1.4).astype(np.float32)
+    noisy = process_ccd(field.exposure.replace(image=field.exposure.image + shared), field.reference, CONFIG)
+    excess = noisy.metrics["sky_psf_excess_adu"]
+    # White noise of 8 through a Gaussian of 1.4 pixels, and that again through the PSF, which is as wide.
+    assert excess == pytest.approx(8.0 * 1.4 * np.sqrt(2.0 * np.pi), rel=0.2)
+    quiet = [np.nanmin(found.sources["psfInstFluxErr"]) for found in (result, noisy)]
+    assert np.hypot(quiet[0], excess) == pytest.approx(quiet[1], rel=0.1)
 
 
 def test_positions_on_the_sky_are_those_put_in(field, matched):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astra.images.psf_stars import affordable_order, brightest, half_sample_mode, is_common_size, is_isolated
+from astra.images.psf_stars import affordable_order, half_sample_mode, is_common_size, is_isolated
 
 
 @pytest.mark.parametrize(("n_stars", "order"), [(3, 0), (11, 0), (12, 1), (23, 1), (24, 2), (500, 2)])
@@ -33,12 +33,3 @@ def test_common_size_may_drift_over_the_image():
     chosen = is_common_size(size, positions)
     assert chosen[:150].mean() > 0.95
     assert chosen[150:].sum() <= 1
-
-
-def test_the_brightest_are_those_above_the_limit_or_the_first_few():
-    stars = np.zeros(5, dtype=[("snr", "f8")])
-    stars["snr"] = [30, 500, 90, 250, 10]
-    assert brightest(stars, 200.0, 1)["snr"].tolist() == [500, 250]
-    assert brightest(stars, 200.0, 3)["snr"].tolist() == [500, 250, 90]
-    assert brightest(stars, 200.0, 9)["snr"].tolist() == [500, 250, 90, 30, 10]
-    assert len(brightest(stars[:0], 200.0, 3)) == 0

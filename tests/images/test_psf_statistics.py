@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from astra.images.aperture_correction import ApertureCorrection
 from astra.images.exposure import MASK_BAD, MASK_DETECTED
 from astra.images.measurement import MeasurementConfig, source_dtype
-from astra.images.photometry import ApertureCorrection
 from astra.images.psf import Psf, gaussian_psf
 from astra.images.psf_statistics import (
     DISTANCE_PIXEL,

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.signal import fftconvolve
 from star_field import make_exposure
 
 from astra.images.exposure import MASK_BAD, MASK_SAT
@@ -62,6 +63,27 @@ def test_errors_half_as_large_and_sky_left_over_show(sky, segments):
     # One count in each of n pixels: sqrt(n) over the noise of a pixel.
     expected = np.sqrt(np.pi * 36.0) / (NOISE / 2)
     assert figures["sky_aperture_snr_median"] == pytest.approx(expected, rel=0.15)
+
+
+def test_sources_too_faint_to_be_seen_are_noise_of_fluxes(sky, segments):
+    rng = np.random.default_rng(5)
+    ny, nx = SHAPE
+    # One in 20 pixels, each of twice the noise of its flux, as many above as below the sky.
+    n, area = 3 * ny * nx // 60, 1.0 / np.sum(PSF.stamp(0, 0) ** 2)
+    flux = 2.0 * NOISE * np.sqrt(area) * rng.choice([-1.0, 1.0], n)
+    crowded = np.zeros(SHAPE)
+    np.add.at(crowded, (rng.integers(0, ny, n), rng.integers(0, nx, n)), flux)
+    crowded = fftconvolve(crowded, PSF.stamp(0, 0), mode="same")
+    figures = measure_sky_sources(sky.replace(image=sky.image + crowded), PSF, segments, n_sources=1500)
+    # Each adds its flux times the correlation of the PSF with itself, whose square has the integral area / 2.
+    expected = np.sqrt(n / (ny * nx) * flux[0] ** 2 * area / 2)
+    assert figures["sky_psf_excess_adu"] == pytest.approx(expected, rel=0.15)
+
+
+def test_fluxes_whose_errors_are_right_have_no_other_noise(sky, segments):
+    noise = NOISE / np.sqrt(np.sum(PSF.stamp(0, 0) ** 2))
+    assert measure_sky_sources(sky, PSF, segments)["sky_psf_excess_adu"] < 0.4 * noise
+    assert "sky_psf_excess_adu" not in measure_sky_sources(sky, PSF, segments, n_sources=99)
 
 
 def test_a_crowded_image_has_none(sky):
