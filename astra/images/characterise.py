@@ -22,7 +22,6 @@ from astra.images.psf_stars import select_psf_stars
 
 FloatArray = NDArray[np.float64]
 
-FIRST_DEBLEND_LEVELS, FIRST_DEBLEND_CONTRAST = 16, 0.005  # of neighbours that would spoil a PSF star
 GUESSED_PSF_FRACTION = 0.35  # for the first cosmic rays: spares stars narrower than the guessed PSF
 REPAIRED = "CRREPAIR"  # card of images whose cosmic rays are replaced
 
@@ -89,8 +88,8 @@ def characterise(
         significance,
         threshold=max(config.initial_threshold, config.threshold),
         min_pixels=config.min_pixels,
-        deblend_levels=FIRST_DEBLEND_LEVELS,
-        deblend_contrast=FIRST_DEBLEND_CONTRAST,
+        deblend_rise=config.deblend_rise,
+        deblend_contrast=config.deblend_contrast,
     )
     footprints = grow_square(significance > config.threshold, config.footprint_grow_pixel)
     sources, pixels = measure_candidates(science, psf, detections, config.measurement, config.psf.min_snr)

@@ -1,7 +1,7 @@
 """Find sources by a matched filter and split blends.
 
-The image, weighted by its variance, is correlated with the PSF; `sep` thresholds that map of S/N and splits
-it at its saddles.
+The image, weighted by its variance, is correlated with the PSF; `astra.images.deblend` splits what is above
+the threshold of that map of S/N at its saddles.
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.background import is_unusable
+from astra.images.deblend import split_peaks
 from astra.images.exposure import MASK_DETECTED, MASK_SAT, MASK_SUSPECT, Exposure
 from astra.images.masks import grow_square
 from astra.images.psf import Psf
 from astra.images.spatial import SpatialKernel, convolve_spatial
 
-MIN_PIXEL_STACK = 300_000  # pixels of unfinished sources that sep may hold: its own default
-SUB_OBJECTS = 16384  # branches of one blend that sep may hold, more than its default of 1024
 VARIANCE_MESH_PIXEL = 128
 VARIANCE_STRIDE = 4
 TRIMMED_FRACTION = 1e-4  # of sum(P**2)
 MIN_INFORMATION = 0.1  # of sum(P**2 / V) that must come from usable pixels
-BLENDED = 1  # bit of sep's flag: the source was split off another one
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Detections:
     n_pixels : int64 ndarray, shape (n,)
         Pixels above the threshold.
     blended : bool ndarray, shape (n,)
-        Split off a common footprint.
+        Touches another source.
     segments : int32 ndarray, shape (ny, nx)
         0, or 1 + index of the source to which a pixel belongs.
     """
@@ -159,8 +157,8 @@ def detect_sources(
     *,
     threshold: float = 5.0,
     min_pixels: int = 3,
-    deblend_levels: int = 64,
-    deblend_contrast: float = 0.00001,
+    deblend_rise: float = 0.75,
+    deblend_contrast: float = 0.02,
 ) -> Detections:
     """Detect positive sources in a sky-subtracted exposure.
 
@@ -174,8 +172,9 @@ def detect_sources(
         S/N of a pixel of the filtered image.
     min_pixels : int
         Connected pixels above the threshold.
-    deblend_levels, deblend_contrast : int, float
-        Levels between threshold and peak, and least fraction of the flux of a branch, to split a blend.
+    deblend_rise, deblend_contrast : float
+        A peak is split off if it rises above the saddle to a higher one by this S/N, and by this fraction of
+        the saddle's: noise makes peaks of their own, and so do the wings of bright stars.
 
     Returns
     -------
@@ -186,7 +185,7 @@ def detect_sources(
         filter_with_psf(exposure, psf),
         threshold=threshold,
         min_pixels=min_pixels,
-        deblend_levels=deblend_levels,
+        deblend_rise=deblend_rise,
         deblend_contrast=deblend_contrast,
     )
 
@@ -196,31 +195,25 @@ def extract_sources(
     *,
     threshold: float = 5.0,
     min_pixels: int = 3,
-    deblend_levels: int = 32,
-    deblend_contrast: float = 0.0005,
+    deblend_rise: float = 0.75,
+    deblend_contrast: float = 0.02,
 ) -> Detections:
     """Find and split the peaks of a map of S/N, shape (ny, nx); see `detect_sources`."""
-    # sep prepares the whole stack at every call, so it is no larger than this image needs.
-    above = int(np.count_nonzero(significance > threshold))
-    sep.set_extract_pixstack(above + MIN_PIXEL_STACK)
-    sep.set_sub_object_limit(SUB_OBJECTS)
-    objects, segments = sep.extract(
+    found = split_peaks(
         significance,
         threshold,
-        minarea=min_pixels,
-        filter_kernel=None,
-        deblend_nthresh=deblend_levels,
-        deblend_cont=deblend_contrast,
-        clean=False,
-        segmentation_map=True,
+        min_pixels=min_pixels,
+        min_rise=deblend_rise,
+        min_contrast=deblend_contrast,
     )
+    y, x = np.divmod(found.peaks, significance.shape[1])
     return Detections(
-        x=objects["xpeak"].astype(np.float64),
-        y=objects["ypeak"].astype(np.float64),
-        peak_snr=objects["peak"].astype(np.float64),
-        n_pixels=objects["npix"].astype(np.int64),
-        blended=(objects["flag"] & BLENDED) != 0,
-        segments=np.ascontiguousarray(segments, dtype=np.int32),
+        x=x.astype(np.float64),
+        y=y.astype(np.float64),
+        peak_snr=significance.ravel()[found.peaks].astype(np.float64),
+        n_pixels=found.n_pixels,
+        blended=found.blended,
+        segments=found.segments,
     )
 
 

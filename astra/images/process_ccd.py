@@ -164,7 +164,7 @@ def _detect(science: Exposure, psf: Psf, config: ProcessCcdConfig) -> Detections
         psf,
         threshold=config.threshold,
         min_pixels=config.min_pixels,
-        deblend_levels=config.deblend_levels,
+        deblend_rise=config.deblend_rise,
         deblend_contrast=config.deblend_contrast,
     )
 

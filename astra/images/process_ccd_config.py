@@ -37,7 +37,7 @@ class ProcessCcdConfig:
         Detection limit: S/N of a point source.
     min_pixels : int
         Connected pixels above the limit.
-    deblend_levels, deblend_contrast : int, float
+    deblend_rise, deblend_contrast : float
         How blends are split; see `astra.images.detection.detect_sources`.
     aperture_correction_radius_pixel : float
         Aperture that holds all the flux of a star; one of the measured radii [pixel].
@@ -74,8 +74,8 @@ class ProcessCcdConfig:
     interpolate: bool = True
     threshold: float = 5.0
     min_pixels: int = 3
-    deblend_levels: int = 32
-    deblend_contrast: float = 0.00001
+    deblend_rise: float = 0.75
+    deblend_contrast: float = 0.02
     aperture_correction_radius_pixel: float = 12.0
     astrometry_min_snr: float = 20.0
     photometry_min_snr: float = 20.0
