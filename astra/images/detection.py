@@ -22,7 +22,8 @@ from astra.images.spatial import SpatialKernel, convolve_spatial
 
 VARIANCE_MESH_PIXEL = 128
 VARIANCE_STRIDE = 4
-TRIMMED_FRACTION = 1e-4  # of sum(P**2)
+TRIMMED_POWER = 1e-6  # of sum(P**2), of the filter
+TRIMMED_FRACTION = 1e-4  # the same, where pixels that cannot be used are allowed for
 MIN_INFORMATION = 0.1  # of sum(P**2 / V) that must come from usable pixels
 
 
@@ -81,11 +82,12 @@ def filter_with_psf(exposure: Exposure, psf: Psf) -> NDArray[np.float32]:
         return np.zeros(exposure.shape, dtype=np.float32)
     ny, nx = exposure.shape
     stamp = psf.stamp((nx - 1) / 2, (ny - 1) / 2)
+    stamp = stamp[(_core(stamp**2, TRIMMED_POWER),) * 2]
     image = np.where(unusable, np.float32(0), exposure.image).astype(np.float32, copy=False)
     significance = convolve_spatial(image, SpatialKernel(stamp[None, ::-1, ::-1]))
-    seen = seen_fraction(unusable, _trim(stamp**2))
     sky, stride = sky_variance(exposure, unusable)
-    divide_by_noise(significance, seen, sky, stride, float(np.sum(stamp**2)))
+    power = stamp[(_core(stamp**2, TRIMMED_FRACTION),) * 2] ** 2
+    divide_by_noise(significance, unusable, power / power.sum(), (sky * np.float32(np.sum(stamp**2)), stride))
     return significance
 
 
@@ -107,48 +109,58 @@ def sky_variance(exposure: Exposure, unusable: NDArray[np.bool_]) -> tuple[NDArr
     return clipped, stride
 
 
-def _trim(stamp: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut rims that hold next to nothing off a square stamp, and bring what remains to unit sum."""
-    middle = stamp.shape[0] // 2
-    half = middle
+def _core(stamp: NDArray[np.float64], fraction: float) -> slice:
+    """Rows and columns of a square stamp without the rims that hold less than a fraction of its sum."""
+    middle = half = stamp.shape[0] // 2
     while half > 1 and stamp[middle - half + 1 : middle + half, middle - half + 1 : middle + half].sum() > (
-        (1.0 - TRIMMED_FRACTION) * stamp.sum()
+        (1.0 - fraction) * stamp.sum()
     ):
         half -= 1
-    kept = stamp[middle - half : middle + half + 1, middle - half : middle + half + 1]
-    trimmed: NDArray[np.float64] = kept / kept.sum()
-    return trimmed
+    return slice(middle - half, middle + half + 1)
 
 
 @njit(cache=True)
-def seen_fraction(unusable, kernel):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Part of the kernel, of unit sum, that falls on usable pixels of the image; (ny, nx)."""
+def lose_power(seen, unusable, kernel, row):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Subtract what the unusable pixels of a row hide of the kernel from the rows of a ring around it."""
     ny, nx = unusable.shape
     half = kernel.shape[0] // 2
-    seen = np.ones((ny, nx), dtype=np.float32)
     # What lies beyond the border is a frame of unusable pixels.
-    for y in range(-half, ny + half):
-        for x in range(-half, nx + half):
-            if 0 <= y < ny and 0 <= x < nx and not unusable[y, x]:
-                continue
-            for row in range(max(y - half, 0), min(y + half + 1, ny)):
-                for column in range(max(x - half, 0), min(x + half + 1, nx)):
-                    seen[row, column] -= kernel[y - row + half, x - column + half]
-    return seen
+    for x in range(-half, nx + half):
+        if 0 <= row < ny and 0 <= x < nx and not unusable[row, x]:
+            continue
+        for y in range(max(row - half, 0), min(row + half + 1, ny)):
+            line = seen[y % len(seen)]
+            for column in range(max(x - half, 0), min(x + half + 1, nx)):
+                line[column] -= kernel[row - y + half, x - column + half]
 
 
 @njit(cache=True)
-def divide_by_noise(signal, seen, sky, stride, total):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Turn sums of P I into S/N, in place; 0 where too little of the PSF is seen."""
+def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Turn sums of P I into S/N, in place; 0 where too little of the PSF is seen.
+
+    ``kernel`` is P**2 of unit sum, ``noise`` the variance of the sums where all pixels are usable, at every
+    so many pixels, and that stride. How much of the kernel is seen is kept for the rows around the present one.
+    """
     ny, nx = signal.shape
-    column = np.arange(nx) // stride
-    for y in range(ny):
-        row = sky[y // stride]
+    half, (variance, stride) = kernel.shape[0] // 2, noise
+    seen, sigma = np.ones((2 * half + 1, nx), dtype=np.float32), np.empty(nx, dtype=np.float32)
+    for row in range(-half, ny + half):
+        lose_power(seen, unusable, kernel, row)
+        y = row - half
+        if y < 0:
+            continue
+        if y % stride == 0:
+            for x in range(nx):
+                sigma[x] = np.sqrt(variance[y // stride, x // stride])
+        line = seen[y % len(seen)]
         for x in range(nx):
-            if seen[y, x] > MIN_INFORMATION:
-                signal[y, x] /= np.sqrt(row[column[x]] * total * seen[y, x])
+            if line[x] == np.float32(1.0):
+                signal[y, x] /= sigma[x]
+            elif line[x] > MIN_INFORMATION:
+                signal[y, x] /= sigma[x] * np.sqrt(line[x])
             else:
                 signal[y, x] = 0.0
+        line[:] = 1.0
 
 
 def detect_sources(
