@@ -111,15 +111,16 @@ def fit_psf(pixels: Pixels, stars: NDArray[np.void], sigma: float, config: PsfFi
     )
     order = affordable_order(len(stars), config.order)
     used, usable = np.ones(len(stars), dtype=np.bool_), stamps.usable
-    model_error, residual = MODEL_ERROR_RANGE[1], np.zeros(len(stars))
+    model_error, residual, model = MODEL_ERROR_RANGE[1], np.zeros(len(stars)), _at_stars(psf, stars)
     n_rounds = ROUNDS[psf.oversampling]
     for k in range(n_rounds):
-        samples, usable = _sample(stamps, psf, stars, usable)
+        samples, usable = _sample(stamps, psf, stars, model, usable)
         weights = samples.inverse_variance(model_error, used, CLIP_SIGMA if k > 0 else np.inf)
         if k == n_rounds // 2 and len(stars) < MANY_STARS:
             order = _choose_order(samples.values, weights, unit, order, core)
         psf = _solve(samples.values, weights, psf, polynomial_design(unit[:, 0], unit[:, 1], order), taper)
-        samples = replace(samples, model=_at_stars(psf, stars))
+        model = _at_stars(psf, stars)
+        samples = replace(samples, model=model)
         residual, noise = _core_rms(samples, core)
         model_error = _model_error(samples, residual, noise, core)
         used = _keep_stars(residual, noise, config.min_stars)
@@ -146,23 +147,27 @@ def _at_stars(psf: Psf, stars: NDArray[np.void]) -> FloatArray:
 
 
 def _sample(
-    stamps: StarStamps, psf: Psf, stars: NDArray[np.void], usable: NDArray[np.bool_]
+    stamps: StarStamps, psf: Psf, stars: NDArray[np.void], model: FloatArray, usable: NDArray[np.bool_]
 ) -> tuple[_Samples, NDArray[np.bool_]]:
-    """Bring the stars to the nodes of the PSF, and tell which pixels agree with it."""
+    """Bring the stars to the nodes of the PSF, and tell which pixels agree with it.
+
+    ``model`` is what `_at_stars` returns.
+    """
     drawn = psf_stamps(psf, stars["x"], stars["y"])
     fitted = stamps.fit_amplitudes(drawn, usable)
-    residual = stamps.residuals(drawn, usable, fitted)
-    model, n = _at_stars(psf, stars), len(stars)
+    residual = stamps.residuals(drawn, fitted)
+    plausible = stamps.is_plausible(residual, drawn, fitted.flux)
     noise = stamps.noise(fitted)
     photons, sky_noise = noise.per_count / fitted.flux, noise.sky_variance / fitted.flux**2
     seen, weight = stamps.nearest(usable.astype(np.float64), psf.oversampling)
+    residual[~usable] = 0.0
     samples = _Samples(
-        values=model + stamps.to_nodes(residual, psf.oversampling).reshape(n, -1),
+        values=model + stamps.to_nodes(residual, psf.oversampling).reshape(len(stars), -1),
         error=np.sqrt(sky_noise[:, None] + photons[:, None] * np.maximum(model, 0.0)),
         model=model,
-        weight=(seen * weight).reshape(n, -1),
+        weight=(seen * weight).reshape(len(stars), -1),
     )
-    return samples, stamps.is_plausible(stamps.residuals(drawn, stamps.usable, fitted), drawn, fitted.flux)
+    return samples, plausible
 
 
 def _polynomials(

@@ -84,10 +84,12 @@ class StarStamps:
         floor = 1e-3 * float(np.median(np.abs(flux)))  # a star without signal must not divide by zero
         return Amplitudes(np.maximum(flux, max(floor, 1e-12)), sky)
 
-    def residuals(self, model: FloatArray, usable: NDArray[np.bool_], fitted: Amplitudes) -> FloatArray:
-        """Stars at unit flux less their model, 0 where not usable."""
-        normal = (self.values - fitted.sky[:, None, None]) / fitted.flux[:, None, None]
-        return np.where(usable, normal - model, 0.0)
+    def residuals(self, model: FloatArray, fitted: Amplitudes) -> FloatArray:
+        """Stars at unit flux less their model."""
+        rest: FloatArray = self.values - fitted.sky[:, None, None]
+        rest /= fitted.flux[:, None, None]
+        rest -= model
+        return rest
 
     def is_plausible(self, residual: FloatArray, model: FloatArray, flux: FloatArray) -> NDArray[np.bool_]:
         """Pixels that agree with the model within noise and model error: not those of a faint neighbour."""
