@@ -139,7 +139,7 @@ def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped
     """Turn sums of P I into S/N, in place; 0 where too little of the PSF is seen.
 
     ``kernel`` is P**2 of unit sum, ``noise`` the variance of the sums where all pixels are usable, at every
-    so many pixels, and that stride. How much of the kernel is seen is kept for the rows around the present one.
+    so many pixels, and that stride. What is seen of the kernel is kept for the rows around the present one.
     """
     ny, nx = signal.shape
     half, (variance, stride) = kernel.shape[0] // 2, noise
