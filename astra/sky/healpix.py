@@ -48,6 +48,49 @@ def healpix_pixels(ra: ArrayLike, dec: ArrayLike, order: int) -> NDArray[np.int6
     return pixels
 
 
+def healpix_points(
+    pixels: ArrayLike, order: int, u: ArrayLike = 0.5, v: ArrayLike = 0.5
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the position of points of nested HEALPix pixels: centres, corners, borders.
+
+    Parameters
+    ----------
+    pixels : array_like of int
+        Nested numbers.
+    order : int
+        Depth, 0 to `MAX_ORDER`.
+    u, v : array_like, optional
+        Place within the pixel, from 0 at its southern corner to 1: u grows north-east, v north-west. They are
+        broadcast against ``pixels``; the default is the centre.
+
+    Returns
+    -------
+    ra, dec : float64 ndarray
+        ICRS [deg], of the common shape.
+
+    Raises
+    ------
+    ValueError
+        If a number or the order is out of range.
+    """
+    if not 0 <= order <= MAX_ORDER:
+        raise ValueError(f"a HEALPix order is from 0 to {MAX_ORDER}, found {order}")
+    numbers = np.asarray(pixels, dtype=np.int64)
+    if np.any((numbers < 0) | (numbers >= 12 << (2 * order))):
+        raise ValueError(f"HEALPix pixels of order {order} are from 0 to {(12 << (2 * order)) - 1}")
+    n_side, face = 1 << order, numbers >> (2 * order)
+    x = (_gather(numbers & (n_side * n_side - 1)) + np.asarray(u)) / n_side
+    y = (_gather((numbers & (n_side * n_side - 1)) >> 1) + np.asarray(v)) / n_side
+    row = face // 4 + 2.0 - x - y  # from 0 at the northern pole to 4 at the southern
+    height = np.minimum(np.minimum(row, 4.0 - row), 1.0)
+    first = np.where(face // 4 == 1, 2 * (face % 4), 2 * (face % 4) + 1)
+    ra = 45.0 * first + 45.0 * (x - y) / np.where(height > 0, height, 1.0)
+    # The half angle keeps the digits at the poles.
+    cap = 90.0 - 2.0 * np.rad2deg(np.arcsin(np.maximum(height, 0.0) / np.sqrt(6.0)))
+    belt = np.rad2deg(np.arcsin(np.clip((2.0 - row) * 2.0 / 3.0, -1.0, 1.0)))
+    return np.mod(ra, 360.0), np.where(height < 1.0, np.where(row < 2.0, cap, -cap), belt)
+
+
 def healpix_ranges(region: Region, order: int) -> list[tuple[int, int]]:
     """Ranges of nested pixels that cover a region: first and last pixel of each, both included."""
     ranges = HealpixPixelization(order).envelope(region)
@@ -80,4 +123,14 @@ def _spread(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Put a zero between any two bits."""
     for shift, kept in _SPREAD:
         numbers = (numbers | (numbers << shift)) & kept
+    return numbers
+
+
+def _gather(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keep every other bit and close the gaps; the inverse of `_spread`."""
+    numbers = numbers & _SPREAD[-1][1]
+    for (shift, _), kept in zip(
+        reversed(_SPREAD), [*(k for _, k in reversed(_SPREAD[:-1])), 0xFFFFFFFF], strict=True
+    ):
+        numbers = (numbers | (numbers >> shift)) & kept
     return numbers

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from lsst.sphgeom import HealpixPixelization, UnitVector3d
 
-from astra.sky.healpix import healpix_pixels, healpix_ranges
+from astra.sky.healpix import healpix_pixels, healpix_points, healpix_ranges
 from astra.sky.regions import convex_hull, unit_vectors
 
 
@@ -62,3 +62,26 @@ def test_ranges_cover_a_region(ra, dec):
     pixels = healpix_pixels(lon, lat, 7)
     assert all(any(first <= pixel <= last for first, last in ranges) for pixel in pixels)
     assert sum(last - first + 1 for first, last in ranges) < 40
+
+
+@pytest.mark.parametrize("order", [0, 1, 6, 12, 20])
+def test_points_lie_in_their_pixels(order):
+    rng = np.random.default_rng(2)
+    pixels = rng.integers(0, 12 * 4**order, 1000)
+    ra, dec = healpix_points(pixels, order, *rng.uniform(0.01, 0.99, (2, 1000)))
+    assert (healpix_pixels(ra, dec, order) == pixels).all()
+    assert ((ra >= 0) & (ra < 360)).all()
+
+
+def test_corners_meet_at_the_poles_and_the_equator():
+    ra, dec = healpix_points(np.arange(12), 0, 1.0, 1.0)
+    np.testing.assert_allclose(dec, [90.0] * 4 + [41.810314895778596] * 4 + [0.0] * 4, atol=1e-12)
+    np.testing.assert_allclose(ra[4:8], [0.0, 90.0, 180.0, 270.0])
+    np.testing.assert_allclose(healpix_points(np.arange(8, 12), 0, 0.0, 0.0)[1], -90.0)
+
+
+def test_points_of_no_pixel_are_refused():
+    with pytest.raises(ValueError, match="from 0 to 47"):
+        healpix_points([48], 1)
+    with pytest.raises(ValueError, match="from 0 to 29"):
+        healpix_points([0], 30)
