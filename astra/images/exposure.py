@@ -75,6 +75,9 @@ MASK_SENSOR_EDGE = np.uint32(MaskPlane.SENSOR_EDGE)
 MASK_HIGH_VARIANCE = np.uint32(MaskPlane.HIGH_VARIANCE)
 MASK_INJECTED = np.uint32(MaskPlane.INJECTED)
 MASK_INJECTED_TEMPLATE = np.uint32(MaskPlane.INJECTED_TEMPLATE)
+MASK_CLIPPED = np.uint32(MaskPlane.CLIPPED)
+MASK_REJECTED = np.uint32(MaskPlane.REJECTED)
+MASK_INEXACT_PSF = np.uint32(MaskPlane.INEXACT_PSF)
 
 
 @dataclass(frozen=True)

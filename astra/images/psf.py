@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FWHM_PER_SIGMA = 2.0 * np.sqrt(2.0 * np.log(2.0))
 
@@ -58,7 +58,9 @@ class Psf:
     oversampling: int = 1
 
     def __post_init__(self) -> None:
-        expected = len(polynomial_powers(self.order))
+        self._require_stamps(len(polynomial_powers(self.order)))
+
+    def _require_stamps(self, expected: int) -> None:
         shape, period = self.coefficients.shape, 2 * self.oversampling
         if len(shape) != 3 or shape[0] != expected or shape[1] != shape[2] or shape[1] % period != 1:
             side = "odd" if period == 2 else f"1 + a multiple of {period}"
@@ -70,6 +72,17 @@ class Psf:
         """Side of the stamps [pixel], odd."""
         return (int(self.coefficients.shape[1]) - 1) // self.oversampling + 1
 
+    def design(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
+        """Values of the terms at positions [pixel], by which the coefficients add up to stamps.
+
+        Returns
+        -------
+        design : ndarray, shape (..., n_terms)
+        """
+        u = (np.asarray(x, dtype=np.float64) - self.x_centre) / self.scale
+        v = (np.asarray(y, dtype=np.float64) - self.y_centre) / self.scale
+        return np.stack([u**i * v**j for i, j in polynomial_powers(self.order)], axis=-1)
+
     def stamp(self, x: float, y: float) -> NDArray[np.float64]:
         """PSF for a star at (x, y) [pixel], centred on the middle pixel of the stamp; unit sum.
 
@@ -77,10 +90,8 @@ class Psf:
         -------
         stamp : ndarray, shape (size, size)
         """
-        u, v = (x - self.x_centre) / self.scale, (y - self.y_centre) / self.scale
-        weights = np.array([u**i * v**j for i, j in polynomial_powers(self.order)])
         nodes = self.coefficients[:, :: self.oversampling, :: self.oversampling]
-        stamp: NDArray[np.float64] = np.tensordot(weights, nodes, axes=1)
+        stamp: NDArray[np.float64] = np.tensordot(self.design(x, y), nodes, axes=1)
         stamp /= stamp.sum()
         return stamp
 

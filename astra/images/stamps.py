@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from astra.images.psf import Psf, polynomial_powers
+from astra.images.psf import Psf
 
 SPLINE_ORDER = 5
 MARGIN = 3  # neighbours on each side that a quintic spline touches for a shift of at most half a pixel
@@ -176,8 +176,7 @@ def make_psf_splines(psf: Psf) -> PsfSplines:
 
 def psf_design(psf: Psf, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values of the polynomial terms at positions [pixel], shape (n, n_terms)."""
-    u, v = (x - psf.x_centre) / psf.scale, (y - psf.y_centre) / psf.scale
-    return np.stack([u**i * v**j for i, j in polynomial_powers(psf.order)], axis=-1)
+    return psf.design(x, y)
 
 
 @njit(cache=True)

@@ -5,7 +5,7 @@ alone the two WCS are evaluated. Pixel values are fluxes per pixel, so that the 
 
 Interpolation correlates the noise of neighbouring pixels. The variance plane of a warped exposure is the
 *white equivalent*: noise power at long wavelengths, which is what a flux over several pixels sees; single
-pixels scatter less than it says. `WarpNoise` holds the power spectrum that tells the two apart.
+pixels scatter less than it says. `Exposure.noise_power` holds the spectrum that tells the two apart.
 """
 
 from __future__ import annotations
@@ -19,14 +19,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astra.errors import NoOverlapError
+from astra.images.coadd_psf import warp_psf
 from astra.images.exposure import MASK_NO_DATA, Exposure
-from astra.images.psf import Psf
-from astra.images.spatial import fit_spatial_kernel
+from astra.images.warp_noise import warp_noise_power
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
+__all__ = ["PixelMap", "make_pixel_map", "warp_exposure", "warp_noise_power", "warp_planes", "warp_psf"]
+
 GRID_STEP_PIXEL = 16
+SAME_PIXEL = 1e-6  # an offset that is none [pixel]
+FOURIER_SIDE = 64  # of the spectra of noise
+
+Planes = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint32]]
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,37 @@ class PixelMap:
         self, x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Input positions of output positions [pixel], bilinear between the nodes."""
-        nodes = np.array([np.asarray(y, dtype=float), np.asarray(x, dtype=float)]) / self.step
+        nodes = np.array(np.broadcast_arrays(y, x), dtype=float) / self.step
         found = [ndimage.map_coordinates(grid, nodes, order=1, mode="nearest") for grid in (self.x, self.y)]
         return found[0], found[1]
 
+    def spread(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Values of every pixel of the output frame, bilinear between those of the nodes."""
+        along_y, along_x = (_hat_functions(n, self.step) for n in self.shape)
+        return (along_y @ values @ along_x.T).astype(np.float32, copy=False)
+
+    def is_identity(self, shape: tuple[int, int]) -> bool:
+        """Tell whether the pixels of an input of this shape stay where they are."""
+        n_y, n_x = self.x.shape
+        columns, rows = self.step * np.arange(n_x), self.step * np.arange(n_y)[:, None]
+        offset = max(np.abs(self.x - columns).max(), np.abs(self.y - rows).max())
+        return self.shape == shape and bool(offset < SAME_PIXEL)
+
+
+def _hat_functions(n_pixels: int, step: int) -> NDArray[np.float32]:
+    """Weights of linear interpolation between nodes, shape (n_pixels, n_nodes)."""
+    place = np.arange(n_pixels, dtype=np.float32)[:, None] / np.float32(step)
+    n_nodes = -(-n_pixels // step) + 1
+    return np.maximum(1.0 - np.abs(place - np.arange(n_nodes, dtype=np.float32)), 0.0).astype(np.float32)
+
 
 def make_pixel_map(
-    wcs_out: WCS, wcs_in: WCS, shape: tuple[int, int], step: int = GRID_STEP_PIXEL
+    wcs_out: WCS,
+    wcs_in: WCS,
+    shape: tuple[int, int],
+    step: int = GRID_STEP_PIXEL,
+    *,
+    origin: tuple[int, int] = (0, 0),
 ) -> PixelMap:
     """Map the pixels of an output frame into an input frame.
 
@@ -73,6 +103,8 @@ def make_pixel_map(
         Output frame (ny, nx) [pixel].
     step : int, optional
         Output pixels between the nodes of the grid.
+    origin : tuple of int, optional
+        First row and column (y, x) of the output frame in the pixels of ``wcs_out``.
 
     Returns
     -------
@@ -80,7 +112,7 @@ def make_pixel_map(
     """
     rows, columns = (np.arange(0, length + step, step, dtype=float) for length in shape)
     nodes_x, nodes_y = np.meshgrid(columns, rows)
-    ra, dec = wcs_out.all_pix2world(nodes_x.ravel(), nodes_y.ravel(), 0)
+    ra, dec = wcs_out.all_pix2world(nodes_x.ravel() + origin[1], nodes_y.ravel() + origin[0], 0)
     x, y = (axis.reshape(nodes_x.shape) for axis in wcs_in.all_world2pix(ra, dec, 0, quiet=True))
     dx_dy, dx_dx = np.gradient(x, step)
     dy_dy, dy_dx = np.gradient(y, step)
@@ -151,6 +183,50 @@ def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]
             out[2][row, column] = mask[y0, x0] | mask[y0, x1] | mask[y1, x0] | mask[y1, x1]
 
 
+def warp_planes(exposure: Exposure, pixel_map: PixelMap) -> Planes:
+    """Resample image, variance and mask of an exposure.
+
+    Parameters
+    ----------
+    exposure : Exposure
+        Flux per pixel.
+    pixel_map : PixelMap
+        From the output frame into ``exposure``.
+
+    Returns
+    -------
+    image, variance : float32 ndarray, shape ``pixel_map.shape``
+        NaN where ``exposure`` has no pixel.
+    mask : uint32 ndarray, shape ``pixel_map.shape``
+        NO_DATA there.
+    """
+    if pixel_map.is_identity(exposure.shape):
+        return _same_planes(exposure)
+    bad = ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance)
+    image = np.where(bad, np.float32(0), exposure.image).astype(np.float32)
+    mask = np.where(bad, exposure.mask | MASK_NO_DATA, exposure.mask).astype(np.uint32)
+    variance = np.where(bad, np.float32(0), exposure.variance).astype(np.float32)
+    coefficients = ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror")
+    out = (
+        np.empty(pixel_map.shape, np.float32),
+        np.empty(pixel_map.shape, np.float32),
+        np.empty(pixel_map.shape, np.uint32),
+    )
+    grids = np.array([pixel_map.x, pixel_map.y, pixel_map.jacobian])
+    resample((coefficients, variance, mask), grids, pixel_map.step, MASK_NO_DATA, out)
+    empty = (out[2] & MASK_NO_DATA) > 0
+    out[0][empty] = np.nan
+    out[1][empty] = np.nan
+    return out
+
+
+def _same_planes(exposure: Exposure) -> Planes:
+    """Planes of an exposure that stays on its pixels, none of them shared."""
+    bad = ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance)
+    image, variance = (np.where(bad, np.float32(np.nan), p) for p in (exposure.image, exposure.variance))
+    return image, variance, np.where(bad, exposure.mask | MASK_NO_DATA, exposure.mask)
+
+
 def warp_exposure(exposure: Exposure, pixel_map: PixelMap, wcs: WCS) -> Exposure:
     """Resample an exposure onto another frame.
 
@@ -167,98 +243,22 @@ def warp_exposure(exposure: Exposure, pixel_map: PixelMap, wcs: WCS) -> Exposure
     -------
     warped : Exposure, shape ``pixel_map.shape``
         Image and variance are NaN and the mask NO_DATA where ``exposure`` has no pixel. The variance is the
-        white equivalent (see the module), the PSF that of the warped image.
+        white equivalent (see the module), the PSF and the noise power are those of the warped image.
 
     Raises
     ------
     NoOverlapError
         If no output pixel falls into the input.
     """
-    bad = ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance)
-    image = np.where(bad, np.float32(0), exposure.image).astype(np.float32)
-    mask = np.where(bad, exposure.mask | MASK_NO_DATA, exposure.mask).astype(np.uint32)
-    variance = np.where(bad, np.float32(0), exposure.variance).astype(np.float32)
-    coefficients = ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror")
-    out = (
-        np.empty(pixel_map.shape, np.float32),
-        np.empty(pixel_map.shape, np.float32),
-        np.empty(pixel_map.shape, np.uint32),
-    )
-    grids = np.array([pixel_map.x, pixel_map.y, pixel_map.jacobian])
-    resample((coefficients, variance, mask), grids, pixel_map.step, MASK_NO_DATA, out)
-    empty = (out[2] & MASK_NO_DATA) > 0
-    if empty.all():
+    image, variance, mask = warp_planes(exposure, pixel_map)
+    if ((mask & MASK_NO_DATA) > 0).all():
         message = "no pixel of the output frame falls onto a good pixel of the input exposure"
         raise NoOverlapError(message, visit=exposure.info.visit, detector=exposure.info.detector)
-    out[0][empty] = np.nan
-    out[1][empty] = np.nan
-    psf = None if exposure.psf is None else warp_psf(exposure.psf, pixel_map)
-    return exposure.replace(image=out[0], variance=out[1], mask=out[2], wcs=wcs, psf=psf)
-
-
-def warp_psf(psf: Psf, pixel_map: PixelMap) -> Psf:
-    """PSF of a warped image, in pixels of the output frame."""
-
-    def stamp_at(x: float, y: float) -> NDArray[np.float64]:
-        probe_x, probe_y = np.array([x, x + 1.0, x]), np.array([y, y, y + 1.0])
-        found_x, found_y = pixel_map.positions(probe_x, probe_y)
-        matrix = np.array(
-            [
-                [found_y[2] - found_y[0], found_y[1] - found_y[0]],
-                [found_x[2] - found_x[0], found_x[1] - found_x[0]],
-            ]
-        )
-        centre = np.array([psf.size // 2, psf.size // 2], dtype=float)
-        stamp = psf.stamp(found_x[0], found_y[0])
-        warped: NDArray[np.float64] = ndimage.affine_transform(
-            stamp, matrix, offset=centre - matrix @ centre, order=3
-        )
-        unit: NDArray[np.float64] = warped / warped.sum()
-        return unit
-
-    return fit_spatial_kernel(stamp_at, pixel_map.shape, max(psf.order, 1)).as_psf()
-
-
-def warp_noise_power(pixel_map: PixelMap, n_frequencies: int) -> NDArray[np.float64]:
-    """Power spectrum that the warp gives to white noise of unit power, averaged over the frame.
-
-    The cardinal cubic spline that interpolates at a sub-pixel phase is a digital filter; its power is
-    averaged over the phases that occur (all alike for a pure shift, all of them for a rotation).
-
-    Parameters
-    ----------
-    pixel_map : PixelMap
-    n_frequencies : int
-        Side of the Fourier grid.
-
-    Returns
-    -------
-    power : ndarray, shape (n_frequencies, n_frequencies)
-        In the order of ``numpy.fft.fft2``; 1 at zero frequency.
-    """
-    # Whole pixels, and not the nodes of the map: between those of a rotated grid the phase runs many cycles.
-    ny, nx = pixel_map.shape
-    rows, columns = (np.rint(np.linspace(0, length - 1, 97)) for length in (ny, nx))
-    y, x = np.meshgrid(rows, columns, indexing="ij")
-    found_x, found_y = pixel_map.positions(x.ravel(), y.ravel())
-    table = _phase_power(n_frequencies)
-    n_phases = len(table)
-    index_x = np.floor((found_x % 1.0) * n_phases).astype(int) % n_phases
-    index_y = np.floor((found_y % 1.0) * n_phases).astype(int) % n_phases
-    counts = np.zeros((n_phases, n_phases))
-    np.add.at(counts, (index_y, index_x), 1.0 / len(index_x))
-    power: NDArray[np.float64] = table.T @ counts @ table
-    return power
-
-
-def _phase_power(n_frequencies: int, n_phases: int = 16) -> NDArray[np.float64]:
-    """Power of cardinal cubic spline interpolation by phase, shape (n_phases, n_frequencies)."""
-    omega = 2.0 * np.pi * np.fft.fftfreq(n_frequencies)
-    f = (np.arange(n_phases)[:, None] + 0.5) / n_phases
-    taps = ((1 - f) ** 3, 3 * f**3 - 6 * f**2 + 4, -3 * f**3 + 3 * f**2 + 3 * f + 1, f**3)
-    response = sum(
-        tap / 6.0 * np.exp(1j * omega * shift) for tap, shift in zip(taps, (-1, 0, 1, 2), strict=True)
+    return exposure.replace(
+        image=image,
+        variance=variance,
+        mask=mask,
+        wcs=wcs,
+        psf=None if exposure.psf is None else warp_psf(exposure.psf, pixel_map),
+        noise_power=warp_noise_power(pixel_map, FOURIER_SIDE, exposure.noise_power),
     )
-    prefilter = (2.0 + np.cos(omega)) / 3.0
-    power: NDArray[np.float64] = np.abs(response / prefilter) ** 2
-    return power

@@ -5,7 +5,7 @@ import pytest
 
 from astra.errors import DataError, NoOverlapError
 from astra.images.coadd import coadd_exposures
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_NO_DATA
+from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INEXACT_PSF, MASK_NO_DATA, MASK_REJECTED
 from astra.images.forced import forced_photometry
 from tests.images.difference_field import make_exposure, make_stars, make_wcs
 
@@ -57,7 +57,8 @@ def test_masked_pixels_are_taken_from_the_others(rng):
     image[50, 60], mask[50, 60] = 1e6, MASK_CR
     template = coadd_exposures([images[0].replace(image=image, mask=mask), images[1]])
     assert abs(template.image[50, 60] - images[1].image[50, 60]) < 1.0
-    assert template.mask[50, 60] == 0
+    assert template.mask[50, 60] == MASK_REJECTED | MASK_INEXACT_PSF
+    assert template.mask[51, 60] == 0
 
 
 def test_pixels_bad_everywhere_keep_their_bits(rng):
@@ -81,7 +82,7 @@ def test_no_exposure_is_refused():
 
 def test_exposures_without_psf_are_refused(rng):
     images, _ = exposures(rng, 2)
-    with pytest.raises(ValueError, match="PSF"):
+    with pytest.raises(DataError, match="with WCS and PSF, found no PSF"):
         coadd_exposures([images[0], images[1].replace(psf=None)])
 
 

@@ -1,0 +1,165 @@
+"""The template of a detector, out of the tiles of the sky that it lies on.
+
+Each tile is resampled onto the pixels of the detector; where tiles overlap, the mean is taken by inverse
+variance, and the weight of a tile falls to zero towards its border, so that there is no seam. Overlapping
+tiles hold the same exposures: their noise is taken to be one and the same, and averages out not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astra.errors import DataError, NoOverlapError
+from astra.images.coadd_psf import CELL_PIXEL, CoaddPsf, cell_grid, merge_psfs, warp_to_coadd_psf
+from astra.images.coadd_warps import require_calibrated
+from astra.images.exposure import MASK_NO_DATA, Exposure, PhotoCalib, VisitInfo, require_one_band
+from astra.images.subtraction import repair
+from astra.images.warp import FOURIER_SIDE, PixelMap, Planes, make_pixel_map, warp_noise_power, warp_planes
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
+
+TAPER_PIXEL = 24.0  # of a tile, over which its weight rises from its border
+BORDER_PIXEL = 3.0  # of a tile without weight: the spline knows too little there
+
+
+def make_template(tiles: Sequence[Exposure], wcs: WCS, shape: tuple[int, int], info: VisitInfo) -> Exposure:
+    """Resample coadds of sky tiles onto the pixels of a detector and merge them.
+
+    Parameters
+    ----------
+    tiles : sequence of Exposure
+        Coadds [nJy] with WCS and PSF, all of one band; those that the detector does not touch are ignored.
+    wcs : astropy.wcs.WCS
+        Of the detector.
+    shape : tuple of int
+        Rows and columns (ny, nx) of the detector [pixel].
+    info : VisitInfo
+        Whose template it is: the template has it as its own.
+
+    Returns
+    -------
+    template : Exposure, shape ``shape``
+        Image [nJy], variance (the white equivalent, as in `astra.images.warp`), the mask bits that any tile
+        has there, PSF and noise power. NaN and NO_DATA where there is no tile.
+
+    Raises
+    ------
+    DataError
+        If a tile is not in nJy, lacks a WCS or a PSF, or is of another band.
+    NoOverlapError
+        If no tile has a good pixel on the detector.
+    """
+    for tile in tiles:
+        require_calibrated(tile, f"tile of band {tile.info.band}")
+    require_one_band(tiles)
+    if tiles and tiles[0].info.band != info.band:
+        message = (
+            f"the template of visit {info.visit}, detector {info.detector} must be in its band {info.band}, "
+            f"found tiles in {tiles[0].info.band}"
+        )
+        raise DataError(message, visit=info.visit, detector=info.detector)
+    merged = _Merge(shape)
+    used = [tile for tile in tiles if merged.add(tile, make_pixel_map(wcs, tile.wcs, shape))]
+    if not used:
+        message = (
+            f"none of {len(tiles)} template tiles has a good pixel on visit {info.visit}, "
+            f"detector {info.detector}"
+        )
+        raise NoOverlapError(message, n_tiles=len(tiles), visit=info.visit, detector=info.detector)
+    image, variance, mask = merged.planes()
+    calib = max((t.photo_calib.njy_per_count_err for t in used if t.photo_calib), default=0.0)
+    return Exposure(
+        image,
+        variance,
+        mask,
+        info,
+        "nJy",
+        used[0].gain,
+        wcs,
+        merged.psf(),
+        PhotoCalib(1.0, calib),
+        {"NTILE": len(used), "APCORR": merged.mean([float(t.metadata.get("APCORR", 1.0)) for t in used])},
+        merged.noise_power(),
+    )
+
+
+class _Merge:
+    """Weighted sums over the tiles of a detector."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        self._total, self._image, self._sigma = (np.zeros(shape, dtype=np.float32) for _ in range(3))
+        self._mask = np.zeros(shape, dtype=np.uint32)
+        self._psfs: list[CoaddPsf] = []
+        self._powers: list[NDArray[np.float64]] = []
+        self._cells: list[NDArray[np.float32]] = []
+
+    def add(self, tile: Exposure, pixel_map: PixelMap) -> bool:
+        """Add a tile; tell whether it has a good pixel here."""
+        planes = warp_planes(repair(tile), pixel_map)
+        weight = _weights(planes, pixel_map, tile.shape)
+        used = weight > 0
+        if not used.any() or tile.psf is None:
+            return False
+        image, variance, mask = planes
+        self._total += weight
+        self._image[used] += weight[used] * image[used]
+        self._sigma[used] += weight[used] * np.sqrt(variance[used])
+        self._mask[used] |= mask[used]
+        self._psfs.append(warp_to_coadd_psf(tile.psf, pixel_map))
+        self._powers.append(warp_noise_power(pixel_map, FOURIER_SIDE, tile.noise_power))
+        self._cells.append(_cell_sums(weight))
+        return True
+
+    def planes(self) -> Planes:
+        """Image, variance and mask of the mean."""
+        empty = self._total == 0
+        self._total[empty] = np.nan
+        self._image /= self._total
+        self._sigma /= self._total
+        self._sigma *= self._sigma
+        self._mask[empty] = MASK_NO_DATA
+        return self._image, self._sigma, self._mask
+
+    def psf(self) -> CoaddPsf:
+        """Mean PSF, by the weights of the tiles in each cell."""
+        cells = np.array(self._cells)
+        total = cells.sum(axis=0)
+        shares = (cells / np.where(total > 0, total, 1)).astype(np.float32)
+        return merge_psfs(self._psfs, shares, self.shape)
+
+    def mean(self, values: Sequence[float]) -> float:
+        """Mean of a quantity of the tiles that were added, by their weights over the detector."""
+        return float(np.average(values, weights=[cells.sum(dtype=np.float64) for cells in self._cells]))
+
+    def noise_power(self) -> NDArray[np.float64]:
+        """Mean spectrum of the noise."""
+        weights = [cells.sum(dtype=np.float64) for cells in self._cells]
+        power: NDArray[np.float64] = np.average(self._powers, axis=0, weights=weights)
+        return power
+
+
+def _weights(planes: Planes, pixel_map: PixelMap, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Inverse variance of each pixel of a warped tile, less towards the border of the tile, 0 beyond."""
+    image, variance, mask = planes
+    good = ((mask & MASK_NO_DATA) == 0) & np.isfinite(image) & (variance > 0)
+    weight = np.where(good, 1.0 / np.where(good, variance, np.float32(1)), np.float32(0)).astype(np.float32)
+    x, y = pixel_map.x, pixel_map.y
+    inside = np.minimum(np.minimum(x, shape[1] - 1 - x), np.minimum(y, shape[0] - 1 - y)) - BORDER_PIXEL
+    share = np.nan_to_num(inside / TAPER_PIXEL, nan=-1e3).astype(np.float32)
+    if share.min() < 1:
+        weight *= np.clip(pixel_map.spread(share), 0, 1)
+    return weight
+
+
+def _cell_sums(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Add up weights over the cells of a coadd PSF."""
+    rows, columns = (np.arange(0, length, CELL_PIXEL) for length in weight.shape)
+    sums: NDArray[np.float32] = np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1)
+    assert sums.shape == cell_grid((weight.shape[0], weight.shape[1]))  # noqa: S101
+    return sums
