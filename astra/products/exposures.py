@@ -1,8 +1,9 @@
 """Exposures as multi-extension FITS files.
 
 ``PRIMARY`` has the cards, ``IMAGE``, ``MASK`` and ``VARIANCE`` the planes (``MP_*`` cards name the mask
-planes), ``PSF`` the coefficient cube, and the record every value with all its digits. The WCS stands in
-the header of ``IMAGE``, where any FITS program finds it.
+planes), ``PSF`` the coefficient cube (of a coadd: the stamps of one input after another, and their weights
+by cell in ``PSFWGHT``), ``NOISEPOW`` the spectrum of noise that is not white, and the record every value
+with all its digits. The WCS stands in the header of ``IMAGE``, where any FITS program finds it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from astropy.wcs import WCS
 from numpy.typing import NDArray
 
 from astra.errors import FormatError
+from astra.images.coadd_psf import CoaddPsf
 from astra.images.exposure import Exposure, MaskPlane, PhotoCalib, VisitInfo
 from astra.images.psf import Psf
 from astra.products.fits_record import (
@@ -59,9 +61,10 @@ def write_exposure(path: Path | str, exposure: Exposure) -> None:
     ]
     planes[0].header["BUNIT"] = exposure.unit
     planes[2].header["BUNIT"] = f"{exposure.unit}2"
-    psf = [] if exposure.psf is None else [_psf_hdu(exposure.psf)]
     record = record_hdu(_record(exposure))
-    write_hdus(path, [_primary_hdu(exposure), *planes, *psf, record])
+    write_hdus(
+        path, [_primary_hdu(exposure), *planes, *_psf_hdus(exposure.psf), *_noise_hdus(exposure), record]
+    )
 
 
 def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
@@ -91,9 +94,10 @@ def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
             unit=record["unit"],
             gain=record["gain"],
             wcs=_read_wcs(hdus["IMAGE"].header) if record["has_wcs"] else None,
-            psf=None if record["psf"] is None else _read_psf(hdus["PSF"].data, record["psf"]),
+            psf=None if record["psf"] is None else _read_psf(hdus, record["psf"]),
             photo_calib=None if record["photo_calib"] is None else PhotoCalib(**record["photo_calib"]),
             metadata=record["metadata"],
+            noise_power=native(hdus["NOISEPOW"].data, np.float64) if record.get("has_noise_power") else None,
         )
 
 
@@ -146,11 +150,14 @@ def _record(exposure: Exposure) -> dict[str, Any]:
         "psf": None if psf is None else plain_values(_psf_geometry(psf)),
         "photo_calib": None if photo_calib is None else plain_values(dataclasses.asdict(photo_calib)),
         "metadata": plain_values(exposure.metadata),
+        "has_noise_power": exposure.noise_power is not None,
     }
 
 
 def _psf_geometry(psf: Psf) -> dict[str, Any]:
-    return {name: getattr(psf, name) for name in ("order", "x_centre", "y_centre", "scale", "oversampling")}
+    names = ("order", "x_centre", "y_centre", "scale", "oversampling")
+    own = {"class": "CoaddPsf", "cell_pixel": psf.cell_pixel} if isinstance(psf, CoaddPsf) else {}
+    return {name: getattr(psf, name) for name in names} | own
 
 
 def _primary_hdu(exposure: Exposure) -> fits.PrimaryHDU:
@@ -207,6 +214,21 @@ def _mask_cards() -> fits.Header:
     return header
 
 
+def _psf_hdus(psf: Psf | None) -> list[fits.ImageHDU]:
+    if psf is None:
+        return []
+    hdus = [_psf_hdu(psf)]
+    if isinstance(psf, CoaddPsf):
+        hdus.append(_plane_hdu("PSFWGHT", psf.weights, fits.Header()))
+        hdus[1].header["PSFCELL"] = (psf.cell_pixel, "[pixel] side of a cell of the weights")
+    return hdus
+
+
+def _noise_hdus(exposure: Exposure) -> list[fits.ImageHDU]:
+    power = exposure.noise_power
+    return [] if power is None else [_plane_hdu("NOISEPOW", np.asarray(power, np.float64), fits.Header())]
+
+
 def _psf_hdu(psf: Psf) -> fits.ImageHDU:
     hdu = fits.ImageHDU(np.ascontiguousarray(psf.coefficients, dtype=np.float64), name="PSF")
     hdu.header["PSFORDER"] = (psf.order, "total degree of the polynomial in position")
@@ -217,8 +239,16 @@ def _psf_hdu(psf: Psf) -> fits.ImageHDU:
     return hdu
 
 
-def _read_psf(coefficients: NDArray[Any], geometry: Mapping[str, Any]) -> Psf:
-    return Psf(native(coefficients, np.float64), **geometry)
+def _read_psf(hdus: fits.HDUList, record: Mapping[str, Any]) -> Psf:
+    """Read the PSF of a record; those of older files name no class."""
+    geometry = {name: value for name, value in record.items() if name != "class"}
+    coefficients = native(hdus["PSF"].data, np.float64)
+    if record.get("class", "Psf") == "Psf":
+        return Psf(coefficients, **geometry)
+    if record["class"] != "CoaddPsf":
+        message = f"{hdus.filename()} has a PSF of class {record['class']}, which this version does not know"
+        raise FormatError(message, path=str(hdus.filename()))
+    return CoaddPsf(coefficients, **geometry, weights=native(hdus["PSFWGHT"].data, np.float32))
 
 
 def _wcs_cards(wcs: WCS | None) -> fits.Header:

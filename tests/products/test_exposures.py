@@ -7,6 +7,7 @@ from astropy.io import fits
 from astropy.wcs import WCS, Sip
 
 from astra.errors import FormatError, MissingDataError
+from astra.images.coadd_psf import CoaddPsf
 from astra.images.exposure import Exposure, MaskPlane, PhotoCalib, VisitInfo
 from astra.images.psf import Psf
 from astra.products.exposures import (
@@ -16,6 +17,7 @@ from astra.products.exposures import (
     read_exposure_wcs,
     write_exposure,
 )
+from astra.products.fits_record import RECORD_EXTENSION, read_record, record_hdu
 
 HOSTILE = {
     "LONG": "x" * 5000,
@@ -97,6 +99,56 @@ def test_round_trip_is_exact(tmp_path):
     assert found.psf.coefficients.tobytes() == exposure.psf.coefficients.tobytes()
     assert dataclasses.replace(found.psf, coefficients=exposure.psf.coefficients) == exposure.psf
     assert found.image.flags.writeable
+
+
+def make_coadd_psf():
+    rng = np.random.default_rng(8)
+    weights = rng.uniform(size=(2, 2, 3)).astype(np.float32)
+    return CoaddPsf(rng.normal(size=(6, 7, 7)) + 1, 1, 10.1, 20.2, 333.3, weights=weights, cell_pixel=24)
+
+
+def test_psf_of_a_coadd_and_noise_power_round_trip(tmp_path):
+    power = np.random.default_rng(9).uniform(size=(64, 64))
+    exposure = make_exposure(psf=make_coadd_psf(), noise_power=power)
+    write_exposure(tmp_path / "a.fits", exposure)
+    found = read_exposure(tmp_path / "a.fits", verify=True)
+    assert_equal_exposures(found, exposure)
+    assert found.noise_power.tobytes() == power.tobytes()
+    assert found.psf.weights.tobytes() == exposure.psf.weights.tobytes()
+    same = {"coefficients": exposure.psf.coefficients, "weights": exposure.psf.weights}
+    assert dataclasses.replace(found.psf, **same) == exposure.psf
+    np.testing.assert_array_equal(found.psf.stamp(30.0, 30.0), exposure.psf.stamp(30.0, 30.0))
+    assert read_exposure(tmp_path / "a.fits").psf.cell_pixel == 24
+
+
+def rewrite_record(path, change):
+    """Change the record of a file as an older or a newer version would have written it."""
+    with fits.open(path) as hdus:
+        record = read_record(hdus)
+        change(record)
+        kept = [hdu.copy() for hdu in hdus if hdu.name != RECORD_EXTENSION]
+        fits.HDUList([*kept, record_hdu(record)]).writeto(path, overwrite=True)
+
+
+def test_files_of_older_versions_are_read(tmp_path):
+    def age(record):
+        assert record.pop("has_noise_power") is False
+        assert "class" not in record["psf"]
+
+    exposure = make_exposure()
+    write_exposure(tmp_path / "a.fits", exposure)
+    rewrite_record(tmp_path / "a.fits", age)
+    found = read_exposure(tmp_path / "a.fits")
+    assert_equal_exposures(found, exposure)
+    assert found.noise_power is None
+    assert type(found.psf) is Psf
+
+
+def test_a_psf_of_an_unknown_class_is_a_format_error(tmp_path):
+    write_exposure(tmp_path / "a.fits", make_exposure(psf=make_coadd_psf()))
+    rewrite_record(tmp_path / "a.fits", lambda record: record["psf"].update({"class": "NewPsf"}))
+    with pytest.raises(FormatError, match="class NewPsf"):
+        read_exposure(tmp_path / "a.fits")
 
 
 def test_sip_wcs_round_trips(tmp_path):
