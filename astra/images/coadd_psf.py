@@ -16,18 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from astra.images.psf import Psf, polynomial_powers
-from astra.images.spatial import StampFunction, fit_spatial_kernel, frame_geometry, spatial_terms
+from astra.images.spatial import StampFunction, frame_geometry, spatial_terms
 
 if TYPE_CHECKING:
     from astra.images.warp import PixelMap
 
-CELL_PIXEL = 32
+CELL_PIXEL = 16
 SAME_SCALE = 0.02  # relative: below this the stamps keep their side
 
 
 @dataclass(frozen=True)
 class CoaddPsf(Psf):
-    """Mean of the PSFs of several inputs, by weights that are constant within the cells of a grid.
+    """Mean of the PSFs of several inputs, by weights that are known at the centres of the cells of a grid.
 
     ``coefficients`` are those of the first input, then of the second, and so on: as many stamps for each as
     ``polynomial_powers(order)`` has, all in the same normalised coordinates.
@@ -35,8 +35,8 @@ class CoaddPsf(Psf):
     Parameters
     ----------
     weights : float32 ndarray, shape (n_inputs, n_y, n_x)
-        Weight of each input in each cell; not negative. Only their ratios count, but for cells that none
-        covers, which get the mean over the frame.
+        Weight of each input in each cell; not negative. Between the centres of the cells it is linear. Only
+        the ratios count, but where no input is: there the mean over the frame holds.
     cell_pixel : int
         Side of a cell [pixel].
     """
@@ -57,15 +57,26 @@ class CoaddPsf(Psf):
 
     def shares(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Share of each input at positions [pixel], shape (..., n_inputs); their sum is 1."""
-        n_y, n_x = self.weights.shape[1:]
-        columns = np.clip(np.floor((np.asarray(x) + 0.5) / self.cell_pixel), 0, n_x - 1).astype(np.int64)
-        rows = np.clip(np.floor((np.asarray(y) + 0.5) / self.cell_pixel), 0, n_y - 1).astype(np.int64)
-        found = np.moveaxis(self.weights[:, rows, columns].astype(np.float64), 0, -1)
+        rows, along_y = self._cells(y, self.weights.shape[1])
+        columns, along_x = self._cells(x, self.weights.shape[2])
+        found = np.zeros((*np.broadcast(x, y).shape, self.n_inputs))
+        for row, up in ((rows[0], 1.0 - along_y), (rows[1], along_y)):
+            for column, right in ((columns[0], 1.0 - along_x), (columns[1], along_x)):
+                found += np.moveaxis(self.weights[:, row, column], 0, -1) * (up * right)[..., None]
         total = found.sum(axis=-1, keepdims=True)
         everywhere = self.weights.mean(axis=(1, 2), dtype=np.float64)
         everywhere /= everywhere.sum()
         shares: NDArray[np.float64] = np.where(total > 0, found / np.where(total > 0, total, 1.0), everywhere)
         return shares
+
+    def _cells(
+        self, position: ArrayLike, n_cells: int
+    ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]:
+        """Cells along an axis whose centres a position lies between, and how far it is to the second."""
+        place = (np.asarray(position, dtype=np.float64) + 0.5) / self.cell_pixel - 0.5
+        first = np.clip(np.floor(place), 0, max(n_cells - 2, 0)).astype(np.int64)
+        second = np.minimum(first + 1, n_cells - 1)
+        return (first, second), np.clip(place - first, 0.0, 1.0)
 
     def design(self, x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
         """Values of the terms of all inputs at positions [pixel], shape (..., n_inputs * n_terms)."""
@@ -144,10 +155,21 @@ def _on_frame(
     (y0, x0), (y1, x1) = corners.min(axis=0), corners.max(axis=0) + cell_pixel
     nodes = np.linspace(0.0, 1.0, order + 2)
     x, y = (axis.ravel() for axis in np.meshgrid(x0 + (x1 - x0) * nodes, y0 + (y1 - y0) * nodes))
-    stamps = np.array([pad_stamp(psf.stamp(*place), size) for place in zip(x, y, strict=True)])
-    terms = spatial_terms(x, y, order, geometry)
-    solution: NDArray[np.float64] = np.linalg.lstsq(terms.T, stamps.reshape(len(stamps), -1), rcond=None)[0]
-    return solution.reshape(-1, size, size)
+    return _fit_stamps(lambda u, v: pad_stamp(psf.stamp(u, v), size), x, y, order, geometry)
+
+
+def _fit_stamps(
+    stamp_at: StampFunction,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    order: int,
+    geometry: tuple[float, float, float],
+) -> NDArray[np.float64]:
+    """Coefficients of the polynomial of stamps through those at some places [pixel]."""
+    stamps = np.array([stamp_at(*place) for place in zip(x.tolist(), y.tolist(), strict=True)])
+    inverse = np.linalg.pinv(spatial_terms(x, y, order, geometry).T)
+    coefficients: NDArray[np.float64] = np.tensordot(inverse, stamps, axes=1)
+    return coefficients
 
 
 def pad_stamp(stamp: NDArray[np.float64], size: int) -> NDArray[np.float64]:
@@ -201,20 +223,23 @@ def _warp_coadd_psf(psf: CoaddPsf, pixel_map: PixelMap) -> CoaddPsf:
 
 
 def _warp_plain_psf(psf: Psf, pixel_map: PixelMap) -> Psf:
-    order = max(psf.order, 1)
-    stamp_at = _warped_stamp(psf, pixel_map, _warped_size(psf, pixel_map))
-    return fit_spatial_kernel(stamp_at, pixel_map.shape, order, order + 2).as_psf()
+    order, (ny, nx) = max(psf.order, 1), pixel_map.shape
+    nodes = np.linspace(0.0, 1.0, order + 2)
+    x, y = (axis.ravel() for axis in np.meshgrid((nx - 1) * nodes, (ny - 1) * nodes))
+    stamp_at, geometry = _warped_stamp(psf, pixel_map), frame_geometry(pixel_map.shape)
+    return Psf(_fit_stamps(stamp_at, x, y, order, geometry), order, *geometry)
 
 
 def _warped_size(psf: Psf, pixel_map: PixelMap) -> int:
     """Side of the stamps that hold what those of the input hold [pixel], odd."""
     scale = float(np.sqrt(np.nanmedian(pixel_map.jacobian)))
     half = psf.size // 2
-    return 2 * (half if abs(scale - 1.0) < SAME_SCALE else int(np.ceil(half / scale))) + 1
+    return 2 * (half if abs(scale - 1.0) < SAME_SCALE else int(np.ceil(half / scale - 0.1))) + 1
 
 
-def _warped_stamp(psf: Psf, pixel_map: PixelMap, size: int) -> StampFunction:
+def _warped_stamp(psf: Psf, pixel_map: PixelMap) -> StampFunction:
     """Make the function of position that draws a warped PSF."""
+    size = _warped_size(psf, pixel_map)
 
     def stamp_at(x: float, y: float) -> NDArray[np.float64]:
         probe_x, probe_y = np.array([x, x + 1.0, x]), np.array([y, y, y + 1.0])

@@ -23,7 +23,7 @@ from astra.images.warp import FOURIER_SIDE, PixelMap, Planes, make_pixel_map, wa
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
-TAPER_PIXEL = 24.0  # of a tile, over which its weight rises from its border
+TAPER_PIXEL = 64.0  # of a tile, over which its weight rises from its border
 BORDER_PIXEL = 3.0  # of a tile without weight: the spline knows too little there
 
 

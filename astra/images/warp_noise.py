@@ -8,6 +8,7 @@ rotations and changes of scale, of all phases.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from astra.images.warp import PixelMap
 
 N_PLACES = 144
+N_PHASES = 128  # that the places within a pixel are rounded to
 REACH_PIXEL = 6  # of the covariance, in pixels of the input; that of the spline falls by 0.27 a pixel
 MAX_REACH_PIXEL = 10
 
@@ -84,7 +86,7 @@ def _covariance(
         _response(first[seen], n_frequencies)[:, None, :] * _response(other[seen], n_frequencies).conj()
         for first, other in ((first_y, y), (first_x, x))
     ]
-    along_y = parts[0] if power is None else parts[0] @ power
+    along_y = parts[0] if power is None else parts[0] @ power.astype(np.complex64)
     if power is None:  # white: the sum over the plane is that of each axis
         product = along_y.sum(axis=-1) * parts[1].sum(axis=-1)
     else:
@@ -102,15 +104,28 @@ def _places(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.flo
     return np.floor(x * shape[1]), np.floor(y * shape[0])
 
 
-def _response(position: NDArray[np.float64], n_frequencies: int) -> NDArray[np.complex128]:
+def _response(position: NDArray[np.float64], n_frequencies: int) -> NDArray[np.complex64]:
     """Value of each interpolated plane wave at positions [pixel], shape (..., n_frequencies)."""
-    omega = 2.0 * np.pi * np.fft.fftfreq(n_frequencies)
-    whole = np.floor(position)
-    f = (position - whole)[..., None]
-    g = 1.0 - f
-    wave = np.exp(1j * omega)
-    taps = (
-        g**3 * wave.conj() + (3 * f**3 - 6 * f**2 + 4) + (3 * g**3 - 6 * g**2 + 4) * wave + f**3 * wave**2
-    ) / (4.0 + 2.0 * np.cos(omega))
-    response: NDArray[np.complex128] = taps * np.exp(1j * omega * (whole % n_frequencies)[..., None])
+    steps = np.floor(position * N_PHASES).astype(np.int64)
+    response: NDArray[np.complex64] = _wave_table(n_frequencies)[(steps // N_PHASES) % n_frequencies]
+    response *= _phase_table(n_frequencies)[steps % N_PHASES]
     return response
+
+
+@cache
+def _wave_table(n_frequencies: int) -> NDArray[np.complex64]:
+    """Plane waves at whole pixels, shape (n_frequencies, n_frequencies)."""
+    pixels = np.arange(n_frequencies)
+    return np.exp(2j * np.pi * np.outer(pixels, np.fft.fftfreq(n_frequencies))).astype(np.complex64)
+
+
+@cache
+def _phase_table(n_frequencies: int) -> NDArray[np.complex64]:
+    """Values between two pixels that interpolation gives to plane waves, shape (N_PHASES, n_frequencies)."""
+    omega = 2.0 * np.pi * np.fft.fftfreq(n_frequencies)
+    f = ((np.arange(N_PHASES) + 0.5) / N_PHASES)[:, None]
+    g, wave = 1.0 - f, np.exp(1j * omega)
+    inner = (3 * f**3 - 6 * f**2 + 4) + (3 * g**3 - 6 * g**2 + 4) * wave
+    taps = (g**3 * wave.conj() + inner + f**3 * wave**2) / (4.0 + 2.0 * np.cos(omega))
+    table: NDArray[np.complex64] = taps.astype(np.complex64)
+    return table
