@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from astra.errors import NoOverlapError
 from astra.images.coadd_psf import warp_psf
 from astra.images.exposure import MASK_NO_DATA, Exposure
+from astra.images.warp_kernel import resample, spline_coefficients
 from astra.images.warp_noise import warp_noise_power
 
 if TYPE_CHECKING:
@@ -119,70 +119,6 @@ def make_pixel_map(
     return PixelMap(x, y, np.abs(dx_dx * dy_dy - dx_dy * dy_dx), step, shape)
 
 
-@njit(cache=True)
-def cubic_weights(f):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Weights of the four cubic B-splines that a point sees, at f pixels beyond the second of them."""
-    g = 1.0 - f
-    return (
-        g * g * g / 6.0,
-        2.0 / 3.0 - f * f * (1.0 - 0.5 * f),
-        2.0 / 3.0 - g * g * (1.0 - 0.5 * g),
-        f * f * f / 6.0,
-    )
-
-
-@njit(cache=True)
-def spline_value(coefficients, x, y):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Evaluate a cubic spline inside an image, mirrored at its borders as the prefilter is."""
-    ny, nx = coefficients.shape
-    ix, iy = int(np.floor(x)), int(np.floor(y))
-    weights_x, weights_y = cubic_weights(x - ix), cubic_weights(y - iy)
-    total = 0.0
-    for b in range(4):
-        row = abs(iy - 1 + b)
-        row = row if row < ny else 2 * (ny - 1) - row
-        part = 0.0
-        for a in range(4):
-            column = abs(ix - 1 + a)
-            column = column if column < nx else 2 * (nx - 1) - column
-            part += weights_x[a] * coefficients[row, column]
-        total += weights_y[b] * part
-    return total
-
-
-@njit(cache=True)
-def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Evaluate a cubic spline, a bilinear variance and an OR of the mask at mapped positions.
-
-    ``planes`` are the spline's coefficients, variance and mask of the input, ``grids`` the node positions
-    x, y and Jacobian, shape (3, n_y, n_x); ``out`` is image, variance and mask, shape (ny, nx).
-    """
-    coefficients, variance, mask = planes
-    ny_in, nx_in = coefficients.shape
-    for row in range(out[0].shape[0]):
-        j, t = row // step, (row % step) / step
-        line = grids[:, j, :] * (1.0 - t) + grids[:, j + 1, :] * t
-        for column in range(out[0].shape[1]):
-            i, s = column // step, (column % step) / step
-            x = line[0, i] * (1.0 - s) + line[0, i + 1] * s
-            y = line[1, i] * (1.0 - s) + line[1, i + 1] * s
-            jacobian = line[2, i] * (1.0 - s) + line[2, i + 1] * s
-            if not (x >= -0.5 and y >= -0.5 and x < nx_in - 0.5 and y < ny_in - 0.5):
-                out[0][row, column] = np.nan
-                out[1][row, column] = np.nan
-                out[2][row, column] = no_data
-                continue
-            ix, iy = int(np.floor(x)), int(np.floor(y))
-            x0, x1 = max(ix, 0), min(ix + 1, nx_in - 1)
-            y0, y1 = max(iy, 0), min(iy + 1, ny_in - 1)
-            fx, fy = x - ix, y - iy
-            power = (1.0 - fy) * ((1.0 - fx) * variance[y0, x0] + fx * variance[y0, x1])
-            power += fy * ((1.0 - fx) * variance[y1, x0] + fx * variance[y1, x1])
-            out[0][row, column] = spline_value(coefficients, x, y) * jacobian
-            out[1][row, column] = power * jacobian
-            out[2][row, column] = mask[y0, x0] | mask[y0, x1] | mask[y1, x0] | mask[y1, x1]
-
-
 def warp_planes(exposure: Exposure, pixel_map: PixelMap) -> Planes:
     """Resample image, variance and mask of an exposure.
 
@@ -202,22 +138,28 @@ def warp_planes(exposure: Exposure, pixel_map: PixelMap) -> Planes:
     """
     if pixel_map.is_identity(exposure.shape):
         return _same_planes(exposure)
-    bad = ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance)
-    image = np.where(bad, np.float32(0), exposure.image).astype(np.float32)
-    mask = np.where(bad, exposure.mask | MASK_NO_DATA, exposure.mask).astype(np.uint32)
-    variance = np.where(bad, np.float32(0), exposure.variance).astype(np.float32)
-    coefficients = ndimage.spline_filter(image, order=3, output=np.float32, mode="mirror")
-    out = (
-        np.empty(pixel_map.shape, np.float32),
-        np.empty(pixel_map.shape, np.float32),
-        np.empty(pixel_map.shape, np.uint32),
-    )
+    image, variance, mask = _finite_planes(exposure)
+    coefficients = spline_coefficients(image)
+    del image
+    shape = pixel_map.shape
+    out = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.uint32)
     grids = np.array([pixel_map.x, pixel_map.y, pixel_map.jacobian])
     resample((coefficients, variance, mask), grids, pixel_map.step, MASK_NO_DATA, out)
-    empty = (out[2] & MASK_NO_DATA) > 0
-    out[0][empty] = np.nan
-    out[1][empty] = np.nan
     return out
+
+
+def _finite_planes(exposure: Exposure) -> Planes:
+    """Planes of an exposure with 0 and NO_DATA where image or variance are not finite."""
+    image, variance, mask = exposure.image, exposure.variance, exposure.mask
+    if not (np.isfinite(image).all() and np.isfinite(variance).all()):
+        bad = ~np.isfinite(image) | ~np.isfinite(variance)
+        image, variance = (np.where(bad, np.float32(0), plane) for plane in (image, variance))
+        mask = np.where(bad, mask | MASK_NO_DATA, mask)
+    return (
+        np.ascontiguousarray(image, dtype=np.float32),
+        np.ascontiguousarray(variance, dtype=np.float32),
+        np.ascontiguousarray(mask, dtype=np.uint32),
+    )
 
 
 def _same_planes(exposure: Exposure) -> Planes:

@@ -6,7 +6,6 @@ from astra.errors import NoOverlapError
 from astra.images.exposure import MASK_CR, MASK_NO_DATA
 from astra.images.warp import (
     make_pixel_map,
-    resample,
     warp_exposure,
     warp_noise_power,
 )
@@ -25,7 +24,7 @@ def field(rng, noise=0.01, fwhm=3.5):
     return make_exposure(rng, SHAPE, stars, fwhm, noise=noise, wcs=make_wcs(80, 60), photons=False), stars
 
 
-def test_compiled_resampling_equals_its_numpy_twin(rng):
+def test_a_warp_is_that_of_scipy_at_the_mapped_places(rng):
     exposure, _ = field(rng, noise=5.0)
     wcs = make_wcs(83.3, 58.4, angle_deg=7.0, scale_arcsec=0.42)
     pixel_map = make_pixel_map(wcs, exposure.wcs, (90, 140))
@@ -43,7 +42,6 @@ def test_compiled_resampling_equals_its_numpy_twin(rng):
     assert core.sum() > 5000
     np.testing.assert_allclose(warped.image[core], expected[core], rtol=1e-4, atol=2e-3)
     np.testing.assert_allclose(warped.variance[core], variance[core], rtol=1e-5)
-    assert hasattr(resample, "py_func")
 
 
 def test_identity_map_returns_the_image(rng):
