@@ -22,7 +22,7 @@ from astra.errors import NoOverlapError
 from astra.images.coadd_config import INPUT_DTYPE, CoaddConfig
 from astra.images.coadd_psf import combine_psfs
 from astra.images.coadd_sums import CoaddSums, PixelMedian
-from astra.images.coadd_warps import CoaddInput, InputStack
+from astra.images.coadd_warps import CoaddInput, InputStack, WarpedInput
 from astra.images.exposure import Exposure, PhotoCalib, require_one_band
 
 if TYPE_CHECKING:
@@ -90,15 +90,17 @@ def coadd_onto_tile(
     config = config or CoaddConfig()
     stack = InputStack(inputs, wcs, shape, config)
     median = PixelMedian(shape)
-    for warped in stack.first_pass():
-        median.add(warped.planes, warped.corner)
+    stack.first_pass(median.add)
     _require_overlap(stack.table)
     sums = CoaddSums(median, config)
     differences = stack.psf_differences()
-    for index, warped in stack.second_pass():
+
+    def add(index: int, warped: WarpedInput) -> None:
         row = stack.table[index]
-        used = sums.add(warped.planes, warped.corner, float(row["weight"]), differences[index])
+        used = sums.add(warped, float(row["weight"]), differences[index])
         row["nPixels"], row["nClipped"], row["nRejected"] = used
+
+    stack.second_pass(add)
     image, variance, mask = sums.planes()
     exposure = Exposure(
         image,

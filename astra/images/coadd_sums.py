@@ -9,6 +9,7 @@ from scipy import ndimage
 from astra.images.coadd_config import REJECTED, CoaddConfig
 from astra.images.coadd_kernels import N_EXTREMES, add_values, add_weighted, flag_outliers, trimmed_mean
 from astra.images.coadd_psf import CELL_PIXEL, cell_grid
+from astra.images.coadd_warps import WarpedInput
 from astra.images.exposure import (
     MASK_CLIPPED,
     MASK_HIGH_VARIANCE,
@@ -32,9 +33,9 @@ class PixelMedian:
         self._middle = np.zeros(shape, dtype=np.float32)
         self.count = np.zeros(shape, dtype=np.uint16)
 
-    def add(self, planes: Planes, corner: tuple[int, int]) -> None:
-        """Add the good pixels of image, variance and mask of a box; its first pixel is at a corner (y, x)."""
-        add_values(planes, REJECTED, corner, self._extremes, self._middle, self.count)
+    def add(self, warped: WarpedInput) -> None:
+        """Add the good pixels of an input."""
+        add_values(warped.planes, REJECTED, warped.corner, self._extremes, self._middle, self.count)
 
     def finish(self) -> NDArray[np.float32]:
         """Return the median, NaN where there is no value, and end the stream: its memory is given back."""
@@ -66,10 +67,9 @@ class CoaddSums:
         self.coverage = np.zeros(shape, dtype=np.uint16)
         self._weights: list[NDArray[np.float32]] = []
 
-    def add(
-        self, planes: Planes, corner: tuple[int, int], weight: float, psf_difference: float
-    ) -> tuple[int, int, int]:
-        """Add a box of an input; return the numbers of used, clipped and otherwise rejected pixels."""
+    def add(self, warped: WarpedInput, weight: float, psf_difference: float) -> tuple[int, int, int]:
+        """Add an input; return the numbers of its used, clipped and otherwise rejected pixels."""
+        planes, corner = warped.planes, warped.corner
         flags = np.zeros(planes[0].shape, dtype=np.uint8)
         share = self.config.clip_fraction + psf_difference
         limits = (self.config.clip_sigma, self.config.clip_neighbour_sigma, share)

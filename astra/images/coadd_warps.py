@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,21 +159,25 @@ class InputStack:
         self._warps: dict[int, WarpedInput] = {}
         self._room = int(1e6 * config.stored_mbyte)
 
-    def first_pass(self) -> Iterator[WarpedInput]:
-        """Load and resample each input, and note what it is."""
-        for index, item in enumerate(self.inputs):
-            exposure = item.load()
-            require_calibrated(exposure, item.name)
-            row = self.table[index]
-            row["visit"], row["detector"] = exposure.info.visit, exposure.info.detector
-            header = exposure.replace(image=_NOTHING, variance=_NOTHING, mask=_NOTHING.astype(np.uint32))
-            require_one_band([*self._headers.values(), header])
-            self._headers[index] = header
-            warped = warp_onto(exposure, self.wcs, self.shape)
-            del exposure
+    def first_pass(self, add: Callable[[WarpedInput], None]) -> None:
+        """Load and resample each input, note what it is, and hand it on if it can be used."""
+        for index in range(len(self.inputs)):
+            warped = warp_onto(self._load(index), self.wcs, self.shape)
             if self._note(index, warped) and warped is not None:
-                yield warped
+                add(warped)
+            del warped  # before the next is loaded
         self._set_weights()
+
+    def _load(self, index: int) -> Exposure:
+        """Load an input and note whose it is."""
+        exposure = self.inputs[index].load()
+        require_calibrated(exposure, self.inputs[index].name)
+        row = self.table[index]
+        row["visit"], row["detector"] = exposure.info.visit, exposure.info.detector
+        header = exposure.replace(image=_NOTHING, variance=_NOTHING, mask=_NOTHING.astype(np.uint32))
+        require_one_band([*self._headers.values(), header])
+        self._headers[index] = header
+        return exposure
 
     def _note(self, index: int, warped: WarpedInput | None) -> bool:
         """Note the sky and the width of an input; tell whether it can be used."""
@@ -198,15 +202,16 @@ class InputStack:
         weight = 1.0 / (rows["skyVariance"] * rows["fwhm_pixel"] ** self.config.seeing_power)
         self.table["weight"][used] = weight / weight.sum()
 
-    def second_pass(self) -> Iterator[tuple[int, WarpedInput]]:
-        """Resample each used input again, or give back what was kept."""
+    def second_pass(self, add: Callable[[int, WarpedInput], None]) -> None:
+        """Resample each used input again, unless it was kept, and hand it on."""
         for index in np.flatnonzero(self.table["used"]).tolist():
             kept = self._warps[index]
             warped = kept if kept.n_bytes else warp_onto(self.inputs[index].load(), self.wcs, self.shape)
-            self._warps[index] = replace(kept, planes=_NO_PLANES)
+            self._warps[index] = kept = replace(kept, planes=_NO_PLANES)
             if warped is None:  # pragma: no cover - it had pixels in the first pass
                 raise DataError(f"{self.inputs[index].name} has other pixels when it is read again")
-            yield index, warped
+            add(index, warped)
+            del warped
 
     def psfs(self) -> list[Psf]:
         """PSF of each used input."""

@@ -171,7 +171,8 @@ def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]
     ny, nx = out[0].shape
     ny_in, nx_in = planes[0].shape
     flat = planes[0].ravel(), planes[1].ravel(), planes[2].ravel()
-    weights, corner = np.empty((10, step), dtype=np.float32), np.empty(step, dtype=np.int64)
+    flat_out = out[0].ravel(), out[1].ravel(), out[2].ravel()
+    fractions, corner = np.empty((4, step), dtype=np.float32), np.empty(step, dtype=np.int64)
     begin, end = np.empty(3), np.empty(3)
     # In blocks: a whole row of a turned image would run out of the cache.
     n_segments = -(-nx // step)
@@ -184,12 +185,15 @@ def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]
                     for k in range(3):
                         begin[k] = grids[k, j, i] + t * (grids[k, j + 1, i] - grids[k, j, i])
                         end[k] = grids[k, j, i + 1] + t * (grids[k, j + 1, i + 1] - grids[k, j, i + 1])
-                    target = out[0][row, first:stop], out[1][row, first:stop], out[2][row, first:stop]
+                    n_pixels, target = stop - first, row * nx + first
                     if is_inside(begin, nx_in, ny_in) and is_inside(end, nx_in, ny_in):
-                        locate(begin, end, step, nx_in, weights, corner)
-                        resample_inside(flat, nx_in, weights, corner, begin, end, no_data, target)
+                        locate(begin, end, step, nx_in, fractions, corner)
+                        area = begin[2], (end[2] - begin[2]) / step
+                        resample_inside(
+                            flat, nx_in, fractions, corner, area, no_data, flat_out, target, n_pixels
+                        )
                     else:
-                        resample_border(planes, begin, end, step, no_data, target)
+                        resample_border(planes, begin, end, step, no_data, flat_out, target, n_pixels)
 
 
 @njit(cache=True)
@@ -200,10 +204,11 @@ def is_inside(place, nx, ny):  # type: ignore[no-untyped-def]  # pragma: no cove
 
 
 @njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def locate(begin, end, step, nx, weights, corner):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    """Find the spline weights and fractions of a pixel, and the first of 4 x 4 coefficients, of some places.
+def locate(begin, end, step, nx, fractions, corner):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Find the fractions of a pixel, and the first of 4 x 4 coefficients, of a row of places.
 
-    Rows of ``weights``: four in x, four in y, the fraction in x and in y.
+    Rows of ``fractions``: of x, of y, and the whole pixels of both from the first place. The loops are apart
+    so that the compiler may do them several places at a time.
     """
     # Whole pixels apart, so that the rest has digits enough.
     x0, y0 = np.floor(begin[0]), np.floor(begin[1])
@@ -211,68 +216,73 @@ def locate(begin, end, step, nx, weights, corner):  # type: ignore[no-untyped-de
     dx, dy = np.float32((end[0] - begin[0]) / step), np.float32((end[1] - begin[1]) / step)
     origin = (int(y0) - 1) * nx + int(x0) - 1
     for k in range(step):
-        px, py = x + np.float32(k) * dx, y + np.float32(k) * dy
-        whole_x, whole_y = np.floor(px), np.floor(py)
-        corner[k] = origin + int(whole_y) * nx + int(whole_x)
-        fx, fy = px - whole_x, py - whole_y
-        weights[0, k], weights[1, k], weights[2, k], weights[3, k] = cubic_weights(fx)
-        weights[4, k], weights[5, k], weights[6, k], weights[7, k] = cubic_weights(fy)
-        weights[8, k], weights[9, k] = fx, fy
+        place = x + np.float32(k) * dx
+        whole = np.floor(place)
+        fractions[0, k], fractions[2, k] = place - whole, whole
+    for k in range(step):
+        place = y + np.float32(k) * dy
+        whole = np.floor(place)
+        fractions[1, k], fractions[3, k] = place - whole, whole
+    for k in range(step):
+        corner[k] = origin + np.int64(fractions[3, k]) * nx + np.int64(fractions[2, k])
 
 
 @njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
-def resample_inside(flat, nx, weights, corner, begin, end, no_data, target):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+def resample_inside(flat, nx, fractions, corner, area, no_data, out, first, n_pixels):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Resample the pixels between two nodes whose splines need no pixel beyond the border."""
     coefficients, variance, mask = flat
     nan = np.float32(np.nan)
     one, two, three, stride = np.uintp(1), np.uintp(2), np.uintp(3), np.uintp(nx)
-    area, slope = np.float32(begin[2]), np.float32((end[2] - begin[2]) / weights.shape[1])
-    for k in range(len(target[0])):
+    jacobian, slope = np.float32(area[0]), np.float32(area[1])
+    first = np.uintp(first)
+    for k in range(n_pixels):
         p = np.uintp(corner[k])
         q, r, s = p + stride, p + two * stride, p + three * stride
-        v0, v1, v2, v3 = weights[4, k], weights[5, k], weights[6, k], weights[7, k]
-        value = weights[0, k] * (
+        fx, fy = fractions[0, k], fractions[1, k]
+        w0, w1, w2, w3 = cubic_weights(fx)
+        v0, v1, v2, v3 = cubic_weights(fy)
+        value = w0 * (
             v0 * coefficients[p] + v1 * coefficients[q] + v2 * coefficients[r] + v3 * coefficients[s]
         )
-        for m, w in ((one, weights[1, k]), (two, weights[2, k]), (three, weights[3, k])):
+        for m, w in ((one, w1), (two, w2), (three, w3)):
             value += w * (
                 v0 * coefficients[p + m]
                 + v1 * coefficients[q + m]
                 + v2 * coefficients[r + m]
                 + v3 * coefficients[s + m]
             )
-        a, c, fx, fy = q + one, r + one, weights[8, k], weights[9, k]
+        a, c = q + one, r + one
         bits = mask[a] | mask[a + one] | mask[c] | mask[c + one]
         low = variance[a] + fx * (variance[a + one] - variance[a])
         high = variance[c] + fx * (variance[c + one] - variance[c])
-        jacobian = area + np.float32(k) * slope
+        factor = jacobian + np.float32(k) * slope
         empty = (bits & no_data) != 0
-        target[0][k] = nan if empty else value * jacobian
-        target[1][k] = nan if empty else (low + fy * (high - low)) * jacobian
-        target[2][k] = bits
+        out[0][first + np.uintp(k)] = nan if empty else value * factor
+        out[1][first + np.uintp(k)] = nan if empty else (low + fy * (high - low)) * factor
+        out[2][first + np.uintp(k)] = bits
 
 
 @njit(cache=True)
-def resample_border(planes, begin, end, step, no_data, target):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+def resample_border(planes, begin, end, step, no_data, out, first, n_pixels):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Resample the pixels between two nodes of which some are near the border of the input, or beyond."""
     coefficients, variance, mask = planes
     ny, nx = coefficients.shape
-    for k in range(len(target[0])):
+    for k in range(n_pixels):
         s = k / step
         x, y = begin[0] + s * (end[0] - begin[0]), begin[1] + s * (end[1] - begin[1])
-        target[0][k], target[1][k], target[2][k] = np.nan, np.nan, no_data
+        out[0][first + k], out[1][first + k], out[2][first + k] = np.nan, np.nan, no_data
         if not (x >= -0.5 and y >= -0.5 and x < nx - 0.5 and y < ny - 0.5):
             continue
         ix, iy = int(np.floor(x)), int(np.floor(y))
         left, right = max(ix, 0), min(ix + 1, nx - 1)
         low, high = max(iy, 0), min(iy + 1, ny - 1)
         bits = mask[low, left] | mask[low, right] | mask[high, left] | mask[high, right]
-        target[2][k] = bits
+        out[2][first + k] = bits
         if (bits & no_data) != 0:
             continue
         fx, fy = x - ix, y - iy
         jacobian = begin[2] + s * (end[2] - begin[2])
         power = (1.0 - fy) * ((1.0 - fx) * variance[low, left] + fx * variance[low, right])
         power += fy * ((1.0 - fx) * variance[high, left] + fx * variance[high, right])
-        target[0][k] = border_value(coefficients, x, y) * jacobian
-        target[1][k] = power * jacobian
+        out[0][first + k] = border_value(coefficients, x, y) * jacobian
+        out[1][first + k] = power * jacobian

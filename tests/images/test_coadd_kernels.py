@@ -4,7 +4,9 @@ import pytest
 from astra.images.coadd_config import CoaddConfig
 from astra.images.coadd_kernels import OUTLIER, add_values, flag_outliers, trimmed_mean
 from astra.images.coadd_sums import CoaddSums, PixelMedian
+from astra.images.coadd_warps import WarpedInput
 from astra.images.exposure import MASK_BAD, MASK_CLIPPED, MASK_NO_DATA, MASK_REJECTED, MASK_SAT
+from astra.images.psf import gaussian_psf
 
 SHAPE = (23, 31)
 REJECTED = np.uint32(MASK_BAD)
@@ -13,6 +15,10 @@ REJECTED = np.uint32(MASK_BAD)
 @pytest.fixture
 def rng():
     return np.random.default_rng(4)
+
+
+def warped(planes, corner=(0, 0)):
+    return WarpedInput(planes, corner, (0.0, 0.0), gaussian_psf(3.0, 9), np.ones((64, 64)))
 
 
 def stack(rng, n):
@@ -30,7 +36,7 @@ def test_the_median_of_a_stream_is_that_of_numpy(rng, n):
     images, variances, masks, good = stack(rng, n)
     median = PixelMedian(SHAPE)
     for planes in zip(images, variances, masks, strict=True):
-        median.add(planes, (0, 0))
+        median.add(warped(planes))
     assert (median.count == good.sum(axis=0)).all()
     expected = np.full(SHAPE, np.nan)
     some = good.any(axis=0)
@@ -54,7 +60,7 @@ def test_of_more_values_the_extremes_are_left_out(rng):
 def test_boxes_go_to_their_corner(rng):
     images, variances, masks, good = stack(rng, 1)
     median = PixelMedian((30, 50))
-    median.add((images[0], variances[0], masks[0]), (5, 11))
+    median.add(warped((images[0], variances[0], masks[0]), (5, 11)))
     assert (median.count[5:28, 11:42] == good[0]).all()
     assert median.count.sum() == good.sum()
 
@@ -99,10 +105,10 @@ def test_sums_are_those_of_numpy(rng):
     config = CoaddConfig(clip_sigma=1.5, clip_neighbour_sigma=1.5, clip_fraction=0.0)
     median = PixelMedian(SHAPE)
     for planes in zip(images, variances, masks, strict=True):
-        median.add(planes, (0, 0))
+        median.add(warped(planes))
     sums = CoaddSums(median, config)
     numbers = [
-        sums.add(planes, (0, 0), weight, 0.0)
+        sums.add(warped(planes), weight, 0.0)
         for planes, weight in zip(zip(images, variances, masks, strict=True), weights, strict=True)
     ]
     expected, variance, used, outlier = plain_sums(images, variances, masks, good, weights, config)
