@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import NoOverlapError
-from astra.images.decorrelation import FOURIER_SIDE
 from astra.images.difference_config import DifferenceConfig
 from astra.images.difference_detection import detect_dia_sources
 from astra.images.difference_measurement import measure_dia_sources
 from astra.images.exposure import MASK_NO_DATA, Exposure, require_one_band
 from astra.images.spatial import SpatialKernel
 from astra.images.subtraction import repair
-from astra.images.warp import make_pixel_map, warp_exposure, warp_noise_power
+from astra.images.warp import make_pixel_map, warp_exposure
 from astra.plugins import SUBTRACTION_METHODS
 
 __all__ = ["DifferenceConfig", "DifferenceResult", "difference_images"]
@@ -99,9 +98,9 @@ def _align(science: Exposure, template: Exposure, config: DifferenceConfig) -> E
             raise ValueError(message)
     warped = template
     if not _have_one_grid(science, template):
-        pixel_map = make_pixel_map(science.wcs, template.wcs, science.shape)
-        warped = warp_exposure(template, pixel_map, science.wcs)
-        warped = warped.replace(noise_power=warp_noise_power(pixel_map, FOURIER_SIDE))
+        warped = warp_exposure(
+            template, make_pixel_map(science.wcs, template.wcs, science.shape), science.wcs
+        )
     covered = float(np.mean((warped.mask & MASK_NO_DATA) == 0))
     if covered < config.min_overlap:
         message = (
