@@ -24,6 +24,11 @@ class DiaDetectionConfig:
         template, it is added to that error too.
     merge_distance_pixel : int
         Growth of the footprints, which merge where they touch [pixel].
+    min_prominence_snr : float
+        Height of a peak above the saddle to a higher one of its sign in one footprint, in signal to noise:
+        less is no source of its own.
+    dipole_separation_sigma : float
+        Peaks of the other sign no farther than this from a higher one are its lobes [sigma of the PSF].
     saturation_grow_pixel : int
         Growth of the saturated footprints of both images in the mask of the difference [pixel].
     """
@@ -34,4 +39,6 @@ class DiaDetectionConfig:
     model_error: float = 0.015
     shift_error_pixel: float = 0.05
     merge_distance_pixel: int = 2
+    min_prominence_snr: float = 2.0
+    dipole_separation_sigma: float = 5.0
     saturation_grow_pixel: int = 3

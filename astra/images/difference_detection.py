@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from astra.images.dia_detection_config import DiaDetectionConfig
+from astra.images.dia_peaks import Peaks, find_peaks
 from astra.images.exposure import (
     MASK_BAD,
     MASK_DETECTED,
@@ -20,10 +21,12 @@ from astra.images.exposure import (
     Exposure,
 )
 from astra.images.masks import grow_square
-from astra.images.psf import Psf
+from astra.images.psf import Psf, sigma_from_fwhm
 from astra.images.robust import SIGMA_PER_MAD
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
 from astra.images.subtraction import fill_nan, find_unrepaired
+
+__all__ = ["Peaks", "detect_dia_sources", "find_blank_sky", "find_peaks", "robust_scatter"]
 
 IGNORED = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
 MIN_PSF_WEIGHT = 0.5  # share of the PSF's weight that must fall on good pixels
@@ -34,32 +37,6 @@ SOURCE_GROW_PIXEL = 3
 INTERPOLATED_VARIANCE = 4.0  # added to that of interpolated pixels, in its own units
 MIN_SCATTER = 0.8  # less is no error of the variance: the images share their noise
 SEARCH_MARGIN_PIXEL = 5  # from the edge of the data
-
-
-@dataclass(frozen=True)
-class Peaks:
-    """Detections, one per row.
-
-    Parameters
-    ----------
-    x, y : int64 ndarray, shape (n,)
-        Brightest pixel of the footprint.
-    snr : float64 ndarray, shape (n,)
-        Signed.
-    box_pixel : int64 ndarray, shape (n,)
-        Longer side of the footprint's box.
-    opposite : float64 ndarray, shape (n,)
-        Largest signal to noise of the other sign in the footprint, positive; 0 if there is none.
-    footprints : int32 ndarray, shape (ny, nx)
-        Number of the footprint from 1, 0 outside.
-    """
-
-    x: NDArray[np.int64]
-    y: NDArray[np.int64]
-    snr: NDArray[np.float64]
-    box_pixel: NDArray[np.int64]
-    opposite: NDArray[np.float64]
-    footprints: NDArray[np.int32]
 
 
 def robust_scatter(values: NDArray[np.float32] | NDArray[np.float64]) -> float:
@@ -195,37 +172,6 @@ def subtract_local_mean(difference: Exposure, exclude: NDArray[np.bool_], side: 
     return (difference.image - mean).astype(np.float32)
 
 
-def find_peaks(snr: NDArray[np.float32], threshold: float, merge_distance: int) -> Peaks:
-    """Find footprints above the threshold in either sign, and the peak of each.
-
-    Parameters
-    ----------
-    snr : ndarray, shape (ny, nx)
-    threshold : float
-        Least absolute signal to noise.
-    merge_distance : int
-        Growth of the footprints [pixel]; those that touch then, of either sign, are one.
-
-    Returns
-    -------
-    peaks : Peaks
-        Sorted by y, then x.
-    """
-    significance = np.abs(snr)
-    grown = grow_square(significance >= threshold, merge_distance)
-    footprints, n = ndimage.label(grown, structure=np.ones((3, 3)), output=np.int32)
-    table = np.zeros((n, 5))
-    for label, box in enumerate(ndimage.find_objects(footprints), start=1):
-        inside = footprints[box] == label
-        row, column = np.unravel_index(np.argmax(np.where(inside, significance[box], -1.0)), inside.shape)
-        value = float(snr[box][row, column])
-        opposite = float(np.max(np.where(inside, -np.sign(value) * snr[box], 0.0)))
-        table[label - 1] = (box[1].start + column, box[0].start + row, value, max(inside.shape), opposite)
-    table = table[np.lexsort((table[:, 0], table[:, 1]))]
-    x, y, box_pixel = (table[:, column].astype(np.int64) for column in (0, 1, 3))
-    return Peaks(x, y, table[:, 2], box_pixel, table[:, 4], footprints)
-
-
 def _grow_saturation(mask: NDArray[np.uint32], radius: int) -> NDArray[np.uint32]:
     """Grow the saturated footprints of both images."""
     out = mask.copy()
@@ -249,6 +195,12 @@ def _is_searched(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
     bordered = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
     near: NDArray[np.bool_] = grow_square(bordered, SEARCH_MARGIN_PIXEL)[1:-1, 1:-1]
     return ~near
+
+
+def _psf_sigma(exposure: Exposure) -> float:
+    """Width of the PSF at the centre of the frame [pixel]."""
+    ny, nx = exposure.shape
+    return sigma_from_fwhm(exposure.psf.fwhm_pixel(nx / 2, ny / 2)) if exposure.psf is not None else 0.0
 
 
 def detect_dia_sources(
@@ -291,7 +243,15 @@ def detect_dia_sources(
     if config.scale_snr and np.isfinite(scatter):
         snr = snr / np.float32(max(scatter, MIN_SCATTER))
     snr = np.where(_is_searched(difference.mask), snr, np.float32(0))
-    peaks = find_peaks(snr, config.threshold_snr, config.merge_distance_pixel)
+    peaks = find_peaks(
+        snr,
+        config.threshold_snr,
+        config.merge_distance_pixel,
+        min_prominence=config.min_prominence_snr,
+        dipole_separation=config.dipole_separation_sigma * _psf_sigma(difference),
+        # The light round saturated stars is not understood well enough to tell sources apart in it.
+        unsplit=(difference.mask & (MASK_SAT | MASK_SAT_TEMPLATE)) > 0,
+    )
     mask = difference.mask & ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
     mask[(peaks.footprints > 0) & (snr > 0)] |= MASK_DETECTED
     mask[(peaks.footprints > 0) & (snr < 0)] |= MASK_DETECTED_NEGATIVE
