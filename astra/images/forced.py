@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from astra.images.exposure import MASK_BAD, MASK_EDGE, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE, Exposure
-from astra.images.stamps import cut_stamps, psf_stamps
+from astra.images.exposure import MASK_EDGE, Exposure
+from astra.images.local_psf import FittedPsf, draw_gradient, make_local_psfs
+from astra.images.stamp_fit import SUMS, read_stamp
 
-UNUSABLE = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
 FORCED_DTYPE = np.dtype(
     [
         ("psfFlux", "f8"),
@@ -73,39 +74,64 @@ def _forced_chunk(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.floa
     forced = np.zeros(len(x), dtype=FORCED_DTYPE)
     if psf is None:  # pragma: no cover - refused by the caller
         return forced
-    half = min(int(np.ceil(HALF_WIDTH_PER_FWHM * psf.fwhm_pixel(nx / 2, ny / 2))), psf.size // 2)
+    half = forced_half_width(psf, exposure.shape)
     with np.errstate(invalid="ignore"):
         on_image = (x > -half) & (x < nx - 1 + half) & (y > -half) & (y < ny - 1 + half)
-    at_x, at_y = np.where(on_image, x, 0.0), np.where(on_image, y, 0.0)
-    columns, rows = np.rint(at_x).astype(np.int64), np.rint(at_y).astype(np.int64)
-    model = psf_stamps(psf, at_x, at_y, 2 * half + 1)
-    pixels, variance, good = _good_stamps(exposure, (columns, rows), 2 * half + 1)
-    good &= on_image[:, None, None]
-    kept = np.where(good, model, 0.0)
-    norm = np.sum(kept**2, axis=(1, 2))
-    enough = norm > MIN_PSF_WEIGHT * np.sum(model**2, axis=(1, 2))
-    safe = np.where(enough, norm, 1.0)
-    flux = np.sum(kept * pixels, axis=(1, 2)) / safe
-    error = np.sqrt(np.sum(kept**2 * variance, axis=(1, 2))) / safe
-    chi2 = np.sum(np.where(good, (pixels - flux[:, None, None] * kept) ** 2 / variance, 0.0), axis=(1, 2))
-    for name, value in (("psfFlux", flux), ("psfFluxErr", error), ("psfChi2", chi2)):
-        factor = 1.0 if name == "psfChi2" else aperture_correction(exposure)
-        forced[name] = np.where(enough, factor * value, np.nan)
-    forced["psfNdata"] = np.sum(good, axis=(1, 2))
-    forced["psfFlux_flag"] = ~enough
+    # Positions elsewhere are put far off: no pixel of theirs can be used.
+    at = np.stack([np.where(on_image, x, -9.0 * half), np.where(on_image, y, -9.0 * half)], axis=1)
+    table = np.empty((len(x), 6))
+    local_psfs = make_local_psfs(psf, at[:, 0], at[:, 1], half + 1)
+    _measure_all((exposure.image, exposure.variance, exposure.mask), local_psfs, at, half, table)
+    factor = aperture_correction(exposure)
+    forced["psfFlux"], forced["psfFluxErr"] = factor * table[:, 0], factor * table[:, 1]
+    forced["psfChi2"], forced["psfNdata"] = table[:, 2], table[:, 3]
+    forced["psfFlux_flag"] = table[:, 4] > 0
     forced["psfFlux_flag_noGoodPixels"] = forced["psfNdata"] == 0
-    edge = cut_stamps(((exposure.mask & MASK_EDGE) > 0).astype(np.float32), columns, rows, 1)[:, 0, 0] > 0
+    columns, rows = np.rint(at).astype(np.int64).T
     truncated = (columns < half) | (rows < half) | (columns >= nx - half) | (rows >= ny - half)
-    forced["psfFlux_flag_edge"] = truncated | edge
+    forced["psfFlux_flag_edge"] = truncated | (table[:, 5] > 0)
     return forced
 
 
-def _good_stamps(
-    exposure: Exposure, centres: tuple[NDArray[np.int64], NDArray[np.int64]], size: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-    """Pixels, variances and which of them can be used; 0 and 1 where they cannot."""
-    pixels = cut_stamps(exposure.image, *centres, size)
-    variance = cut_stamps(exposure.variance, *centres, size)
-    bad = cut_stamps(((exposure.mask & UNUSABLE) > 0).astype(np.float32), *centres, size)
-    good = np.isfinite(pixels) & (variance > 0) & (bad == 0)
-    return np.where(good, pixels, 0.0), np.where(good, variance, 1.0), good
+def forced_half_width(psf: FittedPsf, shape: tuple[int, int]) -> int:
+    """Half-width of the stamps on which fluxes are measured [pixel]."""
+    ny, nx = shape
+    return min(int(np.ceil(HALF_WIDTH_PER_FWHM * psf.fwhm_pixel(nx / 2, ny / 2))), psf.size // 2)
+
+
+@njit(cache=True)
+def _measure_all(planes, local_psfs, positions, half, table):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Columns flux, its error, chi2, number of pixels, failed, on EDGE; NaN where too little can be used."""
+    side, (ny, nx) = 2 * half + 1, planes[2].shape
+    data, weight, model = np.empty((side, side)), np.empty((side, side)), np.empty((1, side, side))
+    offset = np.empty(2)
+    for k in range(len(positions)):
+        column, row = int(np.rint(positions[k, 0])), int(np.rint(positions[k, 1]))
+        offset[0], offset[1] = positions[k, 0] - column, positions[k, 1] - row
+        n_data = read_stamp(planes, column, row, data, weight)
+        draw_gradient(local_psfs.planes[k], local_psfs.step, offset, model)
+        _measure(model.reshape(-1), data.reshape(-1), weight.reshape(-1), table[k])
+        on_frame = 0 <= column < nx and 0 <= row < ny
+        table[k, 3] = n_data
+        table[k, 5] = 1.0 if on_frame and planes[2][row, column] & MASK_EDGE else 0.0
+
+
+@njit(cache=True, fastmath=SUMS)
+def _measure(model, data, weight, result):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Flux, its error, chi2 and failure, with constant weights on the pixels that can be used."""
+    whole, norm, signal, noise, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0
+    for p in range(model.shape[0]):
+        square = model[p] * model[p]
+        whole += square
+        if weight[p] > 0.0:
+            norm += square
+            signal += model[p] * data[p]
+            noise += square / weight[p]
+    result[:3], result[4] = np.nan, 1.0
+    if not norm > MIN_PSF_WEIGHT * whole:
+        return
+    flux = signal / norm
+    for p in range(model.shape[0]):
+        missed = data[p] - flux * model[p]
+        chi2 += missed * missed * weight[p]
+    result[0], result[1], result[2], result[4] = flux, np.sqrt(noise) / norm, chi2, 0.0

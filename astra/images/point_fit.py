@@ -1,20 +1,30 @@
-"""Position and flux of point sources, fitted with the variance of every pixel."""
+"""Position and flux of point sources: positions weighted by the variance of every pixel, fluxes not.
+
+Weights that follow a source's own photons would draw its flux low, and make it depend on how well the PSF is
+known; constant ones cost next to nothing where the sky is the noise.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE, Exposure
-from astra.images.psf import Psf
-from astra.images.stamps import cut_stamps, psf_stamps
+from astra.images.exposure import Exposure
+from astra.images.local_psf import FittedPsf, LocalPsfs, draw_gradient, make_local_psfs
+from astra.images.stamp_fit import UNUSABLE, add_normal_equations, invert, read_stamp, solve
 
-UNUSABLE = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
+__all__ = ["STAMP_HALF_WIDTH", "UNUSABLE", "PointFits", "fit_points", "point_psfs"]
+
 STAMP_HALF_WIDTH = 9  # pixels of the fit, from the centre to the edge
 CENTROID_ITERATIONS = 10
+CENTROID_TOLERANCE_PIXEL = 1e-4
+MAX_STEP_PIXEL = 0.5
 MAX_CENTROID_SHIFT_PIXEL = 2.0
+N_RESULTS = 11
+_PLACES = np.arange(3)
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,14 @@ class PointFits:
     ----------
     x, y, flux : float64 ndarray, shape (n,)
         Position [pixel] and flux [image unit].
-    covariance : float64 ndarray, shape (n, 3, 3)
-        Of x, y, flux.
+    covariance : float64 ndarray, shape (n, 2, 2)
+        Of x and y [pixel**2].
     flux_err : float64 ndarray, shape (n,)
-        Error of the flux at a known position [image unit].
+        Error of the flux [image unit].
     chi2 : float64 ndarray, shape (n,)
         Of the fit.
+    log_likelihood : float64 ndarray, shape (n,)
+        Natural logarithm of the probability density of the pixels [pixels in the image unit].
     n_data : int64 ndarray, shape (n,)
         Pixels in it.
     failed : bool ndarray, shape (n,)
@@ -43,12 +55,18 @@ class PointFits:
     covariance: NDArray[np.float64]
     flux_err: NDArray[np.float64]
     chi2: NDArray[np.float64]
+    log_likelihood: NDArray[np.float64]
     n_data: NDArray[np.int64]
     failed: NDArray[np.bool_]
 
 
-def fit_points(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.float64]) -> PointFits:
-    """Fit position and flux of a point source near each position, weighting pixels by their variance.
+def fit_points(
+    exposure: Exposure,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    local_psfs: LocalPsfs | None = None,
+) -> PointFits:
+    """Fit position and flux of a point source near each position.
 
     Parameters
     ----------
@@ -56,122 +74,112 @@ def fit_points(exposure: Exposure, x: NDArray[np.float64], y: NDArray[np.float64
         With PSF; noise of neighbouring pixels independent.
     x, y : float64 ndarray, shape (n,)
         First guesses [pixel].
+    local_psfs : LocalPsfs, optional
+        PSFs at the first guesses, as `point_psfs` makes them.
 
     Returns
     -------
     fits : PointFits
+        NaN where no pixel can be used.
+
+    Raises
+    ------
+    ValueError
+        If the exposure has no PSF.
     """
-    columns, rows = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    image, weight = _weighted_stamps(exposure, columns, rows)
-    position = np.stack([x, y], axis=1).astype(float)
-    failed = np.zeros(len(x), dtype=bool)
-    for _ in range(CENTROID_ITERATIONS):
-        design = _design(exposure, position, columns, rows)
-        flux, _ = _linear_fit(design, image, weight)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            step = flux[:, 1:] / flux[:, :1]
-        step = np.clip(np.where(np.isfinite(step), step, 0.0), -0.5, 0.5)
-        position += np.where(failed[:, None], 0.0, step)
-        lost = np.hypot(position[:, 0] - x, position[:, 1] - y) > MAX_CENTROID_SHIFT_PIXEL
-        failed |= lost
-        position[failed] = np.stack([x, y], axis=1)[failed]
-        if np.abs(step).max(initial=0.0) < 1e-4:
-            break
-    return _final_fit(exposure, position, (columns, rows), (image, weight), failed)
-
-
-def _final_fit(
-    exposure: Exposure,
-    position: NDArray[np.float64],
-    centres: tuple[NDArray[np.int64], NDArray[np.int64]],
-    data: tuple[NDArray[np.float64], NDArray[np.float64]],
-    failed: NDArray[np.bool_],
-) -> PointFits:
-    """Flux at the fitted positions, and the covariance of position and flux."""
-    image, weight = data
-    design = _design(exposure, position, *centres)
-    point = design[:, 0]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        norm = np.einsum("nk,nk,nk->n", point, point, weight)
-        flux = np.einsum("nk,nk,nk->n", point, image, weight) / norm
-        flux_err = 1.0 / np.sqrt(norm)
-    residual = image - np.nan_to_num(flux)[:, None] * point
-    _, information = _linear_fit(design, image, weight)
-    covariance = np.linalg.pinv(information, hermitian=True)
-    # From the parameters (flux, flux*dx, flux*dy) to (dx, dy, flux).
-    scale = np.stack([1.0 / flux, 1.0 / flux, np.ones(len(flux))], axis=1)
-    covariance = covariance[:, [1, 2, 0]][:, :, [1, 2, 0]] * scale[:, :, None] * scale[:, None, :]
-    return PointFits(
-        position[:, 0],
-        position[:, 1],
-        flux,
-        covariance,
-        flux_err,
-        np.einsum("nk,nk,nk->n", residual, residual, weight),
-        np.sum(weight > 0, axis=1),
-        failed | ~np.isfinite(flux),
-    )
-
-
-def _weighted_stamps(
-    exposure: Exposure, columns: NDArray[np.int64], rows: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixels and inverse variances round the centres, shape (n, pixels); 0 where a pixel cannot be used."""
-    size = 2 * STAMP_HALF_WIDTH + 1
-    image = cut_stamps(exposure.image, columns, rows, size)
-    variance = cut_stamps(exposure.variance, columns, rows, size)
-    bad = cut_stamps(((exposure.mask & UNUSABLE) > 0).astype(np.float32), columns, rows, size)
-    usable = np.isfinite(image) & (variance > 0) & (bad == 0)
-    image, weight = np.where(usable, image, 0.0), np.where(usable, 1.0 / np.where(usable, variance, 1.0), 0.0)
-    return image.reshape(len(columns), -1), weight.reshape(len(columns), -1)
-
-
-def _design(
-    exposure: Exposure, position: NDArray[np.float64], columns: NDArray[np.int64], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """PSF at the positions and its derivatives to x and y, shape (n, 3, pixels)."""
     if exposure.psf is None:
         message = "a point source cannot be fitted without a PSF"
         raise ValueError(message)
-    stamps = _shifted_psfs(exposure.psf, position, columns, rows)
-    step = 0.05
-    derivatives = [
-        (
-            _shifted_psfs(exposure.psf, position + step * axis, columns, rows)
-            - _shifted_psfs(exposure.psf, position - step * axis, columns, rows)
-        )
-        / (2 * step)
-        for axis in (np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    ]
-    return np.stack([stamps, *derivatives], axis=1).reshape(len(position), 3, -1)
+    start = np.stack([x, y], axis=1).astype(float)
+    if local_psfs is None:
+        local_psfs = point_psfs(exposure.psf, start[:, 0], start[:, 1])
+    table = np.full((len(start), N_RESULTS), np.nan)
+    _fit_all((exposure.image, exposure.variance, exposure.mask), local_psfs, start, STAMP_HALF_WIDTH, table)
+    x_fit, y_fit, xx, xy, yy, flux, flux_err, chi2, log_likelihood, n_data, failed = table.T
+    covariance = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
+    return PointFits(
+        x_fit, y_fit, flux, covariance, flux_err, chi2, log_likelihood, n_data.astype(np.int64), failed > 0
+    )
 
 
-def _shifted_psfs(
-    psf: Psf, position: NDArray[np.float64], columns: NDArray[np.int64], rows: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """PSF images on the pixels round (columns, rows), shape (n, side, side)."""
-    stamps = psf_stamps(psf, position[:, 0], position[:, 1])
-    move_x = np.rint(position[:, 0]).astype(np.int64) - columns
-    move_y = np.rint(position[:, 1]).astype(np.int64) - rows
-    half, side = STAMP_HALF_WIDTH, 2 * STAMP_HALF_WIDTH + 1
-    padded = np.pad(stamps, ((0, 0), (side, side), (side, side)))
-    middle = padded.shape[1] // 2
-    offset = np.arange(-half, half + 1)
-    index = np.arange(len(position))[:, None, None]
-    shifted: NDArray[np.float64] = padded[
-        index,
-        middle + offset[None, :, None] - move_y[:, None, None],
-        middle + offset[None, None, :] - move_x[:, None, None],
-    ]
-    return shifted
+def point_psfs(psf: FittedPsf, x: NDArray[np.float64], y: NDArray[np.float64]) -> LocalPsfs:
+    """PSFs as wide as the fits of points need them, at positions [pixel]."""
+    return make_local_psfs(psf, x, y, STAMP_HALF_WIDTH + int(np.ceil(MAX_CENTROID_SHIFT_PIXEL)) + 1)
 
 
-def _linear_fit(
-    design: NDArray[np.float64], image: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weighted least squares of every stamp: solution and information matrix."""
-    weighted = design * weight[:, None, :]
-    information = weighted @ np.swapaxes(design, 1, 2)
-    right = np.einsum("nik,nk->ni", weighted, image)
-    solution = np.einsum("nij,nj->ni", np.linalg.pinv(information, hermitian=True), right)
-    return solution, information
+@njit(cache=True)
+def _fit_all(planes, local_psfs, start, half, table):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fit each source; the columns are those that `fit_points` takes apart."""
+    side = 2 * half + 1
+    data, weight, drawn = np.empty((side, side)), np.empty((side, side)), np.empty((3, side, side))
+    position = np.empty(2)
+    for k in range(len(start)):
+        column, row = int(np.rint(start[k, 0])), int(np.rint(start[k, 1]))
+        n_data = read_stamp(planes, column, row, data, weight)
+        position[0], position[1] = start[k, 0] - column, start[k, 1] - row
+        flat = drawn.reshape(3, -1), data.reshape(-1), weight.reshape(-1)
+        lost = _find_position(local_psfs.planes[k], local_psfs.step, position, drawn, flat)
+        table[k, 0], table[k, 1] = column + position[0], row + position[1]
+        _measure_at(flat, n_data, table[k])
+        table[k, 10] = 1.0 if lost or not np.isfinite(table[k, 5]) else 0.0
+
+
+@njit(cache=True)
+def _find_position(plane, step, position, drawn, flat):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Move a position by Gauss-Newton steps; False, or back at the start if it ran away.
+
+    At the end the PSF is drawn at the position.
+    """
+    columns, data, weight = flat
+    x, y = position
+    for _ in range(CENTROID_ITERATIONS):
+        draw_gradient(plane, step, position, drawn)
+        matrix, right = np.zeros((3, 3)), np.zeros(3)
+        add_normal_equations(columns, _PLACES, data, weight, matrix, right)
+        solve(matrix, right)
+        move_x, move_y = 0.0, 0.0
+        if right[0] != 0.0:
+            move_x = min(max(right[1] / right[0], -MAX_STEP_PIXEL), MAX_STEP_PIXEL)
+            move_y = min(max(right[2] / right[0], -MAX_STEP_PIXEL), MAX_STEP_PIXEL)
+        position[0] += move_x
+        position[1] += move_y
+        if np.hypot(position[0] - x, position[1] - y) > MAX_CENTROID_SHIFT_PIXEL:
+            position[0], position[1] = x, y
+            draw_gradient(plane, step, position, drawn)
+            return True
+        if max(abs(move_x), abs(move_y)) < CENTROID_TOLERANCE_PIXEL:
+            break
+    draw_gradient(plane, step, position, drawn)
+    return False
+
+
+@njit(cache=True)
+def _measure_at(flat, n_data, result):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Flux of the PSF as drawn, its error, the covariance of the position and how well it fits."""
+    columns, data, weight = flat
+    matrix, right, inverse = np.zeros((3, 3)), np.zeros(3), np.empty((3, 3))
+    add_normal_equations(columns, _PLACES, data, weight, matrix, right)
+    result[2:] = np.nan
+    result[9] = n_data
+    norm, signal, noise = 0.0, 0.0, 0.0
+    for p in range(data.shape[0]):
+        if weight[p] > 0.0:
+            value = columns[0, p]
+            norm += value * value
+            signal += value * data[p]
+            noise += value * value / weight[p]
+    if not norm > 0.0:
+        return
+    flux = signal / norm
+    result[5], result[6] = flux, np.sqrt(noise) / norm
+    result[7], result[8] = 0.0, 0.0
+    for p in range(data.shape[0]):
+        if weight[p] > 0.0:
+            missed = data[p] - flux * columns[0, p]
+            result[7] += missed * missed * weight[p]
+            result[8] += 0.5 * np.log(weight[p] / (2.0 * np.pi))
+    result[8] -= 0.5 * result[7]
+    if flux != 0.0 and invert(matrix, inverse):
+        # The columns of the fit are flux, flux * dx and flux * dy.
+        result[2], result[3], result[4] = inverse[1, 1], inverse[1, 2], inverse[2, 2]
+        result[2:5] /= flux * flux

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from astra.images.exposure import MASK_BAD
-from astra.images.forced import forced_photometry
+from astra.images.forced import forced_half_width, forced_photometry
+from astra.images.stamps import cut_stamps, psf_stamps
 from tests.images.difference_field import make_exposure
 
 SHAPE = (150, 210)
@@ -74,3 +75,28 @@ def test_an_exposure_without_psf_is_refused(rng):
     exposure = make_exposure(rng, SHAPE, ([], [], []), 3.5).replace(psf=None)
     with pytest.raises(ValueError, match="PSF"):
         forced_photometry(exposure, [1.0], [1.0])
+
+
+def test_it_measures_what_plain_sums_give(rng):
+    x, y = grid(rng)
+    exposure = make_exposure(rng, SHAPE, (x, y, np.full(x.size, 3000.0)), 3.5)
+    mask = exposure.mask.copy()
+    mask[rng.random(SHAPE) < 0.02] = MASK_BAD
+    exposure = exposure.replace(mask=mask)
+    x, y = np.append(x, [2.3, 206.6]), np.append(y, [70.2, 146.9])
+    side = 2 * forced_half_width(exposure.psf, SHAPE) + 1
+    centres = np.rint(x).astype(int), np.rint(y).astype(int)
+    model = psf_stamps(exposure.psf, x, y, side)
+    image, variance, bad = (cut_stamps(p, *centres, side) for p in (exposure.image, exposure.variance, mask))
+    good = np.isfinite(image) & (bad == 0)
+    kept = np.where(good, model, 0.0)
+    norm = np.sum(kept**2, axis=(1, 2))
+    flux = np.sum(kept * np.where(good, image, 0.0), axis=(1, 2)) / norm
+    error = np.sqrt(np.sum(kept**2 * np.where(good, variance, 0.0), axis=(1, 2))) / norm
+    missed = np.where(good, image - flux[:, None, None] * model, 0.0) ** 2
+    forced = forced_photometry(exposure, x, y)
+    assert not forced["psfFlux_flag"].any()
+    np.testing.assert_allclose(forced["psfFlux"], flux, rtol=1e-10)
+    np.testing.assert_allclose(forced["psfFluxErr"], error, rtol=1e-10)
+    np.testing.assert_allclose(forced["psfChi2"], np.nansum(missed / variance, axis=(1, 2)), rtol=1e-10)
+    np.testing.assert_array_equal(forced["psfNdata"], good.sum(axis=(1, 2)))

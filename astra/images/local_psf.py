@@ -1,0 +1,207 @@
+"""PSFs at the places of many sources, ready to be drawn with their derivatives at any sub-pixel position.
+
+Within a few pixels a PSF does not change: its splines are made once per source, and the kernels that fit
+positions draw from them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from astra.images.psf import Psf
+from astra.images.stamps import MARGIN, N_TAPS, psf_design, quintic_spline, spline_coefficients
+
+FloatArray = NDArray[np.float64]
+
+
+class FittedPsf(Protocol):
+    """What is asked of a PSF; see `astra.images.psf.Psf`."""
+
+    @property
+    def size(self) -> int:
+        """Side of the stamps [pixel]."""
+
+    def stamp(self, x: float, y: float) -> FloatArray:
+        """PSF at a position [pixel], centred on the middle pixel; unit sum."""
+
+    def fwhm_pixel(self, x: float, y: float) -> float:
+        """FWHM at a position [pixel]."""
+
+
+class LocalPsfs(NamedTuple):
+    """Splines through the PSF of each source.
+
+    Parameters
+    ----------
+    planes : float64 ndarray, shape (n, m, m)
+        Coefficients, with a margin of three nodes; the PSF has unit sum over the pixels of its stamp.
+    step : int
+        Nodes a pixel.
+    """
+
+    planes: FloatArray
+    step: int
+
+
+def make_local_psfs(psf: FittedPsf, x: FloatArray, y: FloatArray, half_width: int | None = None) -> LocalPsfs:
+    """Take the PSF at positions.
+
+    Parameters
+    ----------
+    psf : Psf or alike
+        A polynomial PSF is evaluated for all positions at once; of another its stamps are taken.
+    x, y : float64 ndarray, shape (n,)
+        Positions [pixel].
+    half_width : int, optional
+        The PSF is cut there [pixel]; at the edge of its stamp by default.
+
+    Returns
+    -------
+    local_psfs : LocalPsfs
+    """
+    half = psf.size // 2 if half_width is None else min(half_width, psf.size // 2)
+    if isinstance(psf, Psf):
+        step = psf.oversampling
+        design = psf_design(psf, x, y)
+        nodes = psf.coefficients
+        total = design @ nodes[:, ::step, ::step].sum(axis=(1, 2))
+        splines = _cut(spline_coefficients(nodes), half * step)
+        planes = (design / total[:, None]) @ splines.reshape(len(nodes), -1)
+        return LocalPsfs(planes.reshape(len(x), *splines.shape[1:]), step)
+    stamps = [psf.stamp(float(a), float(b)) for a, b in zip(x, y, strict=True)]
+    if not stamps:
+        return LocalPsfs(np.zeros((0, 2 * (half + MARGIN) + 1, 2 * (half + MARGIN) + 1)), 1)
+    return LocalPsfs(np.ascontiguousarray(_cut(spline_coefficients(np.array(stamps)), half)), 1)
+
+
+def _cut(coefficients: FloatArray, half_nodes: int) -> FloatArray:
+    """Nodes within a half-width of the middle, and their margin."""
+    middle, reach = coefficients.shape[1] // 2, half_nodes + MARGIN
+    window = slice(middle - reach, middle + reach + 1)
+    return coefficients[:, window, window]
+
+
+def central_stamps(local_psfs: LocalPsfs) -> FloatArray:
+    """PSFs centred on the middle pixel, shape (n, side, side)."""
+    planes, step = local_psfs
+    side = (planes.shape[1] - 2 * MARGIN - 1) // step + 1
+    stamps = np.empty((len(planes), 1, side, side))
+    _draw_all(planes, step, np.zeros((len(planes), 2)), stamps)
+    return stamps[:, 0]
+
+
+def draw_local_psfs(local_psfs: LocalPsfs, offsets: FloatArray, half_width: int) -> FloatArray:
+    """PSFs and their derivatives to the position.
+
+    Parameters
+    ----------
+    local_psfs : LocalPsfs
+    offsets : float64 ndarray, shape (n, 2)
+        Positions of the sources, from the middle pixel of the stamps [pixel].
+    half_width : int
+        Of the stamps [pixel].
+
+    Returns
+    -------
+    drawn : float64 ndarray, shape (n, 3, side, side)
+        The PSF, 0 beyond its stamp, and its derivatives to x and y [1/pixel].
+    """
+    side = 2 * half_width + 1
+    drawn = np.empty((len(offsets), 3, side, side))
+    _draw_all(local_psfs.planes, local_psfs.step, offsets, drawn)
+    return drawn
+
+
+@njit(cache=True)
+def _draw_all(planes, step, offsets, drawn):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Draw each PSF."""
+    for k in range(len(planes)):
+        draw_gradient(planes[k], step, offsets[k], drawn[k])
+
+
+@njit(cache=True)
+def quintic_slope(t):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Slope of the centred quintic B-spline at ``t``."""
+    a = abs(t)
+    slope = -(max(3.0 - a, 0.0) ** 4) + 6.0 * max(2.0 - a, 0.0) ** 4 - 15.0 * max(1.0 - a, 0.0) ** 4
+    return slope / 24.0 if t >= 0.0 else -slope / 24.0
+
+
+@njit(cache=True)
+def place_taps(offset, step, middle, taps):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Weights of value and derivative for a source off the middle pixel along one axis; its central node."""
+    node = middle - step * offset
+    whole = int(np.rint(node))
+    for k in range(N_TAPS):
+        t = k - MARGIN - (node - whole)
+        taps[0, k], taps[1, k] = quintic_spline(t), step * quintic_slope(t)
+    return whole
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def add_line(block, taps, value_line, slope_line):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sum the seven rows of a block of nodes with the weights of value and derivative."""
+    value, slope = taps[0], taps[1]
+    v0, v1, v2, v3, v4, v5, v6 = value[0], value[1], value[2], value[3], value[4], value[5], value[6]
+    s0, s1, s2, s3, s4, s5, s6 = slope[0], slope[1], slope[2], slope[3], slope[4], slope[5], slope[6]
+    for j in range(block.shape[1]):  # unrolled: the compiler then takes several nodes an instruction
+        n0, n1, n2, n3 = block[0, j], block[1, j], block[2, j], block[3, j]
+        n4, n5, n6 = block[4, j], block[5, j], block[6, j]
+        value_line[j] = v0 * n0 + v1 * n1 + v2 * n2 + v3 * n3 + v4 * n4 + v5 * n5 + v6 * n6
+        slope_line[j] = s0 * n0 + s1 * n1 + s2 * n2 + s3 * n3 + s4 * n4 + s5 * n5 + s6 * n6
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def weigh(line, weights, step, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Weighted sum of seven successive numbers of a line, for every ``step``-th start."""
+    w0, w1, w2, w3, w4, w5, w6 = (
+        weights[0], weights[1], weights[2], weights[3], weights[4], weights[5], weights[6]
+    )  # fmt: skip
+    if step > 1:
+        for q in range(out.shape[0]):
+            total = 0.0
+            for k in range(N_TAPS):
+                total += weights[k] * line[step * q + k]
+            out[q] = total
+        return
+    for q in range(out.shape[0]):
+        total = w0 * line[q] + w1 * line[q + 1] + w2 * line[q + 2] + w3 * line[q + 3]
+        out[q] = total + w4 * line[q + 4] + w5 * line[q + 5] + w6 * line[q + 6]
+
+
+@njit(cache=True)
+def covered(whole, step, half, n_nodes):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """First and one past the last pixel of a line whose nodes lie within the PSF's stamp."""
+    lowest, highest = MARGIN - whole, n_nodes - 1 - MARGIN - whole
+    first = max(0, half - (-lowest) // step) if lowest <= 0 else half + (lowest + step - 1) // step
+    last = min(2 * half, half + highest // step)
+    return first, last + 1
+
+
+@njit(cache=True)
+def draw_gradient(plane, step, offset, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill ``out`` (3, side, side) with a PSF and its derivatives to x and y, or (1, side, side) with it.
+
+    ``offset`` is the position x, y of the source from the middle pixel. Beyond the PSF's stamp all is 0.
+    """
+    half, m = out.shape[1] // 2, plane.shape[0]
+    taps = np.empty((2, 2, N_TAPS))
+    column, row = place_taps(offset[0], step, m // 2, taps[0]), place_taps(offset[1], step, m // 2, taps[1])
+    out[:] = 0.0
+    left, right = covered(column, step, half, m)
+    top, bottom = covered(row, step, half, m)
+    if right <= left or bottom <= top:
+        return
+    first, length = column + step * (left - half) - MARGIN, step * (right - left - 1) + N_TAPS
+    across, along = np.empty(length), np.empty(length)
+    for p in range(top, bottom):
+        lowest = row + step * (p - half) - MARGIN
+        add_line(plane[lowest : lowest + N_TAPS, first : first + length], taps[1], across, along)
+        weigh(across, taps[0, 0], step, out[0, p, left:right])
+        if out.shape[0] == 3:
+            weigh(across, taps[0, 1], step, out[1, p, left:right])
+            weigh(along, taps[0, 0], step, out[2, p, left:right])

@@ -1,0 +1,116 @@
+"""Weighted least squares on the few pixels round a source, compiled: reading, normal equations, solving."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE
+
+UNUSABLE = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
+LEAST_PIVOT = 1e-13  # of a diagonal element: less is a combination of parameters that the data do not know
+
+# Sums may be reordered, but infinities and NaN keep their meaning.
+SUMS = {"reassoc", "contract"}
+
+
+@njit(cache=True)
+def read_stamp(planes, column, row, data, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy pixels and inverse variances round a pixel into squares; 0 where a pixel cannot be used.
+
+    ``planes`` are image, variance and mask. Returns how many pixels can be used.
+    """
+    image, variance, mask = planes
+    ny, nx = image.shape
+    side, n_data = data.shape[0], 0
+    top, left = row - side // 2, column - side // 2
+    data[:], weight[:] = 0.0, 0.0
+    for j in range(max(0, -top), min(side, ny - top)):
+        for i in range(max(0, -left), min(side, nx - left)):
+            value, noise = image[top + j, left + i], variance[top + j, left + i]
+            if mask[top + j, left + i] & UNUSABLE == 0 and np.isfinite(value) and 0.0 < noise < np.inf:
+                data[j, i], weight[j, i] = value, 1.0 / noise
+                n_data += 1
+    return n_data
+
+
+@njit(cache=True, fastmath=SUMS)
+def dot(a, b):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sum of products."""
+    total = 0.0
+    for k in range(a.shape[0]):
+        total += a[k] * b[k]
+    return total
+
+
+@njit(cache=True)
+def add_normal_equations(columns, places, data, weight, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Add the products of columns (k, pixels) among themselves and with the data, in the given places."""
+    weighted = np.empty(columns.shape[1])
+    for a in range(columns.shape[0]):
+        for p in range(weighted.shape[0]):
+            weighted[p] = columns[a, p] * weight[p]
+        right[places[a]] += dot(weighted, data)
+        for b in range(a, columns.shape[0]):
+            value = dot(weighted, columns[b])
+            matrix[places[a], places[b]] += value
+            if b > a:
+                matrix[places[b], places[a]] += value
+
+
+@njit(cache=True)
+def factor(matrix):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Replace the lower triangle of a symmetric matrix by its Cholesky factor; whether that is possible."""
+    n = matrix.shape[0]
+    for a in range(n):
+        least = LEAST_PIVOT * matrix[a, a]
+        for b in range(a + 1):
+            total = matrix[a, b]
+            for k in range(b):
+                total -= matrix[a, k] * matrix[b, k]
+            if b < a:
+                matrix[a, b] = total / matrix[b, b]
+            elif total > least and total > 0.0:
+                matrix[a, a] = np.sqrt(total)
+            else:
+                return False
+    return True
+
+
+@njit(cache=True)
+def solve_factored(lower, right):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Replace the right side by the solution, given the Cholesky factor."""
+    n = lower.shape[0]
+    for a in range(n):
+        for k in range(a):
+            right[a] -= lower[a, k] * right[k]
+        right[a] /= lower[a, a]
+    for a in range(n - 1, -1, -1):
+        for k in range(a + 1, n):
+            right[a] -= lower[k, a] * right[k]
+        right[a] /= lower[a, a]
+
+
+@njit(cache=True)
+def solve(matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Solve symmetric positive equations in place of the right side; False, and zeros, if they are not."""
+    if not factor(matrix):
+        right[:] = 0.0
+        return False
+    solve_factored(matrix, right)
+    return True
+
+
+@njit(cache=True)
+def invert(matrix, inverse):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill the inverse of a symmetric positive matrix, which is overwritten; False, and NaN, if it is not."""
+    inverse[:] = np.nan
+    if not factor(matrix):
+        return False
+    column = np.empty(matrix.shape[0])
+    for a in range(matrix.shape[0]):
+        column[:] = 0.0
+        column[a] = 1.0
+        solve_factored(matrix, column)
+        inverse[:, a] = column
+    return True
