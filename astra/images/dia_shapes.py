@@ -131,6 +131,61 @@ def _measure_boxes(planes, positions, signs, scales, half, table):  # type: igno
         table[k, 7] = np.sum(near == 0)
 
 
+def footprint_moments(
+    image: NDArray[np.float32],
+    footprints: NDArray[np.int32],
+    peaks: NDArray[np.int64],
+    box_pixel: NDArray[np.int64],
+    is_negative: NDArray[np.bool_],
+) -> FloatArray:
+    """Centres and second moments of the pixels of footprints that have the sign of the source.
+
+    For long trails, which no Gaussian matches.
+
+    Parameters
+    ----------
+    image : float32 ndarray, shape (ny, nx)
+    footprints : int32 ndarray, shape (ny, nx)
+        Numbers of the footprints, 0 outside.
+    peaks : int64 ndarray, shape (n, 2)
+        Column and row of a pixel of each footprint.
+    box_pixel : int64 ndarray, shape (n,)
+        Longer side of the box round it [pixel].
+    is_negative : bool ndarray, shape (n,)
+
+    Returns
+    -------
+    moments : float64 ndarray, shape (n, 5)
+        x, y [pixel], ixx, ixy, iyy [pixel**2]; NaN without a pixel.
+    """
+    moments = np.full((len(peaks), 5), np.nan)
+    signs = np.where(is_negative, np.float32(-1), np.float32(1))
+    _footprint_moments(image, footprints, (peaks, box_pixel, signs), moments)
+    return moments
+
+
+@njit(cache=True)
+def _footprint_moments(image, footprints, places, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill the moments of each footprint."""
+    peaks, box_pixel, signs = places
+    ny, nx = image.shape
+    for k in range(len(peaks)):
+        column, row, reach = peaks[k, 0], peaks[k, 1], box_pixel[k]
+        label, sums = footprints[row, column], np.zeros(6)
+        for y in range(max(row - reach, 0), min(row + reach + 1, ny)):
+            for x in range(max(column - reach, 0), min(column + reach + 1, nx)):
+                value = signs[k] * image[y, x]
+                if label > 0 and footprints[y, x] == label and value > 0.0:
+                    dx, dy = x - column, y - row
+                    sums += value * np.array([1.0, dx, dy, dx * dx, dx * dy, dy * dy])
+        if sums[0] > 0.0:
+            sums /= sums[0]
+            moments[k, 0], moments[k, 1] = column + sums[1], row + sums[2]
+            moments[k, 2] = sums[3] - sums[1] * sums[1]
+            moments[k, 3] = sums[4] - sums[1] * sums[2]
+            moments[k, 4] = sums[5] - sums[2] * sums[2]
+
+
 def stamp_moments(stamps: FloatArray, sigma: float) -> FloatArray:
     """Adaptive moments of centred PSF stamps.
 

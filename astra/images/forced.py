@@ -9,7 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.exposure import MASK_EDGE, Exposure
-from astra.images.local_psf import FittedPsf, draw_gradient, make_local_psfs
+from astra.images.local_psf import FittedPsf, draw_gradient, make_local_psfs, set_plane
 from astra.images.stamp_fit import SUMS, read_stamp
 
 FORCED_DTYPE = np.dtype(
@@ -104,12 +104,13 @@ def _measure_all(planes, local_psfs, positions, half, table):  # type: ignore[no
     """Columns flux, its error, chi2, number of pixels, failed, on EDGE; NaN where too little can be used."""
     side, (ny, nx) = 2 * half + 1, planes[2].shape
     data, weight, model = np.empty((side, side)), np.empty((side, side)), np.empty((1, side, side))
-    offset = np.empty(2)
+    offset, plane = np.empty(2), np.empty(local_psfs.coefficients.shape[2:])
     for k in range(len(positions)):
         column, row = int(np.rint(positions[k, 0])), int(np.rint(positions[k, 1]))
         offset[0], offset[1] = positions[k, 0] - column, positions[k, 1] - row
         n_data = read_stamp(planes, column, row, data, weight)
-        draw_gradient(local_psfs.planes[k], local_psfs.step, offset, model)
+        set_plane(local_psfs, k, plane)
+        draw_gradient(plane, local_psfs.step, offset, model)
         _measure(model.reshape(-1), data.reshape(-1), weight.reshape(-1), table[k])
         on_frame = 0 <= column < nx and 0 <= row < ny
         table[k, 3] = n_data

@@ -33,17 +33,20 @@ class FittedPsf(Protocol):
 
 
 class LocalPsfs(NamedTuple):
-    """Splines through the PSF of each source.
+    """Splines through the PSF of each source, summed up by `set_plane` when they are drawn from.
 
     Parameters
     ----------
-    planes : float64 ndarray, shape (n, m, m)
-        Coefficients, with a margin of three nodes; the PSF has unit sum over the pixels of its stamp.
+    coefficients : float64 ndarray, shape (1, n_terms, m, m) or (n, n_terms, m, m)
+        Coefficients of the terms of a PSF, or of each source's own, with a margin of three nodes.
+    design : float64 ndarray, shape (n, n_terms)
+        Weights of the terms: a PSF has unit sum over the pixels of its stamp.
     step : int
         Nodes a pixel.
     """
 
-    planes: FloatArray
+    coefficients: FloatArray
+    design: FloatArray
     step: int
 
 
@@ -53,7 +56,7 @@ def make_local_psfs(psf: FittedPsf, x: FloatArray, y: FloatArray, half_width: in
     Parameters
     ----------
     psf : Psf or alike
-        A polynomial PSF is evaluated for all positions at once; of another its stamps are taken.
+        A polynomial PSF is prepared once for all positions; of another its stamps are taken.
     x, y : float64 ndarray, shape (n,)
         Positions [pixel].
     half_width : int, optional
@@ -67,30 +70,27 @@ def make_local_psfs(psf: FittedPsf, x: FloatArray, y: FloatArray, half_width: in
     if isinstance(psf, Psf):
         step = psf.oversampling
         design = psf_design(psf, x, y)
-        nodes = psf.coefficients
-        total = design @ nodes[:, ::step, ::step].sum(axis=(1, 2))
-        splines = _cut(spline_coefficients(nodes), half * step)
-        planes = (design / total[:, None]) @ splines.reshape(len(nodes), -1)
-        return LocalPsfs(planes.reshape(len(x), *splines.shape[1:]), step)
+        total = design @ psf.coefficients[:, ::step, ::step].sum(axis=(1, 2))
+        splines = _cut(spline_coefficients(psf.coefficients), half * step)
+        return LocalPsfs(splines[None], design / total[:, None], step)
     stamps = [psf.stamp(float(a), float(b)) for a, b in zip(x, y, strict=True)]
-    if not stamps:
-        return LocalPsfs(np.zeros((0, 2 * (half + MARGIN) + 1, 2 * (half + MARGIN) + 1)), 1)
-    return LocalPsfs(np.ascontiguousarray(_cut(spline_coefficients(np.array(stamps)), half)), 1)
+    own = np.array(stamps) if stamps else np.zeros((1, psf.size, psf.size))
+    return LocalPsfs(_cut(spline_coefficients(own), half)[:, None], np.ones((len(x), 1)), 1)
 
 
 def _cut(coefficients: FloatArray, half_nodes: int) -> FloatArray:
     """Nodes within a half-width of the middle, and their margin."""
     middle, reach = coefficients.shape[1] // 2, half_nodes + MARGIN
     window = slice(middle - reach, middle + reach + 1)
-    return coefficients[:, window, window]
+    return np.ascontiguousarray(coefficients[:, window, window])
 
 
 def central_stamps(local_psfs: LocalPsfs) -> FloatArray:
     """PSFs centred on the middle pixel, shape (n, side, side)."""
-    planes, step = local_psfs
-    side = (planes.shape[1] - 2 * MARGIN - 1) // step + 1
-    stamps = np.empty((len(planes), 1, side, side))
-    _draw_all(planes, step, np.zeros((len(planes), 2)), stamps)
+    n, nodes = len(local_psfs.design), local_psfs.coefficients.shape[2] - 2 * MARGIN
+    side = (nodes - 1) // local_psfs.step + 1
+    stamps = np.empty((n, 1, side, side))
+    _draw_all(local_psfs, np.zeros((n, 2)), stamps)
     return stamps[:, 0]
 
 
@@ -112,15 +112,30 @@ def draw_local_psfs(local_psfs: LocalPsfs, offsets: FloatArray, half_width: int)
     """
     side = 2 * half_width + 1
     drawn = np.empty((len(offsets), 3, side, side))
-    _draw_all(local_psfs.planes, local_psfs.step, offsets, drawn)
+    _draw_all(local_psfs, offsets, drawn)
     return drawn
 
 
 @njit(cache=True)
-def _draw_all(planes, step, offsets, drawn):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _draw_all(local_psfs, offsets, drawn):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Draw each PSF."""
-    for k in range(len(planes)):
-        draw_gradient(planes[k], step, offsets[k], drawn[k])
+    plane = np.empty(local_psfs.coefficients.shape[2:])
+    for k in range(len(offsets)):
+        set_plane(local_psfs, k, plane)
+        draw_gradient(plane, local_psfs.step, offsets[k], drawn[k])
+
+
+@njit(cache=True)
+def set_plane(local_psfs, k, plane):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill the coefficients (m, m) of the PSF of source ``k``."""
+    terms = local_psfs.coefficients[k if len(local_psfs.coefficients) > 1 else 0]
+    flat, n = plane.reshape(-1), terms.shape[1] * terms.shape[2]
+    flat[:] = 0.0
+    for t in range(len(terms)):
+        weight, nodes = local_psfs.design[k, t], terms[t].reshape(n)
+        if weight != 0.0:
+            for p in range(n):
+                flat[p] += weight * nodes[p]
 
 
 @njit(cache=True)

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
-from astra.images.local_psf import FittedPsf, LocalPsfs, draw_gradient, make_local_psfs
+from astra.images.local_psf import FittedPsf, LocalPsfs, draw_gradient, make_local_psfs, set_plane
 from astra.images.stamp_fit import UNUSABLE, add_normal_equations, invert, read_stamp, solve
 
 __all__ = ["STAMP_HALF_WIDTH", "UNUSABLE", "PointFits", "fit_points", "point_psfs"]
@@ -112,13 +112,14 @@ def _fit_all(planes, local_psfs, start, half, table):  # type: ignore[no-untyped
     """Fit each source; the columns are those that `fit_points` takes apart."""
     side = 2 * half + 1
     data, weight, drawn = np.empty((side, side)), np.empty((side, side)), np.empty((3, side, side))
-    position = np.empty(2)
+    position, plane = np.empty(2), np.empty(local_psfs.coefficients.shape[2:])
     for k in range(len(start)):
+        set_plane(local_psfs, k, plane)
         column, row = int(np.rint(start[k, 0])), int(np.rint(start[k, 1]))
         n_data = read_stamp(planes, column, row, data, weight)
         position[0], position[1] = start[k, 0] - column, start[k, 1] - row
         flat = drawn.reshape(3, -1), data.reshape(-1), weight.reshape(-1)
-        lost = _find_position(local_psfs.planes[k], local_psfs.step, position, drawn, flat)
+        lost = _find_position(plane, local_psfs.step, position, drawn, flat)
         table[k, 0], table[k, 1] = column + position[0], row + position[1]
         _measure_at(flat, n_data, table[k])
         table[k, 10] = 1.0 if lost or not np.isfinite(table[k, 5]) else 0.0

@@ -15,6 +15,14 @@ SUMS = {"reassoc", "contract"}
 
 
 @njit(cache=True)
+def copy_to(target, source):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy contiguous numbers; an assignment of slices takes a second to compile, for its error message."""
+    flat, numbers = target.reshape(-1), source.reshape(-1)
+    for k in range(flat.shape[0]):
+        flat[k] = numbers[k]
+
+
+@njit(cache=True)
 def read_stamp(planes, column, row, data, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy pixels and inverse variances round a pixel into squares; 0 where a pixel cannot be used.
 
@@ -112,5 +120,6 @@ def invert(matrix, inverse):  # type: ignore[no-untyped-def]  # pragma: no cover
         column[:] = 0.0
         column[a] = 1.0
         solve_factored(matrix, column)
-        inverse[:, a] = column
+        for b in range(matrix.shape[0]):
+            inverse[b, a] = column[b]
     return True

@@ -75,9 +75,11 @@ def test_beyond_the_stamp_there_is_nothing():
 
 def test_a_psf_that_has_only_stamps_will_do():
     psf, x, y = varying_psf(), np.array([50.0, 120.0]), np.array([20.0, 90.0])
-    fast, slow = make_local_psfs(psf, x, y, 9), make_local_psfs(OnlyStamps(psf), x, y, 9)
-    np.testing.assert_allclose(slow.planes, fast.planes, atol=1e-13)
-    assert make_local_psfs(OnlyStamps(psf), np.zeros(0), np.zeros(0), 9).planes.shape[0] == 0
+    offsets = np.array([[1.2, -0.7], [-0.1, 2.4]])
+    drawn = [draw_local_psfs(make_local_psfs(p, x, y, 9), offsets, 8) for p in (psf, OnlyStamps(psf))]
+    np.testing.assert_allclose(*drawn, atol=1e-13)
+    none = make_local_psfs(OnlyStamps(psf), np.zeros(0), np.zeros(0), 9)
+    assert draw_local_psfs(none, np.zeros((0, 2)), 8).shape == (0, 3, 17, 17)
 
 
 def test_central_stamps_are_those_of_the_psf():
