@@ -80,6 +80,8 @@ def measure_dia_sources(
     dia_sources["midpointMjdTai"] = difference.midpoint_mjd_tai_at(dia_sources["y"])
     dia_sources["exposureTime"] = difference.info.exposure_time_s
     dia_sources["band"] = difference.info.band
+    for name in FLOAT_COLUMNS:  # an alert takes numbers, or null
+        dia_sources[name][~np.isfinite(dia_sources[name])] = np.nan
     return _without(dia_sources, config.removed_flags)
 
 

@@ -52,7 +52,7 @@ class DiffIm(DifferenceTask):
                     result = difference_images(science, template, config)
                 write_exposure(task.path("template"), result.matched_template)
                 write_exposure(task.path("diffexp"), result.difference)
-                units = column_units(result.dia_sources.dtype.names or ())
+                units = column_units(result.dia_sources.dtype.names or (), shapes="arcsec**2")
                 write_catalog(task.path("diaSrc"), result.dia_sources, units=units)
                 task.add_figures("subtract", result.metrics)
 

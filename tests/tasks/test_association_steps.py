@@ -12,6 +12,7 @@ from astra.database import apdb
 from astra.database.models import metadata
 from astra.database.models.apdb import apdb_marker, dia_forced_source, dia_object, dia_source
 from astra.errors import ConflictingDefinitionError, FormatError, MissingDataError
+from astra.images.dia_source_columns import DIA_SOURCE_DTYPE, NOT_MEASURED
 from astra.sky.identifiers import unpack_source_id
 from astra.sky.regions import convex_hull
 from astra.tasks.association_steps import associate_visit
@@ -355,3 +356,25 @@ def test_two_at_a_time_leave_the_tables_of_one_after_the_other(any_database_url,
     }.items():
         ours, theirs = ([[row[key] for key in keys] for row in rows[name]] for rows in (found, expected))
         assert ours == theirs
+
+
+def test_every_measured_column_reaches_the_alert(connection):
+    rows = np.zeros(2, DIA_SOURCE_DTYPE)
+    numbers = [name for name in rows.dtype.names if rows.dtype[name].kind in "fi"]
+    for number, name in enumerate(numbers, start=1):
+        rows[name] = number / 8 if rows.dtype[name].kind == "f" else number
+    for name in CATALOG.names:
+        if name in rows.dtype.names:
+            rows[name] = catalog((0, 0), (60, 0))[name]
+    rows["midpointMjdTai"], rows["band"], rows["snr"] = 60000.0, "r", 9.0
+    rows["pixelFlags_streak"][1] = rows["isDipole"][1] = True
+    rows["trailLength"][1] = rows["dipoleLength"][1] = np.nan
+    run(connection, 1, sources=rows)
+    stored = dump(connection, dia_source)["DiaSource"]
+    assert [row["pixelFlags_streak"] for row in stored] == [False, True]
+    records = [make_alert(dict(row) | {"timeProcessedMjdTai": 61000.0})["diaSource"] for row in stored]
+    for name in set(records[0]) - set(NOT_MEASURED):
+        assert records[0][name] == rows[name][0], name
+    assert records[1]["trailLength"] is None
+    assert records[1]["dipoleLength"] is None
+    assert records[1]["isDipole"] is True
