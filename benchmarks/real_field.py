@@ -2,15 +2,19 @@
 
     python benchmarks/real_field.py
 
-Runs ApPipe on run 4192 with run 6377 as template, in r and g, in a temporary root, and prints two tables.
-Needs the real data beside the project (../shared/data).
+Runs ApPipe on run 4192 with run 6377 as template, in r and g, in a temporary root, and prints three tables:
+the calibrated frames, the detections on the differences by kind, and what is found of injected point
+sources. Needs the real data beside the project (../shared/data).
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sdss_s82"
 VISITS = {
@@ -24,6 +28,8 @@ EDGE_PIXEL = 20
 SATURATION_GROW_PIXEL = 10
 NEAR_PIXEL = 3.0  # a detection this near is on a source
 BRIGHT_SNR = 100.0
+REALISATIONS = 3  # of injected sources, a band
+N_INJECTED = 160
 BRIGHT_PIXEL = 12.0  # a detection this near to a source that bright is its residual
 
 
@@ -142,6 +148,28 @@ def judge_difference(band, pipeline, figures):
     }
 
 
+def recover_injected(tasks):
+    """Inject sources into the science frames of both bands; rows of the third table."""
+    from astra.images.difference import difference_images
+    from astra.products.catalogs import read_catalog
+    from astra.products.exposures import read_exposure
+    from astra.tasks.process_ccd import ProcessCcd
+    from astra.tasks.template import BuildTemplate
+    from tests.images.injected_field import plan_injections, recover, table
+
+    rows = []
+    for pipeline in tasks.values():
+        calexp = pipeline.require(ProcessCcd)
+        science, sources = read_exposure(calexp.path("calexp")), read_catalog(calexp.path("src"))
+        template = read_exposure(pipeline.require(BuildTemplate).path("template"))
+        plain = difference_images(science, template)
+        for seed in range(1, REALISATIONS + 1):
+            rng = np.random.default_rng(seed)
+            planned = plan_injections(science, plain, sources, rng, N_INJECTED)
+            rows.append(recover(science, template, planned, rng))
+    return table(np.concatenate(rows))
+
+
 def figures_of(task):
     """Figures that the state keeps of a task."""
     from sqlalchemy import select
@@ -161,12 +189,12 @@ def figures_of(task):
 def print_table(title, rows):
     """Print rows of equal names, with their labels."""
     names = list(next(iter(rows.values())))
-    print(f"\n{title:<10}" + "".join(f"{name:>14}" for name in names))
+    print(f"\n{title:<14}" + "".join(f"{name:>14}" for name in names))
     for label, row in rows.items():
         cells = (
             f"{row[name]:>14.3f}" if isinstance(row[name], float) else f"{row[name]:>14}" for name in names
         )
-        print(f"{label:<10}" + "".join(cells))
+        print(f"{label:<14}" + "".join(cells))
 
 
 def main():
@@ -195,6 +223,7 @@ def main():
         band: judge_difference(band, task, figures_of(task.require(DiffIm))) for band, task in tasks.items()
     }
     print_table("band", differences)
+    print_table("injected", recover_injected(tasks))
 
 
 if __name__ == "__main__":
