@@ -10,13 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from astra.images.decorrelation import (
-    FOURIER_SIDE,
-    NoiseModel,
-    decorrelation_kernel,
-    stamp_from_transform,
-    transform_stamp,
-)
+from astra.images.decorrelation import decorrelate, noise_level
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -29,7 +23,18 @@ from astra.images.exposure import (
 )
 from astra.images.kernel import MatchingKernel
 from astra.images.masks import grow_square
-from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
+from astra.images.spatial import SpatialKernel, convolve_spatial
+
+__all__ = [
+    "apply_kernel",
+    "decorrelate",
+    "fill_nan",
+    "find_unrepaired",
+    "noise_level",
+    "repair",
+    "spread_variance",
+    "subtract_template",
+]
 
 TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
 REPAIR_SIGMA_PIXEL = 1.5
@@ -173,49 +178,3 @@ def _blank_missing(exposure: Exposure) -> Exposure:
         variance=np.where(missing, nan, exposure.variance),
         mask=np.where(missing, exposure.mask | MASK_NO_DATA, exposure.mask).astype(np.uint32),
     )
-
-
-def decorrelate(difference: Exposure, kernel: SpatialKernel, noise: NoiseModel) -> Exposure:
-    """Whiten the noise of a difference; image and PSF are convolved alike, the variance plane stays.
-
-    Parameters
-    ----------
-    difference : Exposure
-        With white-equivalent variance.
-    kernel : SpatialKernel
-        The matching kernel that was used.
-    noise : NoiseModel
-        Noise of the two images.
-
-    Returns
-    -------
-    decorrelated : Exposure
-    """
-    order = min(kernel.order, 2)
-
-    def psi_at(x: float, y: float) -> NDArray[np.float64]:
-        return decorrelation_kernel(kernel.at(x, y), noise)
-
-    psi = fit_spatial_kernel(psi_at, difference.shape, order)
-    missing = (difference.mask & MASK_NO_DATA) > 0
-    clean = np.where(find_unrepaired(difference.mask), np.float32(0), difference.image)
-    image = convolve_spatial(fill_nan(clean), psi)
-    psf = difference.psf
-    if psf is not None:
-        half = min(psf.size // 2, FOURIER_SIDE // 2 - 1)
-
-        def psf_at(x: float, y: float) -> NDArray[np.float64]:
-            stamp = difference.psf.stamp(x, y)  # type: ignore[union-attr]
-            margin = stamp.shape[0] // 2 - half
-            inner = stamp[margin : stamp.shape[0] - margin, margin : stamp.shape[1] - margin]
-            return stamp_from_transform(transform_stamp(inner) * transform_stamp(psi.at(x, y)), half)
-
-        psf = fit_spatial_kernel(psf_at, difference.shape, max(psf.order, order)).as_psf()
-    return difference.replace(image=np.where(missing, np.float32(np.nan), image), psf=psf)
-
-
-def noise_level(exposure: Exposure) -> float:
-    """Median variance of the good pixels [unit**2]."""
-    good = (exposure.mask & (MASK_NO_DATA | MASK_BAD | MASK_SAT)) == 0
-    good &= np.isfinite(exposure.variance) & (exposure.variance > 0)
-    return float(np.median(exposure.variance[good])) if good.any() else 0.0

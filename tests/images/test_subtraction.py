@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astra.images.decorrelation import FOURIER_SIDE, NoiseModel, decorrelation_kernel, white_noise
+from astra.images.decorrelation import decorrelate, white_noise
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -14,7 +14,7 @@ from astra.images.exposure import (
 from astra.images.kernel import MatchingKernel
 from astra.images.psf import gaussian_psf
 from astra.images.spatial import SpatialKernel
-from astra.images.subtraction import apply_kernel, decorrelate, repair, subtract_template
+from astra.images.subtraction import apply_kernel, repair, subtract_template
 from tests.images.difference_field import make_exposure
 
 SHAPE = (300, 380)
@@ -80,25 +80,6 @@ def test_convolved_science_keeps_its_own_flux_scale(rng, ratio):
     _, difference = subtract_template(science, template, matching(3.0, ratio), convolve_science=True)
     assert difference.image.sum() == pytest.approx(1e5, rel=1e-3)
     np.testing.assert_allclose(difference.variance[INNER][:20], 0.01 + 0.01 / ratio**2, rtol=1e-2)
-
-
-def test_whitening_kernel_of_a_noiseless_template_changes_nothing():
-    psi = decorrelation_kernel(gaussian_psf(3.0, 31).coefficients[0], white_noise(1.0, 1e-9))
-    assert psi[15, 15] == pytest.approx(1.0, abs=1e-6)
-
-
-def test_whitening_undoes_the_correlation_of_the_warp():
-    flat = np.ones((FOURIER_SIDE, FOURIER_SIDE))
-    omega = 2 * np.pi * np.fft.fftfreq(FOURIER_SIDE)
-    smooth = np.outer(np.cos(omega / 2) ** 2, np.cos(omega / 2) ** 2) + 0.01
-    delta = np.zeros((31, 31))
-    delta[15, 15] = 1.0
-    noise = NoiseModel(1.0, 1.0, flat, smooth / smooth[0, 0])
-    psi = decorrelation_kernel(delta, noise)
-    padded = np.zeros_like(flat)
-    padded[:31, :31] = psi
-    power = np.abs(np.fft.fft2(padded)) ** 2 * noise.spectrum(delta)
-    assert power.std() / power.mean() < 0.02
 
 
 def test_masks_say_what_touched_a_pixel(rng):
