@@ -34,6 +34,7 @@ HALF_WIDTHS = (7, 10, 15, 20, 25, 31)
 MAX_LOSS = 0.003  # root mean square of what a filter's edge may leave of the colour
 MODE_TOLERANCE = 1e-3
 MAX_FLUX_LOSS = 2e-4  # of a star, outside of its stamp
+MAX_PSF_GROWTH_PIXEL = 10  # of that stamp, on either side
 MAX_ORDER = 3
 PLANE_PARTS = 6  # of the frame along each axis, with squares of the kernels of their own
 
@@ -233,7 +234,7 @@ def whiten_psf(psf: Psf, psi: ModalKernel, shape: tuple[int, int]) -> Psf:
         return stamp_from_transform(transform[0] * transform[1], half)
 
     whole = psf_at(psi.geometry[0], psi.geometry[1], PSF_FOURIER_SIDE // 2 - 1)
-    half, widest = psf.size // 2, min(psf.size // 2 + psi.half_width, PSF_FOURIER_SIDE // 2 - 1)
+    half, widest = psf.size // 2, psf.size // 2 + min(psi.half_width, MAX_PSF_GROWTH_PIXEL)
     while half < widest and abs(_inner(whole, half).sum() - whole.sum()) > MAX_FLUX_LOSS:
         half += 2
     order = max(psf.order, psi.weights.shape[1] - 1)
