@@ -1,0 +1,122 @@
+"""Scale a variance plane to the scatter that the pixels of the blank sky show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from astra.errors import DataError
+from astra.images.blank_sky import find_source_free, subtract_sky_mean
+from astra.images.exposure import Exposure
+
+SIGMA_PER_QUARTILES = 0.7413  # of a Gaussian, over the distance of its quartiles
+PART_PIXEL = 512  # side of the parts of a large frame that are looked at
+MAX_PARTS = 9
+
+
+@dataclass(frozen=True)
+class VarianceScaleConfig:
+    """How variance planes are scaled before a subtraction.
+
+    Parameters
+    ----------
+    enabled : bool
+        Scale at all.
+    limit : float
+        Largest factor, and one over the smallest; beyond, the image or its plane is broken.
+    sky_side_pixel : int
+        Width of the local mean that is subtracted first [pixel]; 0: none, so that structure of the sky
+        counts as noise.
+    min_pixels : int
+        Pixels without sources that are needed; with fewer the plane stays as it is.
+    """
+
+    enabled: bool = True
+    limit: float = 10.0
+    sky_side_pixel: int = 25
+    min_pixels: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.limit <= 1:
+            message = f"the largest factor of a variance plane must be above 1, found {self.limit}"
+            raise ValueError(message)
+
+
+def scale_variance(exposure: Exposure, config: VarianceScaleConfig | None = None) -> tuple[Exposure, float]:
+    """Scale the variance plane of an exposure.
+
+    The factor is that of the pixels' ratios to their own errors (quartiles, so that sources do not count);
+    if that is beyond the limit, that of the image's scatter to its typical variance, as in the LSST stack.
+    Coloured noise is compared with what the plane says of it: the plane is a white equivalent, and single
+    pixels scatter by that times the mean of `Exposure.noise_power`.
+
+    Parameters
+    ----------
+    exposure : Exposure, shape (ny, nx)
+        Background subtracted.
+    config : VarianceScaleConfig, optional
+
+    Returns
+    -------
+    scaled : Exposure
+        The same if there is too little blank sky.
+    factor : float
+        Of the variance; 1 if nothing was scaled, NaN if there is too little blank sky.
+
+    Raises
+    ------
+    DataError
+        If both factors are beyond the limit.
+    """
+    config = config or VarianceScaleConfig()
+    if not config.enabled:
+        return exposure, 1.0
+    image, variance = _sky_pixels(exposure, config)
+    if len(image) < config.min_pixels:
+        return exposure, float("nan")
+    colour = 1.0 if exposure.noise_power is None else float(np.mean(exposure.noise_power))
+    by_pixel = _spread(image / np.sqrt(variance)) ** 2 / colour
+    by_image = _spread(image) ** 2 / float(np.median(variance)) / colour
+    for factor in (by_pixel, by_image):
+        if 1.0 / config.limit <= factor <= config.limit:
+            return exposure.replace(variance=exposure.variance * np.float32(factor)), factor
+    message = (
+        f"the variance plane must be within a factor {config.limit:g} of the scatter of the sky's pixels, "
+        f"but that is {by_pixel:.3g} times it by pixels and {by_image:.3g} times by the image "
+        f"(visit {exposure.info.visit}, detector {exposure.info.detector})"
+    )
+    raise DataError(message, by_pixel=by_pixel, by_image=by_image, limit=config.limit)
+
+
+def _spread(values: NDArray[np.floating]) -> float:
+    """Scatter of a Gaussian with the same quartiles."""
+    low, high = np.quantile(values, (0.25, 0.75))
+    return float(SIGMA_PER_QUARTILES * (high - low))
+
+
+def _sky_pixels(
+    exposure: Exposure, config: VarianceScaleConfig
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Values and variances of pixels without sources, from parts all over the frame."""
+    images, variances = [], []
+    for part in _parts(exposure.shape):
+        piece = exposure.replace(
+            image=exposure.image[part], variance=exposure.variance[part], mask=exposure.mask[part]
+        )
+        free = find_source_free(piece)
+        flat = piece.image
+        if config.sky_side_pixel > 0 and free.any():
+            flat = subtract_sky_mean(flat, free, config.sky_side_pixel)
+        images.append(flat[free])
+        variances.append(piece.variance[free])
+    return np.concatenate(images), np.concatenate(variances)
+
+
+def _parts(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Nine parts spread evenly over a large frame, or all of a small one."""
+    if shape[0] * shape[1] <= MAX_PARTS * PART_PIXEL**2:
+        return [(slice(None), slice(None))]
+    starts = [np.linspace(0, max(length - PART_PIXEL, 0), 3).astype(int) for length in shape]
+    return [(slice(y, y + PART_PIXEL), slice(x, x + PART_PIXEL)) for y in starts[0] for x in starts[1]]
