@@ -93,5 +93,8 @@ SUBTRACTION_METHODS = Registry(
     "astra.subtraction_methods",
     "method of subtraction",
     "astra.images.subtraction_method:SubtractionMethod",
-    {"alard-lupton": "astra.images.alard_lupton:AlardLupton"},
+    {
+        "alard-lupton": "astra.images.alard_lupton:AlardLupton",
+        "zogy": "astra.images.zogy:Zogy",
+    },
 )

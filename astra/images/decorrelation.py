@@ -8,6 +8,7 @@ fluxes and their errors do not change scale.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,8 @@ from astra.images.kernel_modes import ModalKernel, convolve_modes, fit_modal_ker
 from astra.images.noise_planes import spread_planes
 from astra.images.psf import Psf
 from astra.images.spatial import SpatialKernel, fit_spatial_kernel
+
+FilterFunction = Callable[[float, float], tuple[NDArray[np.complex128], NDArray[np.complex128]]]
 
 FOURIER_SIDE = 64
 PSF_FOURIER_SIDE = 128  # a PSF and the filter on it, without a turn
@@ -197,8 +200,12 @@ def decorrelate(
     )
     if other_variance is None or convolved_variance is None:
         return decorrelated
-    planes = (other_variance, convolved_variance)
-    variance = whitened_variance(planes, psi, kernel, noise)
+
+    def filters_at(x: float, y: float) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+        whitening = transform_stamp(psi.at(x, y))
+        return whitening, whitening * transform_stamp(kernel.at(x, y))
+
+    variance = pixel_variance((other_variance, convolved_variance), filters_at, noise)
     # The planes are in the unit of the noise model, which the convolved science image does not share.
     scale = noise_level(difference) / float(noise.spectrum(_central(kernel, difference.shape))[0, 0])
     variance *= np.float32(scale)
@@ -247,21 +254,19 @@ def _inner(stamp: NDArray[np.float64], half_width: int) -> NDArray[np.float64]:
     return stamp[margin : stamp.shape[0] - margin, margin : stamp.shape[1] - margin]
 
 
-def whitened_variance(
-    planes: tuple[NDArray[np.float32], NDArray[np.float32]],
-    psi: ModalKernel,
-    kernel: SpatialKernel,
-    noise: NoiseModel,
+def pixel_variance(
+    planes: tuple[NDArray[np.float32], NDArray[np.float32]], filters_at: FilterFunction, noise: NoiseModel
 ) -> NDArray[np.float32]:
-    """Variance of single pixels of a whitened difference, shape (ny, nx).
+    """Variance of single pixels of a difference, shape (ny, nx) [unit of ``noise``].
 
     Parameters
     ----------
     planes : tuple of two float32 ndarrays, shape (ny, nx)
-        Of the image left alone and of the convolved one [unit of ``noise``].
-    psi, kernel : ModalKernel, SpatialKernel
-        The filter, and the matching kernel.
+        Variance of the two images that are filtered and added, as white equivalents [unit of ``noise``].
+    filters_at : callable
+        ``filters_at(x, y)`` returns the Fourier transforms of the two filters there, shape (64, 64) each.
     noise : NoiseModel
+        Its *other* is the first image.
     """
     ny, nx = planes[0].shape
     centres = [(np.arange(PLANE_PARTS) + 0.5) * length / PLANE_PARTS - 0.5 for length in (ny, nx)]
@@ -270,10 +275,8 @@ def whitened_variance(
     squares = np.empty((PLANE_PARTS, PLANE_PARTS, 2, FOURIER_SIDE - 1, FOURIER_SIDE - 1))
     for j, y in enumerate(centres[0]):
         for i, x in enumerate(centres[1]):
-            alone = transform_stamp(psi.at(x, y)) * roots[0]
-            through = transform_stamp(psi.at(x, y)) * transform_stamp(kernel.at(x, y)) * roots[1]
-            for k, transform in enumerate((alone, through)):
-                squares[j, i, k] = stamp_from_transform(transform, FOURIER_SIDE // 2 - 1) ** 2
+            for k, (transform, root) in enumerate(zip(filters_at(x, y), roots, strict=True)):
+                squares[j, i, k] = stamp_from_transform(transform * root, FOURIER_SIDE // 2 - 1) ** 2
     return spread_planes(planes, (noise.other_variance, noise.convolved_variance), squares)
 
 

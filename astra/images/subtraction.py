@@ -27,9 +27,12 @@ from astra.images.spatial import SpatialKernel, convolve_spatial
 
 __all__ = [
     "apply_kernel",
+    "blank_missing",
     "decorrelate",
     "fill_nan",
     "find_unrepaired",
+    "grow_convolved_mask",
+    "join_masks",
     "noise_level",
     "repair",
     "spread_variance",
@@ -89,7 +92,7 @@ def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
     return exposure.replace(
         image=np.where(missing, np.float32(np.nan), image),
         variance=np.where(missing, np.float32(np.nan), variance),
-        mask=_convolved_mask(exposure.mask, kernel.half_width),
+        mask=grow_convolved_mask(exposure.mask, kernel.half_width),
     )
 
 
@@ -108,7 +111,7 @@ def spread_variance(
     return result
 
 
-def _convolved_mask(mask: NDArray[np.uint32], half_width: int) -> NDArray[np.uint32]:
+def grow_convolved_mask(mask: NDArray[np.uint32], half_width: int) -> NDArray[np.uint32]:
     """Mask after a convolution."""
     out = mask.copy()
     for bit in (int(b) for b in 1 << np.arange(12)):
@@ -151,24 +154,24 @@ def subtract_template(
         target = science
         matched = apply_kernel(template, matching.kernel)
         matched = matched.replace(image=matched.image + sky, psf=science.psf, metadata=science.metadata)
-    mask = _difference_mask(target.mask, matched.mask)
+    mask = join_masks(target.mask, matched.mask)
     difference = science.replace(
         image=target.image - matched.image,
         variance=target.variance + matched.variance,
         mask=mask,
         psf=matched.psf,
     )
-    return matched.replace(info=science.info), _blank_missing(difference)
+    return matched.replace(info=science.info), blank_missing(difference)
 
 
-def _difference_mask(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:
+def join_masks(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Join the masks: of the template, what cannot be repaired; its saturation has a plane of its own."""
     moved = np.where((template & MASK_SAT) > 0, MASK_SAT_TEMPLATE, np.uint32(0)).astype(np.uint32)
     joined: NDArray[np.uint32] = science | (template & TEMPLATE_PLANES) | moved
     return joined
 
 
-def _blank_missing(exposure: Exposure) -> Exposure:
+def blank_missing(exposure: Exposure) -> Exposure:
     """Set NaN where there is no data, and NO_DATA where there is NaN."""
     missing = (exposure.mask & MASK_NO_DATA) > 0
     missing |= ~np.isfinite(exposure.image) | ~np.isfinite(exposure.variance)
