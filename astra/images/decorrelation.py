@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.exposure import (
@@ -30,15 +31,18 @@ from astra.images.spatial import SpatialKernel, fit_spatial_kernel
 
 FilterFunction = Callable[[float, float], tuple[NDArray[np.complex128], NDArray[np.complex128]]]
 
+DEFECTS = MASK_BAD | MASK_CR
+SATURATED = MASK_SAT | MASK_SAT_TEMPLATE
 FOURIER_SIDE = 64
 PSF_FOURIER_SIDE = 128  # a PSF and the filter on it, without a turn
 MAX_SUPPRESSION = 1e-3
 HALF_WIDTHS = (7, 10, 15, 20, 25, 31)
 MAX_LOSS = 0.003  # root mean square of what a filter's edge may leave of the colour
-MODE_TOLERANCE = 1e-3
+MODE_TOLERANCE = 1e-2  # of the whitening filter: errors of that size leave 2 % of its colour
+MAX_WHITENING_MODES = 4
 MAX_FLUX_LOSS = 2e-4  # of a star, outside of its stamp
 MAX_PSF_GROWTH_PIXEL = 10  # of that stamp, on either side
-MAX_ORDER = 3
+PSF_ORDER = 3  # in position, of the PSF of a difference whose filter varies
 PLANE_PARTS = 6  # of the frame along each axis, with squares of the kernels of their own
 
 
@@ -190,10 +194,8 @@ def decorrelate(
         value; neither spreads. Its noise is white if ``strength`` is 1.
     """
     psi = fit_whitening(kernel, noise, difference.shape, strength)
-    defects, saturated = _unusable(difference)
-    image = convolve_modes(difference.image, psi, defects | saturated)
-    image[saturated] = difference.image[saturated]
-    image[(difference.mask & MASK_NO_DATA) > 0] = np.nan
+    image = convolve_modes(difference.image, psi, find_unspreadable(difference.image, difference.mask))
+    keep_unspreadable(difference.image, difference.mask, image)
     psf = None if difference.psf is None else whiten_psf(difference.psf, psi, difference.shape)
     decorrelated = difference.replace(
         image=image, psf=psf, noise_power=_remaining(kernel, noise, psi, strength)
@@ -209,7 +211,7 @@ def decorrelate(
     # The planes are in the unit of the noise model, which the convolved science image does not share.
     scale = noise_level(difference) / float(noise.spectrum(_central(kernel, difference.shape))[0, 0])
     variance *= np.float32(scale)
-    variance[~np.isfinite(difference.variance)] = np.nan
+    np.copyto(variance, np.float32(np.nan), where=np.isnan(difference.variance))
     return decorrelated.replace(variance=variance)
 
 
@@ -222,14 +224,16 @@ def fit_whitening(
     kernel: SpatialKernel, noise: NoiseModel, shape: tuple[int, int], strength: float = 1.0
 ) -> ModalKernel:
     """Whitening filter over a frame, as wide as it must be."""
-    half_width = choose_half_width(_central(kernel, shape), noise, strength)
+    corners = [(x, y) for x in (0, shape[1] - 1) for y in (0, shape[0] - 1)]
+    stamps = [_central(kernel, shape), *(kernel.at(*corner) for corner in corners if kernel.order)]
+    half_width = max(choose_half_width(stamp, noise, strength) for stamp in stamps)
 
     def psi_at(x: float, y: float) -> NDArray[np.float64]:
         return decorrelation_kernel(kernel.at(x, y), noise, half_width, strength)
 
-    # The filter bends more than the kernel that it undoes.
-    order = min(kernel.order + 1, MAX_ORDER) if kernel.order else 0
-    return fit_modal_kernel(psi_at, shape, order, MODE_TOLERANCE)
+    return fit_modal_kernel(
+        psi_at, shape, MODE_TOLERANCE, constant=kernel.order == 0, max_modes=MAX_WHITENING_MODES
+    )
 
 
 def whiten_psf(psf: Psf, psi: ModalKernel, shape: tuple[int, int]) -> Psf:
@@ -240,11 +244,11 @@ def whiten_psf(psf: Psf, psi: ModalKernel, shape: tuple[int, int]) -> Psf:
         transform = [transform_stamp(stamp, PSF_FOURIER_SIDE) for stamp in stamps]
         return stamp_from_transform(transform[0] * transform[1], half)
 
-    whole = psf_at(psi.geometry[0], psi.geometry[1], PSF_FOURIER_SIDE // 2 - 1)
+    whole = psf_at(*psi.centre, PSF_FOURIER_SIDE // 2 - 1)
     half, widest = psf.size // 2, psf.size // 2 + min(psi.half_width, MAX_PSF_GROWTH_PIXEL)
     while half < widest and abs(_inner(whole, half).sum() - whole.sum()) > MAX_FLUX_LOSS:
         half += 2
-    order = max(psf.order, psi.weights.shape[1] - 1)
+    order = max(psf.order, PSF_ORDER if len(psi.modes) else 0)
     return fit_spatial_kernel(lambda x, y: psf_at(x, y, half), shape, order).as_psf()
 
 
@@ -286,16 +290,30 @@ def _remaining(
     """Spectrum that the noise keeps; None if it is white."""
     if strength == 1.0:
         return None
-    x, y, _ = psi.geometry
-    power = noise.spectrum(kernel.at(x, y)) * np.abs(transform_stamp(psi.at(x, y))) ** 2
+    power = noise.spectrum(kernel.at(*psi.centre)) * np.abs(transform_stamp(psi.at(*psi.centre))) ** 2
     remaining: NDArray[np.float64] = power / power[0, 0]
     return remaining
 
 
-def _unusable(difference: Exposure) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Pixels without a value or with an unrepaired defect, and saturated ones that have a value."""
-    mask = difference.mask
-    missing = ~np.isfinite(difference.image)
-    saturated = ((mask & (MASK_SAT | MASK_SAT_TEMPLATE)) > 0) & ~missing
-    defects = missing | (((mask & (MASK_BAD | MASK_CR)) > 0) & ((mask & MASK_INTRP) == 0))
-    return defects, saturated
+@njit(cache=True)
+def find_unspreadable(image, mask):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Pixels without a value, saturated, or with an unrepaired defect, shape (ny, nx)."""
+    found = np.empty(image.shape, dtype=np.bool_)
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            bits = mask[y, x]
+            defect = (bits & DEFECTS) != 0 and (bits & MASK_INTRP) == 0
+            found[y, x] = defect or (bits & SATURATED) != 0 or not np.isfinite(image[y, x])
+    return found
+
+
+@njit(cache=True)
+def keep_unspreadable(image, mask, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Give saturated pixels of a filtered image their old value, and missing ones none."""
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            bits = mask[y, x]
+            if (bits & MASK_NO_DATA) != 0:
+                out[y, x] = np.nan
+            elif (bits & SATURATED) != 0 and np.isfinite(image[y, x]):
+                out[y, x] = image[y, x]

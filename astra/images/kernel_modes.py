@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from scipy.interpolate import CubicSpline
 
-from astra.images.psf import polynomial_powers
-from astra.images.spatial import StampFunction, frame_geometry, spatial_terms
+from astra.images.spatial import StampFunction
 
-N_NODES = 6  # along each axis of the frame
+N_NODES = 7  # along each axis of the frame
+MAX_MODES = 8
 SMALL_BLOCK_PIXEL = 256  # side of one Fourier block, for kernels up to ...
 SMALL_HALF_WIDTH = 20
 LARGE_BLOCK_PIXEL = 512  # ... and beyond
@@ -23,7 +24,7 @@ LARGE_BLOCK_PIXEL = 512  # ... and beyond
 
 @dataclass(frozen=True)
 class ModalKernel:
-    """A convolution kernel K(x, y) = mean + sum_m w_m(x, y) mode_m, the weights polynomials in position.
+    """A convolution kernel K(x, y) = mean + sum_m w_m(x, y) mode_m, the weights cubic splines in position.
 
     Parameters
     ----------
@@ -31,21 +32,26 @@ class ModalKernel:
         ``size`` is odd.
     modes : float64 ndarray, shape (n_modes, size, size)
         The changes have no sum if all stamps have one.
-    weights : float64 ndarray, shape (n_modes, order + 1, order + 1)
-        Coefficients of v**j u**i at ``[m, j, i]``.
-    geometry : tuple of float
-        Centre x, centre y and scale [pixel] of the normalised coordinates u, v.
+    weights : float64 ndarray, shape (n_modes, n_y, n_x)
+        At the nodes.
+    nodes : tuple of float64 ndarrays, shapes (n_x,) and (n_y,)
+        Columns and rows of the nodes [pixel].
     """
 
     mean: NDArray[np.float64]
     modes: NDArray[np.float64]
     weights: NDArray[np.float64]
-    geometry: tuple[float, float, float]
+    nodes: tuple[NDArray[np.float64], NDArray[np.float64]]
 
     @property
     def half_width(self) -> int:
         """Pixels from the centre to the edge of the stamp."""
         return int(self.mean.shape[0]) // 2
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Column and row in the middle of the frame [pixel]."""
+        return float(self.nodes[0].mean()), float(self.nodes[1].mean())
 
     def at(self, x: float, y: float) -> NDArray[np.float64]:
         """Kernel stamp at (x, y) [pixel], shape (size, size)."""
@@ -55,15 +61,28 @@ class ModalKernel:
 
     def weights_over(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
         """Weights of the modes on the grid of columns x and rows y, shape (n_modes, len(y), len(x))."""
-        x_centre, y_centre, scale = self.geometry
-        powers = np.arange(self.weights.shape[1])[:, None]
-        u, v = ((x - x_centre) / scale) ** powers, ((y - y_centre) / scale) ** powers
-        weights: NDArray[np.float64] = v.T @ self.weights @ u
+        if len(self.modes) == 0:
+            return np.zeros((0, len(y), len(x)))
+        along_x, along_y = (
+            _interpolation(nodes, where) for nodes, where in zip(self.nodes, (x, y), strict=True)
+        )
+        weights: NDArray[np.float64] = along_y @ self.weights @ along_x.T
         return weights
 
 
+def _interpolation(nodes: NDArray[np.float64], where: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrix of the cubic spline through values at the nodes, shape (len(where), len(nodes))."""
+    matrix: NDArray[np.float64] = CubicSpline(nodes, np.eye(len(nodes)))(where)
+    return matrix
+
+
 def fit_modal_kernel(
-    stamp_at: StampFunction, shape: tuple[int, int], order: int, tolerance: float
+    stamp_at: StampFunction,
+    shape: tuple[int, int],
+    tolerance: float,
+    *,
+    constant: bool = False,
+    max_modes: int = MAX_MODES,
 ) -> ModalKernel:
     """Find the modes of a kernel from its stamps on a grid of nodes over the frame.
 
@@ -73,35 +92,32 @@ def fit_modal_kernel(
         ``stamp_at(x, y)`` returns a (size, size) stamp for a position [pixel].
     shape : tuple of int
         Frame (ny, nx) [pixel].
-    order : int
-        Total degree of the weights in position; 0 for a constant kernel.
     tolerance : float
-        Root mean square of what is left out, over that of the mean stamp.
+        Root mean square of what is left out, over that of the mean stamp; more is left out only if
+        ``max_modes`` do not take it.
+    constant : bool, optional
+        The kernel is the same everywhere, and one stamp is enough.
+    max_modes : int, optional
+        Modes that are kept at most.
 
     Returns
     -------
     kernel : ModalKernel
     """
-    geometry = frame_geometry(shape)
-    centre = stamp_at(geometry[0], geometry[1])
-    none = np.zeros((0, *centre.shape)), np.zeros((0, order + 1, order + 1))
-    if order == 0:
-        return ModalKernel(centre, *none, geometry)
-    x, y = (np.linspace(0, length - 1, N_NODES) for length in (shape[1], shape[0]))
-    nodes_x, nodes_y = (nodes.ravel() for nodes in np.meshgrid(x, y))
-    stamps = np.array([stamp_at(*node).ravel() for node in zip(nodes_x, nodes_y, strict=True)])
-    mean = stamps.mean(axis=0)
-    left, singular, right = np.linalg.svd(stamps - mean, full_matrices=False)
+    nodes = np.linspace(0, shape[1] - 1, N_NODES), np.linspace(0, shape[0] - 1, N_NODES)
+    if constant or min(shape) < N_NODES:
+        centre = stamp_at(float(nodes[0].mean()), float(nodes[1].mean()))
+        return ModalKernel(centre, np.zeros((0, *centre.shape)), np.zeros((0, N_NODES, N_NODES)), nodes)
+    stamps = np.array([stamp_at(float(x), float(y)) for y in nodes[1] for x in nodes[0]])
+    flat = stamps.reshape(len(stamps), -1)
+    mean = flat.mean(axis=0)
+    left, singular, right = np.linalg.svd(flat - mean, full_matrices=False)
     # What the modes from m on leave out, root mean square over the nodes.
     remainder = np.sqrt(np.cumsum(singular[::-1] ** 2)[::-1] / len(stamps)) / np.linalg.norm(mean)
-    n_modes = int(np.sum(remainder > tolerance))
-    terms = spatial_terms(nodes_x, nodes_y, order, geometry)
-    solution = np.linalg.lstsq(terms.T, left[:, :n_modes] * singular[:n_modes], rcond=None)[0]
-    weights = np.zeros((n_modes, order + 1, order + 1))
-    for row, (i, j) in zip(solution, polynomial_powers(order), strict=True):
-        weights[:, j, i] = row
-    size = centre.shape
-    return ModalKernel(mean.reshape(size), right[:n_modes].reshape(-1, *size), weights, geometry)
+    n_modes = min(int(np.sum(remainder > tolerance)), max_modes)
+    weights = (left[:, :n_modes] * singular[:n_modes]).T.reshape(n_modes, N_NODES, N_NODES)
+    size = stamps.shape[1:]
+    return ModalKernel(mean.reshape(size), right[:n_modes].reshape(-1, *size), weights, nodes)
 
 
 def convolve_modes(

@@ -6,7 +6,6 @@ that there are no seams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +21,7 @@ from astra.images.decorrelation import (
 )
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import MASK_NO_DATA, Exposure
-from astra.images.kernel_modes import ModalKernel, convolve_modes, fit_modal_kernel
+from astra.images.kernel_modes import convolve_modes, fit_modal_kernel
 from astra.images.psf import Psf
 from astra.images.spatial import frame_geometry, spatial_terms
 from astra.images.subtraction import blank_missing, grow_convolved_mask, join_masks
@@ -32,7 +31,7 @@ from astra.images.zogy_fit import Registration, register
 
 FILTER_TOLERANCE = 1e-3  # of the filters, root mean square: below the errors of measured PSFs
 SCORE_TOLERANCE = 2e-3
-FILTER_ORDER = 3
+MAX_MODES = 12
 MASKED_HALF_WIDTH = 10  # of the filters, where a missing pixel is felt
 SCORE_HALF_WIDTH = 15
 SKY_STEP_PIXEL = 4
@@ -77,12 +76,14 @@ class _Filters:
             stamps = psfs[0].stamp(x, y), psfs[1].stamp(x, y)
             return make_filters(*stamps, noise, found.flux_ratio, found.shift_at(x, y))
 
-        order = (
-            FILTER_ORDER if max(psfs[0].order, psfs[1].order) > 0 else int(bool(found.shifts[:, 1:].any()))
+        constant = max(psfs[0].order, psfs[1].order) == 0 and not found.shifts[:, 1:].any()
+        self.science, self.template = (
+            fit_modal_kernel(stamp_at, self.shape, FILTER_TOLERANCE, constant=constant, max_modes=MAX_MODES)
+            for stamp_at in (
+                lambda x, y: filters_at(x, y).science,
+                lambda x, y: filters_at(x, y).template,
+            )
         )
-        fit = _fit(self.shape, order, FILTER_TOLERANCE)
-        self.science = fit(lambda x, y: filters_at(x, y).science)
-        self.template = fit(lambda x, y: filters_at(x, y).template)
 
     def transforms_at(self, x: float, y: float) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
         """Return the transforms of both filters."""
@@ -114,11 +115,6 @@ class _Filters:
             return science * matched, template * matched
 
         return pixel_variance(self.planes, filters_at, self.noise)
-
-
-def _fit(shape: tuple[int, int], order: int, tolerance: float) -> Callable[..., ModalKernel]:
-    """Fit modal kernels to functions of position."""
-    return lambda stamp_at: fit_modal_kernel(stamp_at, shape, order, tolerance)
 
 
 def _require_psf(exposure: Exposure) -> Psf:
@@ -200,8 +196,11 @@ def make_score(
         Without unit, variance 1; NaN where the difference is.
     """
     psf = _require_psf(difference)
-    correlate = _fit(difference.shape, min(psf.order, FILTER_ORDER), SCORE_TOLERANCE)(
-        lambda x, y: _core(psf.stamp(x, y))[::-1, ::-1]
+    correlate = fit_modal_kernel(
+        lambda x, y: _core(psf.stamp(x, y))[::-1, ::-1],
+        difference.shape,
+        SCORE_TOLERANCE,
+        constant=psf.order == 0,
     )
     missing = ~np.isfinite(difference.image)
     signal = convolve_modes(difference.image, correlate, missing)

@@ -7,11 +7,13 @@ from astra.images.decorrelation import (
     choose_half_width,
     decorrelate,
     decorrelation_kernel,
+    find_unspreadable,
     fit_whitening,
+    keep_unspreadable,
     noise_model,
     white_noise,
 )
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_NO_DATA, MASK_SAT
+from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE
 from astra.images.kernel import MatchingKernel
 from astra.images.noise_power import lag_correlations
 from astra.images.psf import gaussian_psf
@@ -242,3 +244,16 @@ def test_nothing_to_whiten_is_no_error(rng):
     empty = science.replace(mask=mask, image=np.full((60, 70), np.nan, np.float32))
     white = decorrelate(empty, matching(2.0).kernel, white_noise(100.0, 100.0))
     assert np.isnan(white.image).all()
+
+
+def test_compiled_passes_do_what_masks_say(rng):
+    image = rng.normal(size=(40, 50)).astype(np.float32)
+    image[rng.random(image.shape) < 0.1] = np.nan
+    mask = rng.integers(0, 1 << 13, size=image.shape).astype(np.uint32)
+    saturated = (mask & (MASK_SAT | MASK_SAT_TEMPLATE)) > 0
+    defect = ((mask & (MASK_BAD | MASK_CR)) > 0) & ((mask & MASK_INTRP) == 0)
+    np.testing.assert_array_equal(find_unspreadable(image, mask), ~np.isfinite(image) | saturated | defect)
+    out = np.full(image.shape, 7.0, np.float32)
+    keep_unspreadable(image, mask, out)
+    expected = np.where(saturated & np.isfinite(image), image, np.float32(7))
+    np.testing.assert_array_equal(out, np.where((mask & MASK_NO_DATA) > 0, np.nan, expected))
