@@ -12,20 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import KernelFitError, TooFewSourcesError
-from astra.images.exposure import MASK_SAT, Exposure
+from astra.images.exposure import Exposure
 from astra.images.kernel_basis import KernelBasis, make_kernel_basis
 from astra.images.kernel_solve import SpatialModel, clip_stamps, left_out_chi2, reduced_chi2, solve
-from astra.images.kernel_stamps import (
-    UNUSABLE,
-    StampEquations,
-    cut_stamps,
-    find_stamp_centres,
-)
-from astra.images.masks import grow_square
+from astra.images.kernel_sources import find_stamp_centres
+from astra.images.kernel_stamps import StampEquations, cut_stamps
 from astra.images.matching_config import MatchingConfig
 from astra.images.psf import polynomial_powers
 from astra.images.spatial import SpatialKernel, frame_geometry
 
+BAND_ROWS = 64  # of which the sky is made at once
 NOMINAL_FWHM_PIXEL = 4.0  # seeing for which the widths of the basis are given
 STAMPS_PER_TERM = 5  # stamps that one polynomial term in position needs
 MAX_FLUX_RATIO_OFFSET = 0.9
@@ -61,15 +57,18 @@ class MatchingKernel:
     n_kept: int
     chi2: float
 
-    def background_image(self, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Sky over a frame (ny, nx) [nJy]."""
-        y, x = np.ogrid[: shape[0], : shape[1]]
-        centre_x, centre_y, scale = frame_geometry(shape)
-        u, v = (x - centre_x) / scale, (y - centre_y) / scale
-        image = np.zeros(shape)
+    def add_background(self, image: NDArray[np.float32], factor: float = 1.0) -> None:
+        """Add the sky, times a factor, to an image (ny, nx) [nJy], in place."""
+        centre_x, centre_y, scale = frame_geometry((image.shape[0], image.shape[1]))
+        table = np.zeros((self.background_order + 1, self.background_order + 1))
         for value, (i, j) in zip(self.background, polynomial_powers(self.background_order), strict=True):
-            image += value * u**i * v**j
-        return image.astype(np.float32)
+            table[j, i] = factor * value
+        powers = np.arange(self.background_order + 1)
+        along_x = table @ ((np.arange(image.shape[1]) - centre_x) / scale) ** powers[:, None]
+        along_y = ((np.arange(image.shape[0]) - centre_y) / scale)[:, None] ** powers
+        for y0 in range(0, image.shape[0], BAND_ROWS):
+            band = along_y[y0 : y0 + BAND_ROWS] @ along_x
+            image[y0 : y0 + BAND_ROWS] += band.astype(np.float32)
 
 
 def fit_kernel(
@@ -143,12 +142,11 @@ def _make_equations(
     noise_power: NDArray[np.float64] | None,
 ) -> StampEquations:
     """Choose the stamps and form their equations."""
-    mask = reference.mask | target.mask
-    saturated = grow_square((mask & MASK_SAT) > 0, config.kernel_half_width_pixel)
     centres = find_stamp_centres(
+        reference,
         target,
-        saturated | ((mask & UNUSABLE) > 0),
         min_peak_snr=config.stamp_min_peak_snr,
+        saturation_radius=config.kernel_half_width_pixel,
         border=config.stamp_half_width_pixel + basis.half_width + 1,
         max_per_cell=config.stamps_per_cell,
     )

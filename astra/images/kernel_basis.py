@@ -59,12 +59,27 @@ class KernelBasis:
         -------
         convolved : ndarray, shape (n, n_basis, m - 2 half_width, m - 2 half_width)
         """
-        matrices = self._toeplitz(cutouts.shape[-1])
-        along_x = cutouts[:, None] @ np.swapaxes(matrices, -1, -2)[None]
-        products = matrices[self.pairs[:, 0]][None] @ along_x[:, self.pairs[:, 1]]
+        products = self.products(cutouts)
         flat = products.reshape(len(cutouts), self.n_basis, -1)
         convolved: NDArray[np.float64] = (self.transform @ flat).reshape(products.shape)
         return convolved
+
+    def products(self, cutouts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Convolve cutouts with every product of profiles, of which ``transform`` makes the functions.
+
+        Shapes as those of `convolve`.
+        """
+        n, side, _ = cutouts.shape
+        matrices = self._toeplitz(side)
+        n_out = matrices.shape[1]
+        # Rows outermost, so that each step is one large matrix product for all cutouts.
+        rows = np.ascontiguousarray(np.swapaxes(cutouts, 0, 1)).reshape(side * n, side)
+        along_x = [(rows @ matrix.T).reshape(side, n * n_out) for matrix in matrices]
+        products = np.empty((n, self.n_basis, n_out, n_out))
+        for k, (first, second) in enumerate(self.pairs):
+            product = matrices[first] @ along_x[second]
+            products[:, k] = np.swapaxes(product.reshape(n_out, n, n_out), 0, 1)
+        return products
 
     def noise_gram(self, noise_power: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Covariance of the convolutions of one noise field with all functions, shape (n_basis, n_basis).

@@ -1,27 +1,21 @@
-"""Cutouts of sources, to which a matching kernel is fitted: their choice and their normal equations."""
+"""Cutouts of sources, to which a matching kernel is fitted, and their normal equations."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import sep
 from numpy.typing import NDArray
 
-from astra.images.exposure import (
-    MASK_BAD,
-    MASK_CR,
-    MASK_EDGE,
-    MASK_INTRP,
-    MASK_NO_DATA,
-    MASK_SAT,
-    Exposure,
-)
+from astra.images.exposure import MASK_INTRP, Exposure
 from astra.images.kernel_basis import KernelBasis
+from astra.images.kernel_sources import UNUSABLE
 
-UNUSABLE = MASK_BAD | MASK_SAT | MASK_CR | MASK_EDGE | MASK_NO_DATA
-CELL_PIXEL = 128
+Cut = Callable[[NDArray[Any]], NDArray[Any]]
+
+STAMPS_AT_ONCE = 8  # of which the convolutions are kept
 
 
 @dataclass(frozen=True)
@@ -111,16 +105,17 @@ class Stamps:
         noise_power : ndarray, shape (m, m), optional
             Power spectrum of the noise of the reference; white if it is not given.
         """
-        convolved = basis.convolve(self.reference)
-        n, n_basis = convolved.shape[:2]
-        design = np.concatenate(
-            [convolved.reshape(n, n_basis, -1), np.ones((n, 1, self.target[0].size))], axis=1
-        )
-        weight = 1.0 / self.variance.reshape(n, 1, -1)
-        target = self.target.reshape(n, 1, -1)
-        columns = np.concatenate([design, target], axis=1)
-        weighted = columns * weight
-        products = weighted @ np.swapaxes(columns, 1, 2)
+        n_functions = basis.n_basis + 1
+        products = np.empty((len(self.x), n_functions + 1, n_functions + 1))
+        weight = 1.0 / self.variance
+        for first in range(0, len(self.x), STAMPS_AT_ONCE):
+            part = slice(first, first + STAMPS_AT_ONCE)
+            columns = self._columns(basis, part)
+            columns *= np.sqrt(weight[part]).reshape(len(columns), 1, -1)
+            products[part] = columns @ np.swapaxes(columns, 1, 2)
+        change = np.eye(n_functions + 1)
+        change[: basis.n_basis, : basis.n_basis] = basis.transform
+        products = change @ products @ change.T
         return StampEquations(
             self.x.astype(float),
             self.y.astype(float),
@@ -128,56 +123,18 @@ class Stamps:
             products[:, :-1, -1],
             products[:, -1, -1],
             np.sum(np.isfinite(self.variance), axis=(1, 2)),
-            np.sum(weight[:, 0] * self.noise.reshape(n, -1), axis=1),
+            np.sum(weight * self.noise, axis=(1, 2)),
             np.pad(basis.noise_gram(noise_power), (0, 1)),
         )
 
-
-def find_stamp_centres(
-    exposure: Exposure, unusable: NDArray[np.bool_], *, min_peak_snr: float, border: int, max_per_cell: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Choose the brightest usable sources of every cell of the frame.
-
-    Parameters
-    ----------
-    exposure : Exposure
-        Background subtracted.
-    unusable : bool ndarray, shape (ny, nx)
-        Pixels that no source may contain.
-    min_peak_snr : float
-        Least signal to noise of the brightest pixel.
-    border : int
-        Least distance from the edge of the frame [pixel].
-    max_per_cell : int
-        Sources per cell of 128 pixels.
-
-    Returns
-    -------
-    x, y : int64 ndarray, shape (n,)
-        Brightest pixels, sorted by their signal to noise.
-    """
-    image = np.where(np.isfinite(exposure.image), exposure.image, np.float32(0)).astype(np.float32)
-    error = np.sqrt(np.where(unusable, np.float32(1), exposure.variance)).astype(np.float32)
-    found = sep.extract(image, min_peak_snr / 4, err=error, mask=unusable, minarea=5, deblend_cont=0.01)
-    x, y = found["xpeak"].astype(np.int64), found["ypeak"].astype(np.int64)
-    snr = found["peak"] / error[y, x]
-    ny, nx = exposure.shape
-    inside = (x >= border) & (y >= border) & (x < nx - border) & (y < ny - border)
-    keep = np.flatnonzero(inside & (snr > min_peak_snr))
-    keep = keep[np.argsort(-snr[keep], kind="stable")]
-    return _brightest_per_cell(x[keep], y[keep], max_per_cell)
-
-
-def _brightest_per_cell(
-    x: NDArray[np.int64], y: NDArray[np.int64], max_per_cell: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Keep the first few of every cell; the input is sorted by brightness."""
-    cell = (y // CELL_PIXEL) * 100_000 + x // CELL_PIXEL
-    order = np.argsort(cell, kind="stable")
-    _, first, counts = np.unique(cell[order], return_index=True, return_counts=True)
-    rank = np.arange(len(order)) - np.repeat(first, counts)
-    keep = np.sort(order[rank < max_per_cell])
-    return x[keep], y[keep]
+    def _columns(self, basis: KernelBasis, part: slice) -> NDArray[np.float64]:
+        """Products of the basis with some stamps, ones and the target, shape (n, n_basis + 2, n_pixels)."""
+        target = self.target[part]
+        columns = np.empty((len(target), basis.n_basis + 2, target[0].size))
+        columns[:, :-2] = basis.products(self.reference[part]).reshape(len(target), basis.n_basis, -1)
+        columns[:, -2] = 1.0
+        columns[:, -1] = target.reshape(len(target), -1)
+        return columns
 
 
 def cut_stamps(
@@ -211,31 +168,30 @@ def cut_stamps(
     stamps : Stamps
     """
     outer = half_width + basis.half_width
-    usable = _usable(reference, target)
     x, y = centres
-    pixels = _windows(usable, x, y, half_width)
+    pixels = _usable(reference, target, lambda plane: _windows(plane, x, y, half_width))
     core = pixels[:, half_width - 3 : half_width + 4, half_width - 3 : half_width + 4]
     keep = core.all(axis=(1, 2)) & (pixels.mean(axis=(1, 2)) > 1 - max_masked_fraction)
     x, y, pixels = x[keep], y[keep], pixels[keep]
     goal = _windows(target.image, x, y, half_width).astype(float)
-    variance = _windows(target.variance + reference.variance, x, y, half_width).astype(float)
-    variance = variance + (model_error * goal) ** 2
-    clean = np.where(np.isfinite(reference.image), reference.image, 0)
+    noise = _windows(reference.variance, x, y, half_width).astype(float)
+    variance = _windows(target.variance, x, y, half_width) + noise + (model_error * goal) ** 2
+    source = _windows(reference.image, x, y, outer).astype(float)
     return Stamps(
         x,
         y,
-        _windows(clean, x, y, outer).astype(float),
+        np.where(np.isfinite(source), source, 0.0),
         np.where(pixels, goal, 0.0),
         np.where(pixels, variance, np.inf),
-        np.where(pixels, _windows(reference.variance, x, y, half_width), 0.0).astype(float),
+        np.where(pixels, noise, 0.0),
     )
 
 
-def _usable(reference: Exposure, target: Exposure) -> NDArray[np.bool_]:
+def _usable(reference: Exposure, target: Exposure, cut: Cut) -> NDArray[np.bool_]:
     """Pixels that are good in both images; an interpolated one counts in the reference alone."""
-    usable = ((reference.mask & UNUSABLE) == 0) & ((target.mask & (UNUSABLE | MASK_INTRP)) == 0)
-    usable &= np.isfinite(reference.image) & np.isfinite(target.image)
-    usable &= (target.variance > 0) & (reference.variance > 0)
+    usable = ((cut(reference.mask) & UNUSABLE) == 0) & ((cut(target.mask) & (UNUSABLE | MASK_INTRP)) == 0)
+    usable &= np.isfinite(cut(reference.image)) & np.isfinite(cut(target.image))
+    usable &= (cut(target.variance) > 0) & (cut(reference.variance) > 0)
     result: NDArray[np.bool_] = usable
     return result
 

@@ -7,10 +7,10 @@ wavelengths, which after decorrelation is also the variance of every single pixe
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from astra.images.decorrelation import decorrelate, noise_level
+from astra.images.convolved_planes import convolved_mask, fill_defects, spread_variance
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -22,26 +22,10 @@ from astra.images.exposure import (
     Exposure,
 )
 from astra.images.kernel import MatchingKernel
-from astra.images.masks import grow_square
 from astra.images.spatial import SpatialKernel, convolve_spatial
-
-__all__ = [
-    "apply_kernel",
-    "blank_missing",
-    "decorrelate",
-    "fill_nan",
-    "find_unrepaired",
-    "grow_convolved_mask",
-    "join_masks",
-    "noise_level",
-    "repair",
-    "spread_variance",
-    "subtract_template",
-]
 
 TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
 REPAIR_SIGMA_PIXEL = 1.5
-KERNEL_CORE_PIXEL = 2  # growth of the masks under a convolution: where most of the kernel's weight is
 
 
 def fill_nan(image: NDArray[np.float32], value: float = 0.0) -> NDArray[np.float32]:
@@ -63,11 +47,7 @@ def repair(exposure: Exposure) -> Exposure:
     bad = find_unrepaired(exposure.mask)
     if not bad.any():
         return exposure
-    good = ~bad & np.isfinite(exposure.image)
-    total = ndimage.gaussian_filter(np.where(good, exposure.image, np.float32(0)), REPAIR_SIGMA_PIXEL)
-    share = ndimage.gaussian_filter(good.astype(np.float32), REPAIR_SIGMA_PIXEL)
-    mean = np.where(share > 1e-3, total / np.maximum(share, np.float32(1e-3)), np.float32(0))
-    return exposure.replace(image=np.where(bad, mean, exposure.image).astype(np.float32))
+    return exposure.replace(image=fill_defects(exposure.image, bad, REPAIR_SIGMA_PIXEL))
 
 
 def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
@@ -84,43 +64,23 @@ def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
         Variance: white equivalent, the input's spread over the kernel's weight and scaled by its squared sum.
         Mask: grown by the core of the kernel; EDGE where it reaches over the frame or into missing data.
     """
-    image = convolve_spatial(fill_nan(exposure.image), kernel)
+    image = convolve_spatial(exposure.image, kernel)
     ny, nx = exposure.shape
     stamp = kernel.at((nx - 1) / 2, (ny - 1) / 2)
     variance = spread_variance(exposure.variance, stamp, float(stamp.sum()) ** 2)
-    missing = (exposure.mask & MASK_NO_DATA) > 0
-    return exposure.replace(
-        image=np.where(missing, np.float32(np.nan), image),
-        variance=np.where(missing, np.float32(np.nan), variance),
-        mask=grow_convolved_mask(exposure.mask, kernel.half_width),
-    )
+    _blank(exposure.mask, image, variance)
+    mask = convolved_mask(exposure.mask, kernel.half_width)
+    return exposure.replace(image=image, variance=variance, mask=mask)
 
 
-def spread_variance(
-    variance: NDArray[np.float32], stamp: NDArray[np.float64], total: float
-) -> NDArray[np.float32]:
-    """Convolve a variance plane with the square of a stamp, rescaled to a given sum."""
-    square = stamp**2
-    square *= total / square.sum()
-    finite = np.isfinite(variance)
-    level = float(np.median(variance[finite])) if finite.any() else 0.0
-    # Convolved above the sky level, so that the zero padding outside the frame is sky and not nothing.
-    spread = convolve_spatial(fill_nan(variance, level) - np.float32(level), SpatialKernel(square[None]))
-    floor = np.float32(1e-3 * level * total)
-    result: NDArray[np.float32] = np.maximum(spread + np.float32(level * total), floor).astype(np.float32)
-    return result
-
-
-def grow_convolved_mask(mask: NDArray[np.uint32], half_width: int) -> NDArray[np.uint32]:
-    """Mask after a convolution."""
-    out = mask.copy()
-    for bit in (int(b) for b in 1 << np.arange(12)):
-        plane = (mask & np.uint32(bit)) > 0
-        if bit != int(MASK_NO_DATA) and plane.any():
-            out[grow_square(plane, KERNEL_CORE_PIXEL)] |= np.uint32(bit)
-    frame = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
-    out[grow_square(frame, half_width)[1:-1, 1:-1]] |= MASK_EDGE
-    return out
+@njit(cache=True)
+def _blank(mask, image, variance):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set image and variance to NaN where there is no data."""
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            if mask[y, x] & MASK_NO_DATA:
+                image[y, x] = np.nan
+                variance[y, x] = np.nan
 
 
 def subtract_template(
@@ -142,26 +102,45 @@ def subtract_template(
     matched_template, difference : Exposure
         In the flux scale of the science image. NaN and NO_DATA where either has no pixel.
     """
-    sky = matching.background_image(science.shape)
     if convolve_science:
         ratio = np.float32(matching.flux_ratio)
         target = apply_kernel(science, matching.kernel)
-        target = target.replace(image=target.image / ratio, variance=target.variance / ratio**2)
+        np.divide(target.image, ratio, out=target.image)
+        np.divide(target.variance, ratio**2, out=target.variance)
         matched = template.replace(
-            image=(template.image - sky) / ratio, variance=template.variance / ratio**2
+            image=template.image / ratio, variance=template.variance / ratio**2, metadata=science.metadata
         )
+        matching.add_background(matched.image, -1.0 / float(ratio))
     else:
         target = science
         matched = apply_kernel(template, matching.kernel)
-        matched = matched.replace(image=matched.image + sky, psf=science.psf, metadata=science.metadata)
-    mask = join_masks(target.mask, matched.mask)
-    difference = science.replace(
-        image=target.image - matched.image,
-        variance=target.variance + matched.variance,
-        mask=mask,
-        psf=matched.psf,
+        matched = matched.replace(psf=science.psf, metadata=science.metadata)
+        matching.add_background(matched.image)
+    planes = (np.empty_like(target.image), np.empty_like(target.variance), np.empty_like(target.mask))
+    _subtract(
+        (target.image, target.variance, target.mask), (matched.image, matched.variance, matched.mask), planes
     )
-    return matched.replace(info=science.info), blank_missing(difference)
+    image, variance, mask = planes
+    difference = science.replace(image=image, variance=variance, mask=mask, psf=matched.psf)
+    return matched.replace(info=science.info), difference
+
+
+@njit(cache=True)
+def _subtract(science, template, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Subtract two triples of image, variance and mask; NaN and NO_DATA where either has no pixel.
+
+    Of the template's mask, what cannot be repaired is kept; its saturation has a plane of its own.
+    """
+    for y in range(out[0].shape[0]):
+        for x in range(out[0].shape[1]):
+            bits = science[2][y, x] | (template[2][y, x] & TEMPLATE_PLANES)
+            if template[2][y, x] & MASK_SAT:
+                bits |= MASK_SAT_TEMPLATE
+            image = science[0][y, x] - template[0][y, x]
+            variance = science[1][y, x] + template[1][y, x]
+            if bits & MASK_NO_DATA or not (np.isfinite(image) and np.isfinite(variance)):
+                image, variance, bits = np.float32(np.nan), np.float32(np.nan), bits | MASK_NO_DATA
+            out[0][y, x], out[1][y, x], out[2][y, x] = image, variance, bits
 
 
 def join_masks(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:

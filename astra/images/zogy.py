@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.blank_sky import find_source_free
+from astra.images.convolved_planes import convolved_mask
 from astra.images.decorrelation import (
     NoiseModel,
     noise_model,
@@ -24,7 +25,7 @@ from astra.images.exposure import MASK_NO_DATA, Exposure
 from astra.images.kernel_modes import convolve_modes, fit_modal_kernel
 from astra.images.psf import Psf
 from astra.images.spatial import frame_geometry, spatial_terms
-from astra.images.subtraction import blank_missing, grow_convolved_mask, join_masks
+from astra.images.subtraction import blank_missing, join_masks
 from astra.images.subtraction_method import Subtraction, SubtractionMethod
 from astra.images.zogy_filters import ZogyFilters, make_filters
 from astra.images.zogy_fit import Registration, register
@@ -133,7 +134,7 @@ def _core(stamp: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _mask(science: Exposure, template: Exposure) -> NDArray[np.uint32]:
     """Mask of the difference: both images are filtered."""
-    masks = (grow_convolved_mask(e.mask, MASKED_HALF_WIDTH) for e in (science, template))
+    masks = (convolved_mask(e.mask, MASKED_HALF_WIDTH) for e in (science, template))
     return join_masks(*masks)
 
 

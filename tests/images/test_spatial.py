@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from scipy import signal
+from scipy import ndimage, signal
 
+from astra.images import spatial
 from astra.images.psf import gaussian_psf
-from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
+from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel, frame_geometry
 
 
 @pytest.fixture
@@ -52,3 +53,27 @@ def test_kernels_of_wrong_shape_are_refused():
 def test_kernels_larger_than_a_block_are_refused():
     with pytest.raises(ValueError, match="does not fit"):
         convolve_spatial(np.zeros((10, 10), np.float32), SpatialKernel(np.zeros((1, 301, 301))))
+
+
+def test_pixels_that_are_not_finite_count_as_zero(rng):
+    image = rng.normal(size=(70, 90)).astype(np.float32)
+    zero = image.copy()
+    image[30:35, 40], zero[30:35, 40] = np.nan, 0.0
+    image[3, 4], zero[3, 4] = np.inf, 0.0
+    kernel = SpatialKernel(gaussian_psf(3.0, 11).coefficients)
+    np.testing.assert_allclose(convolve_spatial(image, kernel), convolve_spatial(zero, kernel), atol=1e-6)
+
+
+def test_a_slowly_varying_kernel_is_linear_within_blocks_and_close_to_exact(rng, monkeypatch):
+    shape = (900, 1100)
+    image = ndimage.gaussian_filter(rng.normal(size=shape), 1.2).astype(np.float32)
+    stamps = np.array([gaussian_psf(3.0 + 0.1 * k, 21).coefficients[0] for k in range(6)])
+    stamps[1:] = 0.02 * (stamps[1:] - stamps[0])
+    kernel = SpatialKernel(stamps, 2, *frame_geometry(shape))
+    found = convolve_spatial(image, kernel)
+    monkeypatch.setattr(spatial, "BLOCK_TOLERANCE", 0.0)
+    exact = convolve_spatial(image, kernel)
+    y, x = 640, 1003
+    patch = image[y - 10 : y + 11, x - 10 : x + 11]
+    assert exact[y, x] == pytest.approx(np.sum(patch * kernel.at(x, y)[::-1, ::-1]), abs=1e-5)
+    assert 0 < np.abs(found - exact).max() < 2e-3 * exact.std()
