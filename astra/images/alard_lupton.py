@@ -2,47 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+from numpy.typing import NDArray
 
 from astra.images.decorrelation import FOURIER_SIDE, NoiseModel
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import Exposure
 from astra.images.kernel import MatchingKernel, fit_kernel
+from astra.images.kernel_direction import choose_mode
+from astra.images.preconvolution import make_score, preconvolve
 from astra.images.subtraction import decorrelate, noise_level, subtract_template
 from astra.images.subtraction_method import Subtraction, SubtractionMethod
 
-SAME_SEEING = 1.02  # ratio of widths within which the template is the one to convolve
-
 
 class AlardLupton(SubtractionMethod):
-    """Convolve the sharper image with a kernel that makes it look like the other."""
+    """Convolve the sharper image with a kernel that makes it look like the other.
+
+    If neither is the sharper one in every direction, the science image is correlated with its PSF first; the
+    subtraction has a score image then, and its matched template the seeing of the correlated image.
+    """
 
     def subtract(self, science: Exposure, template: Exposure, config: DifferenceConfig) -> Subtraction:
         """Subtract; see `SubtractionMethod.subtract`."""
-        convolve_science = _is_science_convolved(science, template, config)
-        flat = np.ones((FOURIER_SIDE, FOURIER_SIDE))
-        power = flat if template.noise_power is None else template.noise_power
-        if convolve_science:
-            matching = fit_kernel(science, template, config.matching)
-            noise = NoiseModel(noise_level(template), noise_level(science), power, flat)
+        mode = _choose_mode(science, template, config)
+        if mode == "preconvolve":
+            return _subtract_preconvolved(science, template, config)
+        if mode == "convolve_science":
+            matching = fit_kernel(science, template, config.matching, noise_power=science.noise_power)
         else:
-            matching = fit_kernel(template, science, config.matching, noise_power=power)
-            noise = NoiseModel(noise_level(science), noise_level(template), flat, power)
-        matched, difference = subtract_template(
-            science, template, matching, convolve_science=convolve_science
-        )
-        if config.decorrelate:
-            difference = decorrelate(difference, matching.kernel, noise)
-        return Subtraction(difference, matched, matching.kernel, metrics=_kernel_metrics(matching))
+            matching = fit_kernel(template, science, config.matching, noise_power=template.noise_power)
+        return _finish(science, template, matching, config, convolve_science=mode == "convolve_science")
 
 
-def _is_science_convolved(science: Exposure, template: Exposure, config: DifferenceConfig) -> bool:
-    """Convolve the sharper of the two."""
+def _choose_mode(science: Exposure, template: Exposure, config: DifferenceConfig) -> str:
+    """Mode of the configuration, or the one that the PSFs ask for; the template if one is not known."""
     if config.mode != "auto":
-        return config.mode == "convolve_science"
-    ny, nx = science.shape
-    widths = [e.psf.fwhm_pixel(nx / 2, ny / 2) for e in (science, template) if e.psf is not None]
-    return widths[1] > SAME_SEEING * widths[0]
+        return config.mode
+    if science.psf is None or template.psf is None:
+        return "convolve_template"
+    return choose_mode(science.psf, template.psf, science.shape, config.matching.max_sharpening)
+
+
+def _subtract_preconvolved(science: Exposure, template: Exposure, config: DifferenceConfig) -> Subtraction:
+    """Match the template to the science image correlated with its PSF, and make the score."""
+    target = preconvolve(science, config.matching.kernel_half_width_pixel)
+    matching = fit_kernel(template, target, config.matching, noise_power=template.noise_power)
+    plain = _finish(target, template, matching, replace(config, decorrelate=False), convolve_science=False)
+    score = make_score(plain.difference, science, template, matching.kernel)
+    difference = plain.difference
+    if config.decorrelate:
+        difference = decorrelate(difference, matching.kernel, _noise(target, template))
+    metrics = plain.metrics | {"preconvolved": 1.0}
+    return Subtraction(difference, plain.matched_template, matching.kernel, score, metrics)
+
+
+def _finish(
+    science: Exposure,
+    template: Exposure,
+    matching: MatchingKernel,
+    config: DifferenceConfig,
+    *,
+    convolve_science: bool,
+) -> Subtraction:
+    """Subtract with a kernel, and whiten."""
+    matched, difference = subtract_template(science, template, matching, convolve_science=convolve_science)
+    if config.decorrelate:
+        other, convolved = (template, science) if convolve_science else (science, template)
+        difference = decorrelate(difference, matching.kernel, _noise(other, convolved))
+    metrics = {**_kernel_metrics(matching), "convolvedScience": float(convolve_science), "preconvolved": 0.0}
+    return Subtraction(difference, matched, matching.kernel, metrics=metrics)
+
+
+def _noise(other: Exposure, convolved: Exposure) -> NoiseModel:
+    """Noise of the image that is left alone and of the one that the kernel convolves."""
+    return NoiseModel(noise_level(other), noise_level(convolved), _power(other), _power(convolved))
+
+
+def _power(exposure: Exposure) -> NDArray[np.float64]:
+    """Power spectrum of the noise of an exposure."""
+    flat = np.ones((FOURIER_SIDE, FOURIER_SIDE))
+    return flat if exposure.noise_power is None else exposure.noise_power
 
 
 def _kernel_metrics(matching: MatchingKernel) -> dict[str, float]:

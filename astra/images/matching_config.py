@@ -36,6 +36,9 @@ class MatchingConfig:
         error shows in the brightest stars first, and without them their cores are not matched.
     min_stamps : int
         Stamps that a kernel needs.
+    max_sharpening : float
+        Largest width of the convolved PSF over the other one, along any direction, with which the mode
+        ``auto`` lets a kernel sharpen an image; beyond it for both images, it preconvolves.
     """
 
     kernel_sigmas_pixel: tuple[float, ...] = (0.7, 1.5, 3.0, 6.0)
@@ -50,6 +53,7 @@ class MatchingConfig:
     stamp_model_error: float = 0.002
     stamp_clip_sigma: float = 20.0
     min_stamps: int = 5
+    max_sharpening: float = 1.05
 
     def __post_init__(self) -> None:
         if len(self.kernel_sigmas_pixel) != len(self.kernel_degrees):

@@ -226,8 +226,8 @@ def _block_nodes(order: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit of local polynomial terms to values at nodes over a block, and the nodes (y, x) from -1 to 1."""
     line = np.linspace(-1.0, 1.0, 7)
     nodes: NDArray[np.float64] = np.array([axis.ravel() for axis in np.meshgrid(line, line, indexing="ij")])
-    inverse: NDArray[np.float64] = np.linalg.pinv(spatial_terms(nodes[1], nodes[0], order, (0.0, 0.0, 1.0)).T)
-    return inverse, nodes
+    inverse = np.linalg.pinv(spatial_terms(nodes[1], nodes[0], order, (0.0, 0.0, 1.0)).T)
+    return np.asarray(inverse, dtype=np.float64), nodes
 
 
 def _sum_terms(parts: NDArray[np.float32], order: int, step: int, target: NDArray[np.float32]) -> None:
