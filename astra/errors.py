@@ -11,6 +11,7 @@ AstraError
 │   ├── TooFewSourcesError
 │   ├── TooManyCosmicRaysError
 │   ├── KernelFitError
+│   ├── BadSubtractionError
 │   └── NotConvergedError
 ├── AlertError             a packet does not satisfy its schema
 ├── ConflictingDefinitionError   a visit is defined already, otherwise -> update_records, or fix the input
@@ -88,6 +89,10 @@ class TooManyCosmicRaysError(AlgorithmError):
 
 class KernelFitError(AlgorithmError):
     """The PSF-matching kernel cannot be solved."""
+
+
+class BadSubtractionError(AlgorithmError):
+    """A difference image keeps too much of the sources that it should have lost."""
 
 
 class NotConvergedError(AlgorithmError):

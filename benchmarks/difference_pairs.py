@@ -14,6 +14,7 @@ the PSF that comes with them. sfft runs beside if PYTHON has it (2k only: it tak
 
 import argparse
 import contextlib
+import functools
 import gc
 import importlib.util
 import json
@@ -412,6 +413,7 @@ def main():
     parser.add_argument("--whitened", action="store_true", help="score the whitened difference too")
     parser.add_argument("--peer-python", help="interpreter that has sfft")
     parser.add_argument("--hotpants", help="program to run beside")
+    parser.add_argument("--rows", help="file that keeps the rows, so that a run can be taken up again")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -425,24 +427,51 @@ def main():
 
 def compare(options, temporary):
     """Run every method on every pair and print the tables."""
-    table = {}
+    table, known = {}, Rows(options.rows)
     header = COLUMNS.replace("\n", " ")
     print(f"| {header} |\n|" + "---|" * (header.count("|") + 1))
     for pair in make_pairs(options, Path(options.folder) if options.folder else temporary):
-        rows = [score(pair, "oracle", "oracle")]
-        rows += [
-            astra_row(case, pair, temporary, options.mode, whitened=whitened)
-            for case in options.cases
-            for whitened in ([False, True] if options.whitened else [False])
-        ]
-        if options.peer_python:
-            rows.append(sfft_row(pair, temporary, options.peer_python))
-        if options.hotpants:
-            rows += [hotpants_row(pair, temporary, options.hotpants, kind) for kind in HOTPANTS_KERNELS]
-        for row in filter(None, rows):
-            show(pair, row)
-            table.setdefault(row["name"], []).append(row)
+        for name, make_row in methods(options, pair, temporary):
+            row = known.get(pair, name, make_row)
+            if row is not None:
+                show(pair, row)
+                table.setdefault(row["name"], []).append(row)
     summarise(table, options)
+
+
+def methods(options, pair, temporary):
+    """Name of each method and a function that gives its row."""
+    yield "oracle", lambda: score(pair, "oracle", "oracle")
+    for case in options.cases:
+        for whitened in [False, True] if options.whitened else [False]:
+            name = f"{case} {options.mode}{' whitened' * whitened}"
+            run = functools.partial(astra_row, case, pair, temporary, options.mode, whitened=whitened)
+            yield name, run
+    if options.peer_python:
+        yield "sfft", lambda: sfft_row(pair, temporary, options.peer_python)
+    for kind in HOTPANTS_KERNELS if options.hotpants else ():
+        yield f"hotpants {kind}", functools.partial(hotpants_row, pair, temporary, options.hotpants, kind)
+
+
+class Rows:
+    """Rows of earlier runs in a file of JSON lines, so that a long run can be taken up again."""
+
+    def __init__(self, path):
+        self.path, self.rows = path and Path(path), {}
+        if self.path and self.path.exists():
+            for line in self.path.read_text().splitlines():
+                pair, name, row = json.loads(line)
+                self.rows[pair, name] = row
+
+    def get(self, pair, name, make_row):
+        """The row of a method, made and kept if it is not there."""
+        key = (pair.name, name)
+        if key not in self.rows:
+            self.rows[key] = make_row()
+            if self.path:
+                with self.path.open("a") as out:
+                    out.write(json.dumps([*key, self.rows[key]]) + "\n")
+        return self.rows[key]
 
 
 if __name__ == "__main__":

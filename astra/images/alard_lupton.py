@@ -87,11 +87,13 @@ def _power(exposure: Exposure) -> NDArray[np.float64]:
 
 
 def _kernel_metrics(matching: MatchingKernel) -> dict[str, float]:
-    """Figures of the kernel."""
+    """Figures of the kernel, with the names of the Rubin metrics where there are such."""
     return {
-        "kernelFluxRatio": matching.flux_ratio,
+        "spatialKernelSum": matching.flux_ratio,
+        "spatialKernelSumStdev": matching.flux_scatter * abs(matching.flux_ratio),
+        "spatialConditionNum": matching.condition_number,
+        "nPsfSources": float(matching.n_kept),
+        "nPsfCandidates": float(matching.n_stamps),
         "kernelOrder": float(matching.kernel.order),
-        "kernelStamps": float(matching.n_stamps),
-        "kernelStampsKept": float(matching.n_kept),
         "kernelChi2": matching.chi2,
     }

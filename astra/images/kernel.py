@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from astra.errors import KernelFitError, TooFewSourcesError
 from astra.images.exposure import Exposure
 from astra.images.kernel_basis import KernelBasis, make_kernel_basis
-from astra.images.kernel_solve import SpatialModel, clip_stamps, left_out_chi2, reduced_chi2, solve
+from astra.images.kernel_solve import (
+    SpatialModel,
+    clip_stamps,
+    condition_number,
+    flux_scatter,
+    left_out_chi2,
+    reduced_chi2,
+    solve,
+)
 from astra.images.kernel_sources import find_stamp_centres
 from astra.images.kernel_stamps import StampEquations, cut_stamps
 from astra.images.matching_config import MatchingConfig
@@ -47,6 +55,10 @@ class MatchingKernel:
         Stamps offered and used.
     chi2 : float
         Median chi square per pixel of the stamps used; below 1 where interpolation has smoothed the noise.
+    condition_number : float
+        Of the normal equations, their unknowns scaled to unit weight.
+    flux_scatter : float
+        Robust scatter of the flux ratio between the stamps used, as a fraction of it.
     """
 
     kernel: SpatialKernel
@@ -56,6 +68,8 @@ class MatchingKernel:
     n_stamps: int
     n_kept: int
     chi2: float
+    condition_number: float = float("nan")
+    flux_scatter: float = float("nan")
 
     def add_background(self, image: NDArray[np.float32], factor: float = 1.0) -> None:
         """Add the sky, times a factor, to an image (ny, nx) [nJy], in place."""
@@ -105,7 +119,8 @@ def fit_kernel(
     _, keep = clip_stamps(equations, first, n_sigma=2 * config.stamp_clip_sigma, max_iterations=3)
     model = _choose_model(equations.select(keep), target.shape, basis, config)
     solution, keep = clip_stamps(equations, model, n_sigma=config.stamp_clip_sigma, max_iterations=5)
-    solution, chi2 = _remove_noise_bias(equations.select(keep), model, solution)
+    used = equations.select(keep)
+    solution, chi2 = _remove_noise_bias(used, model, solution)
     table = model.table(solution)
     n_kernel, n_sky = (len(polynomial_powers(k)) for k in (model.order, model.background_order))
     stamps = np.tensordot(table[:n_kernel, : basis.n_basis], basis.images(), axes=1)
@@ -122,6 +137,8 @@ def fit_kernel(
         len(keep),
         int(keep.sum()),
         chi2,
+        condition_number(used, model),
+        flux_scatter(used, model, solution),
     )
 
 

@@ -141,6 +141,28 @@ def reduced_chi2(
     return equations.chi2(coefficients) / np.maximum(equations.n_pixels, 1)
 
 
+def condition_number(equations: StampEquations, model: SpatialModel) -> float:
+    """Condition number of the normal equations, their unknowns scaled to unit weight; inf if singular."""
+    matrix = model.assemble(equations)[0]
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+    values = np.linalg.eigvalsh(matrix / np.outer(scale, scale))
+    return float(values[-1] / values[0]) if values[0] > 0 else float("inf")
+
+
+def flux_scatter(equations: StampEquations, model: SpatialModel, solution: NDArray[np.float64]) -> float:
+    """Robust scatter of the flux ratios of single stamps about that of the solution, as a fraction of it.
+
+    The shape of the kernel is that of the solution at each stamp, and so is the sky.
+    """
+    coefficients = model.coefficients_at(solution, equations.x, equations.y)
+    kernel = coefficients * (np.arange(coefficients.shape[1]) < model.n_basis)
+    sky = coefficients - kernel
+    target = equations.vector - np.einsum("nij,nj->ni", equations.matrix, sky)
+    power = np.einsum("ni,nij,nj->n", kernel, equations.matrix, kernel)
+    scales = np.einsum("ni,ni->n", kernel, target) / np.maximum(power, 1e-300)
+    return float(SIGMA_PER_MAD * np.median(np.abs(scales - np.median(scales))))
+
+
 def clip_stamps(
     equations: StampEquations, model: SpatialModel, *, n_sigma: float, max_iterations: int
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

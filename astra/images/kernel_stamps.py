@@ -169,14 +169,14 @@ def cut_stamps(
     """
     outer = half_width + basis.half_width
     x, y = centres
-    pixels = _usable(reference, target, lambda plane: _windows(plane, x, y, half_width))
+    pixels = _usable(reference, target, lambda plane: cut_windows(plane, x, y, half_width))
     core = pixels[:, half_width - 3 : half_width + 4, half_width - 3 : half_width + 4]
     keep = core.all(axis=(1, 2)) & (pixels.mean(axis=(1, 2)) > 1 - max_masked_fraction)
     x, y, pixels = x[keep], y[keep], pixels[keep]
-    goal = _windows(target.image, x, y, half_width).astype(float)
-    noise = _windows(reference.variance, x, y, half_width).astype(float)
-    variance = _windows(target.variance, x, y, half_width) + noise + (model_error * goal) ** 2
-    source = _windows(reference.image, x, y, outer).astype(float)
+    goal = cut_windows(target.image, x, y, half_width).astype(float)
+    noise = cut_windows(reference.variance, x, y, half_width).astype(float)
+    variance = cut_windows(target.variance, x, y, half_width) + noise + (model_error * goal) ** 2
+    source = cut_windows(reference.image, x, y, outer).astype(float)
     return Stamps(
         x,
         y,
@@ -196,8 +196,8 @@ def _usable(reference: Exposure, target: Exposure, cut: Cut) -> NDArray[np.bool_
     return result
 
 
-def _windows(image: NDArray[Any], x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> NDArray[Any]:
-    """Squares of side 2 half + 1 round the centres, shape (n, side, side)."""
+def cut_windows(image: NDArray[Any], x: NDArray[np.int64], y: NDArray[np.int64], half: int) -> NDArray[Any]:
+    """Cut squares of side 2 half + 1 [pixel] round the centres, shape (n, side, side)."""
     offset = np.arange(-half, half + 1)
     windows: NDArray[Any] = image[
         y[:, None, None] + offset[None, :, None], x[:, None, None] + offset[None, None, :]

@@ -55,7 +55,7 @@ def test_snr_over_blank_sky_has_unit_scatter(real_difference):
 
 
 def test_both_epochs_have_one_flux_scale(real_difference):
-    assert real_difference.metrics["kernelFluxRatio"] == pytest.approx(1.0, abs=0.03)
+    assert real_difference.metrics["spatialKernelSum"] == pytest.approx(1.0, abs=0.03)
 
 
 def test_row_times_follow_the_drift_scan(real_frames, real_difference):

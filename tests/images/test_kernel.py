@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,7 @@ from astra.errors import KernelFitError, TooFewSourcesError
 from astra.images.exposure import MASK_SAT
 from astra.images.kernel import fit_kernel
 from astra.images.kernel_basis import make_kernel_basis
-from astra.images.kernel_solve import SpatialModel, solve
+from astra.images.kernel_solve import SpatialModel, condition_number, flux_scatter, solve
 from astra.images.kernel_stamps import StampEquations
 from astra.images.masks import grow_square
 from astra.images.matching_config import MatchingConfig
@@ -65,6 +67,24 @@ def test_noise_is_taken_out_of_the_equations():
         np.full(4, 30.0), np.full(4, 9), np.full(4, 6.25), np.diag([1.0, 0.0]),
     )  # fmt: skip
     assert solve(equations, SpatialModel((9, 9), 1, 0, 0), 0.9)[0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_condition_number_and_flux_scatter_are_those_of_simple_equations():
+    # One function and a sky that do not mix: flux ratios 0.9, 1.0, 1.0 and 1.2 about a solution of 1.
+    ratios = np.array([0.9, 1.0, 1.0, 1.2])
+    matrix = np.tile(np.diag([100.0, 4.0]), (4, 1, 1))
+    vector = np.stack([100.0 * ratios, np.full(4, 8.0)], axis=-1)
+    equations = StampEquations(
+        np.arange(4.0), np.arange(4.0), matrix, vector,
+        np.full(4, 200.0), np.full(4, 9), np.zeros(4), np.zeros((2, 2)),
+    )  # fmt: skip
+    model = SpatialModel((9, 9), 1, 0, 0)
+    assert condition_number(equations, model) == pytest.approx(1.0)
+    assert flux_scatter(equations, model, np.array([1.0, 2.0])) == pytest.approx(1.4826 * 0.05, rel=1e-3)
+    mixed = np.tile(np.array([[100.0, 10.0], [10.0, 4.0]]), (4, 1, 1))
+    cosine = 10.0 / np.sqrt(400.0)
+    mixed_equations = replace(equations, matrix=mixed)
+    assert condition_number(mixed_equations, model) == pytest.approx((1 + cosine) / (1 - cosine))
 
 
 def test_identical_images_need_a_kernel_that_changes_nothing(rng):
