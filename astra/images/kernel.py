@@ -115,7 +115,7 @@ def fit_kernel(
     """
     basis = _scaled_basis(reference, target, config)
     equations = _make_equations(reference, target, config, basis, noise_power)
-    first = SpatialModel(target.shape, basis.n_basis, 0, 0)
+    first = SpatialModel(target.shape, basis.n_basis, 0, 0, 1 + config.fit_central_pixel)
     _, keep = clip_stamps(equations, first, n_sigma=2 * config.stamp_clip_sigma, max_iterations=3)
     model = _choose_model(equations.select(keep), target.shape, basis, config)
     solution, keep = clip_stamps(equations, model, n_sigma=config.stamp_clip_sigma, max_iterations=5)
@@ -148,7 +148,8 @@ def _scaled_basis(reference: Exposure, target: Exposure, config: MatchingConfig)
     widths = [e.psf.fwhm_pixel(nx / 2, ny / 2) for e in (reference, target) if e.psf is not None]
     scale = float(np.clip(max(widths, default=NOMINAL_FWHM_PIXEL) / NOMINAL_FWHM_PIXEL, 0.75, 2.0))
     sigmas = tuple(scale * sigma for sigma in config.kernel_sigmas_pixel)
-    return make_kernel_basis(sigmas, config.kernel_degrees, config.kernel_half_width_pixel)
+    half_width, with_pixel = config.kernel_half_width_pixel, config.fit_central_pixel
+    return make_kernel_basis(sigmas, config.kernel_degrees, half_width, with_pixel=with_pixel)
 
 
 def _make_equations(
@@ -204,7 +205,9 @@ def _choose_model(
     """Take the degree in position that predicts left-out stamps best."""
     n_stamps = len(equations.x)
     candidates = [
-        SpatialModel(shape, basis.n_basis, order, min(config.background_order, order))
+        SpatialModel(
+            shape, basis.n_basis, order, min(config.background_order, order), 1 + config.fit_central_pixel
+        )
         for order in range(config.kernel_order + 1)
         if order == 0 or n_stamps >= STAMPS_PER_TERM * len(polynomial_powers(order))
     ]

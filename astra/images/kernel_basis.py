@@ -109,7 +109,7 @@ class KernelBasis:
 
 
 def make_kernel_basis(
-    sigmas_pixel: tuple[float, ...], degrees: tuple[int, ...], half_width: int
+    sigmas_pixel: tuple[float, ...], degrees: tuple[int, ...], half_width: int, *, with_pixel: bool = False
 ) -> KernelBasis:
     """Build the Gaussian times polynomial basis.
 
@@ -121,6 +121,8 @@ def make_kernel_basis(
         Highest total power of x and y on each Gaussian.
     half_width : int
         Pixels from the centre to the edge.
+    with_pixel : bool, optional
+        Make the second function the central pixel alone, of which no sum of Gaussians comes near.
 
     Returns
     -------
@@ -135,6 +137,9 @@ def make_kernel_basis(
             profile = (offset / sigma) ** power * np.exp(-0.5 * (offset / sigma) ** 2)
             profiles.append(profile / np.sqrt(np.sum(profile**2)))
         pairs += [(first + j, first + i) for i in range(degree + 1) for j in range(degree + 1 - i)]
+    if with_pixel:
+        profiles.append((offset == 0).astype(float))
+        pairs.insert(1, (len(profiles) - 1, len(profiles) - 1))
     stacked, index = np.array(profiles), np.array(pairs, dtype=np.int64)
     return KernelBasis(stacked, index, _zero_sum_transform(stacked, index))
 

@@ -30,23 +30,27 @@ class SpatialModel:
     shape : tuple of int
         Frame (ny, nx) [pixel].
     n_basis : int
-        Functions of the kernel basis; the first is constant over the frame.
+        Functions of the kernel basis.
     order : int
         Degree of all other functions.
     background_order : int
         Degree of the sky.
+    n_constant : int
+        Functions that are constant over the frame: the first ones, of which the very first has the flux.
     """
 
     shape: tuple[int, int]
     n_basis: int
     order: int
     background_order: int
+    n_constant: int = 1
 
     def layout(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the function and the polynomial term of every unknown."""
         n_kernel, n_sky = (len(polynomial_powers(k)) for k in (self.order, self.background_order))
-        function = np.r_[0, np.repeat(np.arange(1, self.n_basis), n_kernel), np.full(n_sky, self.n_basis)]
-        term = np.r_[0, np.tile(np.arange(n_kernel), self.n_basis - 1), np.arange(n_sky)]
+        constant, varying = np.arange(self.n_constant), np.arange(self.n_constant, self.n_basis)
+        function = np.r_[constant, np.repeat(varying, n_kernel), np.full(n_sky, self.n_basis)]
+        term = np.r_[0 * constant, np.tile(np.arange(n_kernel), len(varying)), np.arange(n_sky)]
         return function.astype(np.int64), term.astype(np.int64)
 
     def terms(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,9 @@ class MatchingConfig:
         Widths of the kernel's Gaussians for a seeing of 4 pixels FWHM [pixel]; they scale with the seeing.
     kernel_degrees : tuple of int
         Highest power of the polynomial on each Gaussian.
+    fit_central_pixel : bool
+        Add the central pixel alone, constant over the frame, to the Gaussians: images of equal seeing are
+        hardly smoothed then, and an image subtracts itself.
     kernel_half_width_pixel : int
         Pixels from the kernel's centre to its edge.
     kernel_order : int
@@ -43,6 +46,7 @@ class MatchingConfig:
 
     kernel_sigmas_pixel: tuple[float, ...] = (0.7, 1.5, 3.0, 6.0)
     kernel_degrees: tuple[int, ...] = (6, 4, 2, 1)
+    fit_central_pixel: bool = True
     kernel_half_width_pixel: int = 15
     kernel_order: int = 2
     background_order: int = 1

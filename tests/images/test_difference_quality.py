@@ -17,7 +17,9 @@ GOOD = DifferenceConfig(mode="convolve_template", matching=MatchingConfig(stamps
 # One Gaussian much narrower than what the widths differ by cannot match them.
 BAD = DifferenceConfig(
     mode="convolve_template",
-    matching=MatchingConfig(stamps_per_cell=12, kernel_sigmas_pixel=(0.3,), kernel_degrees=(0,)),
+    matching=MatchingConfig(
+        stamps_per_cell=12, kernel_sigmas_pixel=(0.3,), kernel_degrees=(0,), fit_central_pixel=False
+    ),
 )
 
 

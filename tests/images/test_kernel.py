@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from astra.errors import KernelFitError, TooFewSourcesError
 from astra.images.exposure import MASK_SAT
@@ -11,8 +12,8 @@ from astra.images.kernel_solve import SpatialModel, condition_number, flux_scatt
 from astra.images.kernel_stamps import StampEquations
 from astra.images.masks import grow_square
 from astra.images.matching_config import MatchingConfig
-from astra.images.psf import sigma_from_fwhm
-from astra.images.spatial import convolve_spatial
+from astra.images.psf import gaussian_psf, sigma_from_fwhm
+from astra.images.spatial import SpatialKernel, convolve_spatial, frame_geometry
 from tests.images.difference_field import make_exposure, make_stars
 
 SHAPE = (400, 470)
@@ -87,13 +88,34 @@ def test_condition_number_and_flux_scatter_are_those_of_simple_equations():
     assert condition_number(mixed_equations, model) == pytest.approx((1 + cosine) / (1 - cosine))
 
 
-def test_identical_images_need_a_kernel_that_changes_nothing(rng):
-    reference, _ = pair(rng, 3.5, 3.5)
+@pytest.mark.parametrize("fwhm", [2.5, 3.5])
+def test_an_image_subtracts_itself_to_nothing(rng, fwhm):
+    reference, _ = pair(rng, fwhm, fwhm)
     matching = fit_kernel(reference, reference, CONFIG)
     left = reference.image - convolve_spatial(reference.image, matching.kernel)
     inner = np.s_[20:-20, 20:-20]
-    assert np.abs(left[inner]).max() < 0.02 * reference.image.max()
-    assert left[inner].std() < 0.2 * 5.0
+    assert np.abs(left[inner]).max() < 1e-5 * reference.image.max()
+    assert left[inner].std() < 1e-3 * 5.0
+    assert matching.flux_ratio == pytest.approx(1.0, abs=1e-5)
+
+
+def test_known_kernel_is_recovered_where_it_varies(rng):
+    x, y, flux = make_stars(rng, SHAPE, 250, low=20000.0)
+    clean = make_exposure(rng, SHAPE, (x, y, flux), 3.0, noise=1e-6, photons=False)
+    reference = make_exposure(rng, SHAPE, (x, y, flux), 3.0, noise=3.0, photons=False)
+    stamps = np.zeros((3, 31, 31))
+    stamps[0] = 0.97 * gaussian_psf(2.4, 31).coefficients[0]
+    stamps[1] = 0.1 * (np.roll(stamps[0], 1, axis=1) - np.roll(stamps[0], -1, axis=1))
+    stamps[2] = 0.1 * (gaussian_psf(3.0, 31).coefficients[0] - gaussian_psf(2.0, 31).coefficients[0])
+    truth = SpatialKernel(stamps, 1, *frame_geometry(SHAPE))
+    image = convolve_spatial(clean.image, truth) + 3.0 * rng.normal(size=SHAPE)
+    target = reference.replace(image=image.astype(np.float32), psf=gaussian_psf(3.8, 31))
+    matching = fit_kernel(reference, target, CONFIG)
+    assert matching.flux_ratio == pytest.approx(0.97, abs=1e-3)
+    found = matching.kernel
+    for place in ((60, 70), (235, 200), (400, 330)):
+        seen = [ndimage.gaussian_filter(kernel.at(*place), sigma_from_fwhm(3.0)) for kernel in (found, truth)]
+        assert np.abs(seen[0] - seen[1]).max() < 0.003 * seen[1].max()
 
 
 def test_saturated_stars_are_not_used(rng):
@@ -145,6 +167,23 @@ def test_basis_has_one_function_with_flux():
     sums = images.sum(axis=(1, 2))
     assert sums[0] == pytest.approx(1.0)
     np.testing.assert_allclose(sums[1:], 0.0, atol=1e-12)
+
+
+def test_the_central_pixel_can_be_one_of_the_functions():
+    basis = make_kernel_basis((0.7, 1.5), (2, 1), 8, with_pixel=True)
+    delta = np.zeros((17, 17))
+    delta[8, 8] = 1.0
+    images = basis.images().reshape(basis.n_basis, -1)
+    weights = np.linalg.lstsq(images[:2].T, delta.ravel(), rcond=None)[0]
+    np.testing.assert_allclose(weights @ images[:2], delta.ravel(), atol=1e-12)
+    np.testing.assert_allclose(images[1:].sum(axis=1), 0.0, atol=1e-12)
+
+
+def test_functions_that_are_constant_have_one_unknown():
+    model = SpatialModel((9, 9), 4, 1, 0, 2)
+    function, term = model.layout()
+    assert list(function) == [0, 1, 2, 2, 2, 3, 3, 3, 4]
+    assert list(term) == [0, 0, 0, 1, 2, 0, 1, 2, 0]
 
 
 def test_separable_convolution_equals_the_direct_one(rng):
