@@ -16,7 +16,7 @@ from astra.images.decorrelation import FOURIER_SIDE, stamp_from_transform, trans
 from astra.images.exposure import Exposure
 from astra.images.psf import Psf
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
-from astra.images.subtraction import apply_kernel, noise_level
+from astra.images.subtraction import apply_kernel, noise_level, own_power
 
 MAX_PSF_ORDER = 3  # of the PSF after the correlation
 MIN_NOISE = 1e-9  # of the noise power over its largest value: keeps a division finite
@@ -35,7 +35,7 @@ def preconvolve(science: Exposure, half_width: int) -> Exposure:
     Returns
     -------
     preconvolved : Exposure
-        With its own PSF and power of its noise; variance: white equivalent.
+        With its own PSF and the power of its noise; variance: white equivalent.
 
     Raises
     ------
@@ -53,8 +53,7 @@ def preconvolve(science: Exposure, half_width: int) -> Exposure:
         return stamp_from_transform(transform, wide)
 
     correlated_psf = fit_spatial_kernel(correlated, science.shape, min(2 * psf.order, MAX_PSF_ORDER)).as_psf()
-    power = _own_power(science) * np.abs(transform_stamp(flipped.at(*_centre(science)))) ** 2
-    return apply_kernel(science, flipped).replace(psf=correlated_psf, noise_power=power / power[0, 0])
+    return apply_kernel(science, flipped).replace(psf=correlated_psf)
 
 
 def cut_psf(psf: Psf, x: float, y: float, half_width: int) -> NDArray[np.float64]:
@@ -88,7 +87,7 @@ def make_score(
         Image: signal to noise, for the variances of both images at and round each pixel; variance 1.
     """
     sides = (science, template)
-    levels = [noise_level(exposure) * _own_power(exposure) for exposure in sides]
+    levels = [noise_level(exposure) * own_power(exposure) for exposure in sides]
     psf, half = _psf_of(science), kernel.half_width
 
     def transforms_at(x: float, y: float) -> list[NDArray[np.complex128]]:
@@ -111,7 +110,7 @@ def make_score(
     variance = np.zeros(difference.shape, np.float32)
     for exposure, transform in zip(sides, transforms_at(*centre), strict=True):
         both = transform * response
-        total = float(np.mean(np.abs(both) ** 2 * _own_power(exposure)))
+        total = float(np.mean(np.abs(both) ** 2 * own_power(exposure)))
         variance += spread_variance(
             exposure.variance, stamp_from_transform(both, FOURIER_SIDE // 2 - 1), total
         )
@@ -127,12 +126,6 @@ def _psf_of(exposure: Exposure) -> Psf:
         message = "a science image cannot be correlated with its PSF, since it has none"
         raise ValueError(message)
     return exposure.psf
-
-
-def _own_power(exposure: Exposure) -> NDArray[np.float64]:
-    """Power spectrum of the noise of an exposure."""
-    flat = np.ones((FOURIER_SIDE, FOURIER_SIDE))
-    return flat if exposure.noise_power is None else exposure.noise_power
 
 
 def _centre(exposure: Exposure) -> tuple[float, float]:

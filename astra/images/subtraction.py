@@ -63,6 +63,7 @@ def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
     convolved : Exposure
         Variance: white equivalent, the input's spread over the kernel's weight and scaled by its squared sum.
         Mask: grown by the core of the kernel; EDGE where it reaches over the frame or into missing data.
+        Power of the noise: in the middle of the frame.
     """
     image = convolve_spatial(exposure.image, kernel)
     ny, nx = exposure.shape
@@ -70,7 +71,14 @@ def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
     variance = spread_variance(exposure.variance, stamp, float(stamp.sum()) ** 2)
     _blank(exposure.mask, image, variance)
     mask = convolved_mask(exposure.mask, kernel.half_width)
-    return exposure.replace(image=image, variance=variance, mask=mask)
+    power = own_power(exposure) * np.abs(transform_stamp(stamp)) ** 2
+    return exposure.replace(image=image, variance=variance, mask=mask, noise_power=power / power[0, 0])
+
+
+def own_power(exposure: Exposure) -> NDArray[np.float64]:
+    """Power spectrum of the noise of an exposure, 1 at zero frequency, shape (64, 64)."""
+    white = np.ones((FOURIER_SIDE, FOURIER_SIDE))
+    return white if exposure.noise_power is None else exposure.noise_power
 
 
 @njit(cache=True)
@@ -100,7 +108,8 @@ def subtract_template(
     Returns
     -------
     matched_template, difference : Exposure
-        In the flux scale of the science image. NaN and NO_DATA where either has no pixel.
+        In the flux scale of the science image, with the power of their noise. NaN and NO_DATA where either
+        has no pixel.
     """
     if convolve_science:
         ratio = np.float32(matching.flux_ratio)
@@ -121,8 +130,16 @@ def subtract_template(
         (target.image, target.variance, target.mask), (matched.image, matched.variance, matched.mask), planes
     )
     image, variance, mask = planes
-    difference = science.replace(image=image, variance=variance, mask=mask, psf=matched.psf)
+    difference = science.replace(
+        image=image, variance=variance, mask=mask, psf=matched.psf, noise_power=_joint_power(target, matched)
+    )
     return matched.replace(info=science.info), difference
+
+
+def _joint_power(one: Exposure, other: Exposure) -> NDArray[np.float64] | None:
+    """Power spectrum of the noise of a difference of two exposures, 1 at zero frequency."""
+    power = noise_level(one) * own_power(one) + noise_level(other) * own_power(other)
+    return power / power[0, 0] if power[0, 0] > 0 else None
 
 
 @njit(cache=True)

@@ -115,3 +115,17 @@ def test_convolution_scales_variance_by_the_squared_sum(rng):
     exposure = make_exposure(rng, SHAPE, NO_STARS, 3.0, noise=10.0)
     convolved = apply_kernel(exposure, SpatialKernel(2 * gaussian_psf(3.0, 21).coefficients))
     np.testing.assert_allclose(convolved.variance, 400.0, rtol=1e-3)
+
+
+def test_noise_of_a_difference_has_the_power_that_is_told(rng):
+    shape = (576, 704)
+    science, template = (make_exposure(rng, shape, NO_STARS, 3.0, noise=noise) for noise in (6.0, 10.0))
+    _, difference = subtract_template(science, template, matching(), convolve_science=False)
+    patches = difference.image[32:544, 32:672].reshape(8, FOURIER_SIDE, 10, FOURIER_SIDE).swapaxes(1, 2)
+    power = np.mean(np.abs(np.fft.fft2(patches)) ** 2, axis=(0, 1)) / FOURIER_SIDE**2
+    expected = 136.0 * difference.noise_power
+    assert power.sum() == pytest.approx(expected.sum(), rel=0.03)
+    low = np.abs(np.fft.fftfreq(FOURIER_SIDE)) < 0.1
+    both = np.ix_(low, low)
+    assert power[both].sum() == pytest.approx(expected[both].sum(), rel=0.05)
+    assert power[~low][:, ~low].sum() == pytest.approx(expected[~low][:, ~low].sum(), rel=0.03)
