@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from astra.images.decorrelation import NoiseModel
+from astra.images.decorrelation import NoiseModel, decorrelate, noise_model
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import Exposure
 from astra.images.kernel import MatchingKernel, fit_kernel
 from astra.images.kernel_direction import choose_mode
 from astra.images.preconvolution import make_score, preconvolve
 from astra.images.spatial import SpatialKernel
-from astra.images.subtraction import decorrelate, noise_level, own_power, subtract_template
+from astra.images.subtraction import subtract_template
 from astra.images.subtraction_method import Subtraction, SubtractionMethod
 
 
@@ -51,7 +51,7 @@ def _subtract_preconvolved(science: Exposure, template: Exposure, config: Differ
     score = make_score(plain.difference, science, template, matching.kernel)
     difference = plain.difference
     if config.decorrelate:
-        difference = _whiten(difference, matching.kernel, _noise(target, template))
+        difference = _whiten(difference, matching.kernel, noise_model(target, template))
     metrics = plain.metrics | {"preconvolved": 1.0}
     return Subtraction(difference, plain.matched_template, matching.kernel, score, metrics)
 
@@ -68,7 +68,7 @@ def _finish(
     matched, difference = subtract_template(science, template, matching, convolve_science=convolve_science)
     if config.decorrelate:
         other, convolved = (template, science) if convolve_science else (science, template)
-        difference = _whiten(difference, matching.kernel, _noise(other, convolved))
+        difference = _whiten(difference, matching.kernel, noise_model(other, convolved))
     metrics = {**_kernel_metrics(matching), "convolvedScience": float(convolve_science), "preconvolved": 0.0}
     return Subtraction(difference, matched, matching.kernel, metrics=metrics)
 
@@ -76,11 +76,6 @@ def _finish(
 def _whiten(difference: Exposure, kernel: SpatialKernel, noise: NoiseModel) -> Exposure:
     """Whiten a difference, of whose noise is nothing else to say then."""
     return decorrelate(difference, kernel, noise).replace(noise_power=None)
-
-
-def _noise(other: Exposure, convolved: Exposure) -> NoiseModel:
-    """Noise of the image that is left alone and of the one that the kernel convolves."""
-    return NoiseModel(noise_level(other), noise_level(convolved), own_power(other), own_power(convolved))
 
 
 def _kernel_metrics(matching: MatchingKernel) -> dict[str, float]:

@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.errors import NoOverlapError
+from astra.errors import AlgorithmError, NoOverlapError
+from astra.images.dia_source_columns import DIA_SOURCE_DTYPE
 from astra.images.difference_config import DifferenceConfig
 from astra.images.difference_detection import detect_dia_sources
 from astra.images.difference_measurement import measure_dia_sources
+from astra.images.difference_quality import check_difference
 from astra.images.exposure import MASK_NO_DATA, Exposure, require_one_band
 from astra.images.spatial import SpatialKernel
 from astra.images.subtraction import repair
+from astra.images.variance_scale import scale_variance
 from astra.images.warp import make_pixel_map, warp_exposure
 from astra.plugins import SUBTRACTION_METHODS
 
@@ -36,9 +39,11 @@ class DifferenceResult:
     kernel : SpatialKernel, optional
         Matching kernel; None for a method without one.
     dia_sources : structured ndarray
-        Detections (`astra.images.difference_measurement.DIA_SOURCE_DTYPE`).
+        Detections (`astra.images.dia_source_columns.DIA_SOURCE_DTYPE`).
     metrics : dict of str to float
         Quality figures: widths [pixel], flux ratio, numbers, scatters.
+    failure : AlgorithmError, optional
+        Why the difference is not good enough; nothing was looked for on it then.
     """
 
     matched_template: Exposure
@@ -46,10 +51,15 @@ class DifferenceResult:
     kernel: SpatialKernel | None
     dia_sources: NDArray[Any]
     metrics: dict[str, float]
+    failure: AlgorithmError | None = None
 
 
 def difference_images(
-    science: Exposure, template: Exposure, config: DifferenceConfig | None = None
+    science: Exposure,
+    template: Exposure,
+    config: DifferenceConfig | None = None,
+    *,
+    keep_bad: bool = False,
 ) -> DifferenceResult:
     """Subtract a template from a science image and measure what is left.
 
@@ -58,6 +68,8 @@ def difference_images(
     science, template : Exposure
         Calibrated [nJy], background subtracted, with WCS, PSF and mask; on grids of their own.
     config : DifferenceConfig, optional
+    keep_bad : bool, optional
+        Return a difference that does not pass the gates of ``config``, with its failure, in place of raising.
 
     Returns
     -------
@@ -70,24 +82,42 @@ def difference_images(
     TooFewSourcesError
         If too few sources are there to fit the kernel.
     KernelFitError
-        If the kernel has no solution.
+        If the kernel has no solution, or is not to be trusted.
+    BadSubtractionError
+        If too much is left of the stars.
     DataError
-        If the two are of different bands.
+        If the two are of different bands, or a variance plane is far from the scatter of its image.
     ValueError
         If either image lacks a WCS or a PSF.
     """
     config = config or DifferenceConfig()
     require_one_band([science, template])
     science, warped = repair(science), _align(science, repair(template), config)
+    science, science_factor = scale_variance(science, config.variance_scale)
+    warped, template_factor = scale_variance(warped, config.variance_scale)
+    metrics = _input_metrics(science, warped)
+    metrics |= {"scaleScienceVarianceFactor": science_factor, "scaleTemplateVarianceFactor": template_factor}
     found = SUBTRACTION_METHODS.get(config.method).subtract(science, warped, config)
-    difference, peaks, metrics = detect_dia_sources(
+    metrics |= found.metrics
+    try:
+        metrics |= check_difference(science, found.difference, metrics, config.gates)
+    except AlgorithmError as exc:
+        if not keep_bad:
+            raise
+        return DifferenceResult(found.matched_template, found.difference, found.kernel, _none(), metrics, exc)
+    difference, peaks, detected = detect_dia_sources(
         science, found.matched_template, found.difference, config.detection
     )
     dia_sources = measure_dia_sources(difference, science, found.matched_template, peaks, config.measurement)
-    metrics |= _input_metrics(science, warped) | found.metrics
+    metrics |= detected
     metrics["diaSources"] = float(len(dia_sources))
     metrics["diaSourcesNegative"] = float(np.sum(dia_sources["isNegative"]))
     return DifferenceResult(found.matched_template, difference, found.kernel, dia_sources, metrics)
+
+
+def _none() -> NDArray[Any]:
+    """No detections."""
+    return np.zeros(0, dtype=DIA_SOURCE_DTYPE)
 
 
 def _align(science: Exposure, template: Exposure, config: DifferenceConfig) -> Exposure:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from astra.images.dia_detection_config import DiaDetectionConfig
 from astra.images.dia_measurement_config import DiaMeasurementConfig
+from astra.images.difference_quality import QualityGates
 from astra.images.matching_config import MatchingConfig
+from astra.images.variance_scale import VarianceScaleConfig
 
 MODES = ("auto", "convolve_template", "convolve_science", "preconvolve")
 
@@ -25,8 +27,12 @@ class DifferenceConfig:
         Least fraction of science pixels that the template must cover.
     decorrelate : bool
         Whiten the noise of the difference.
+    variance_scale : VarianceScaleConfig
+        Whether and how far the variance planes of both images are scaled to the scatter of their sky.
     matching : MatchingConfig
         Options of the matching kernel.
+    gates : QualityGates
+        What a difference must satisfy.
     detection : DiaDetectionConfig
         Options of the detection.
     measurement : DiaMeasurementConfig
@@ -37,7 +43,9 @@ class DifferenceConfig:
     mode: str = "auto"
     min_overlap: float = 0.1
     decorrelate: bool = True
+    variance_scale: VarianceScaleConfig = field(default_factory=VarianceScaleConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
+    gates: QualityGates = field(default_factory=QualityGates)
     detection: DiaDetectionConfig = field(default_factory=DiaDetectionConfig)
     measurement: DiaMeasurementConfig = field(default_factory=DiaMeasurementConfig)
 

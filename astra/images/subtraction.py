@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.convolved_planes import convolved_mask, fill_defects, spread_variance
+from astra.images.decorrelation import FOURIER_SIDE, noise_level, transform_stamp
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from astra.images.decorrelation import decorrelate, white_noise
+from astra.images.decorrelation import FOURIER_SIDE, decorrelate, white_noise
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
