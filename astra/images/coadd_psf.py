@@ -232,7 +232,8 @@ def _warp_plain_psf(psf: Psf, pixel_map: PixelMap) -> Psf:
 
 def _warped_size(psf: Psf, pixel_map: PixelMap) -> int:
     """Side of the stamps that hold what those of the input hold [pixel], odd."""
-    scale = float(np.sqrt(np.nanmedian(pixel_map.jacobian)))
+    areas = pixel_map.jacobian[np.isfinite(pixel_map.jacobian) & (pixel_map.jacobian > 0)]
+    scale = float(np.sqrt(np.median(areas))) if len(areas) else 1.0
     half = psf.size // 2
     return 2 * (half if abs(scale - 1.0) < SAME_SCALE else int(np.ceil(half / scale - 0.1))) + 1
 

@@ -52,10 +52,8 @@ def _spectrum(
     pixel_map: PixelMap, n_frequencies: int, power: NDArray[np.float64] | None
 ) -> NDArray[np.float64]:
     """Spectrum of the noise of output values, in units of that of the input values."""
-    with np.errstate(invalid="ignore"):
-        scale = np.sqrt(np.nanmedian(pixel_map.jacobian))
-    reach = int(np.clip(np.ceil(REACH_PIXEL / scale), REACH_PIXEL, MAX_REACH_PIXEL))
-    reach = min(reach, n_frequencies // 2 - 1)
+    # Not beyond a small frame, where no places are known.
+    reach = min(_reach(pixel_map), n_frequencies // 2 - 1, min(pixel_map.shape) // 3)
     lags_y, lags_x = np.mgrid[0 : reach + 1, -reach : reach + 1].reshape(2, -1)
     half = (lags_y > 0) | (lags_x >= 0)  # the other half is its mirror image
     lags_y, lags_x = lags_y[half], lags_x[half]
@@ -67,6 +65,13 @@ def _spectrum(
     return spectrum
 
 
+def _reach(pixel_map: PixelMap) -> int:
+    """How far the covariance reaches in the output [pixel]."""
+    areas = pixel_map.jacobian[np.isfinite(pixel_map.jacobian) & (pixel_map.jacobian > 0)]
+    scale = np.sqrt(np.median(areas)) if len(areas) else 1.0
+    return int(np.clip(np.ceil(REACH_PIXEL / scale), REACH_PIXEL, MAX_REACH_PIXEL))
+
+
 def _covariance(
     pixel_map: PixelMap,
     lags_y: NDArray[np.int64],
@@ -75,7 +80,7 @@ def _covariance(
     power: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
     """Covariance of output values by lag, shape (n_lags,)."""
-    place_x, place_y = _places(pixel_map.shape)
+    place_x, place_y = _places(pixel_map.shape, int(lags_y.max(initial=0)))
     x, y = pixel_map.positions(place_x[:, None] + lags_x, place_y[:, None] + lags_y)
     first_x, first_y = pixel_map.positions(place_x, place_y)
     seen = np.isfinite(x + y).all(axis=1) & np.isfinite(first_x + first_y)
@@ -95,13 +100,16 @@ def _covariance(
     return covariance
 
 
-def _places(shape: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Whole pixels x, y spread evenly over a frame, without a period that could beat with a phase."""
+def _places(shape: tuple[int, int], reach: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Whole pixels x, y spread evenly over a frame, without a period that could beat with a phase.
+
+    Within ``reach`` [pixel] of them there are only pixels of the frame.
+    """
     # The sequence of least discrepancy in two dimensions (Roberts 2018): powers of the plastic number.
     k = np.arange(1, N_PLACES + 1)
     ratio = 1.0 / 1.32471795724474602596
     x, y = (0.5 + k * ratio) % 1.0, (0.5 + k * ratio**2) % 1.0
-    return np.floor(x * shape[1]), np.floor(y * shape[0])
+    return np.floor(reach + x * (shape[1] - 2 * reach)), np.floor(reach + y * (shape[0] - 2 * reach))
 
 
 def _response(position: NDArray[np.float64], n_frequencies: int) -> NDArray[np.complex64]:
