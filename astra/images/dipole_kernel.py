@@ -40,24 +40,33 @@ _OF_TEMPLATE = np.array([1, 4, 5, 10])
 
 
 @njit(cache=True)
-def _read(images, column, row, settings, data, weight):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    """Fill pixels and weights of the three images; the inputs count within a circle, and with less weight.
+def _read(images, column, row, settings, data, weight, variance):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Fill pixels and weights of the three images, and variances of the inputs.
 
-    Returns how many pixels of the difference can be used.
+    The inputs count within a circle, with less weight, and that the same everywhere: weights that follow the
+    photons of a bright star would tell more of the errors of the PSF than of its flux. Returns how many
+    pixels of the difference can be used.
     """
     half = data.shape[1] // 2
     n_data = read_stamp(images[0].planes, column, row, data[0], weight[0])
     read_stamp(images[1].planes, column, row, data[1], weight[1])
     read_stamp(images[2].planes, column, row, data[2], weight[2])
+    core, n_core = np.zeros(2), 0
     for j in range(data.shape[1]):
         for i in range(data.shape[2]):
-            inside = (j - half) ** 2 + (i - half) ** 2 <= settings[1] ** 2
+            away = (j - half) ** 2 + (i - half) ** 2
             # The noise of the difference is known only where that of both inputs is.
-            share = (
-                settings[0] if inside and weight[0, j, i] * weight[1, j, i] * weight[2, j, i] > 0.0 else 0.0
-            )
-            weight[1, j, i] *= share
-            weight[2, j, i] *= share
+            known = weight[0, j, i] * weight[1, j, i] * weight[2, j, i] > 0.0
+            counts = known and away <= settings[1] ** 2
+            for k in range(2):
+                variance[k, j, i] = 1.0 / weight[k + 1, j, i] if counts else 0.0
+                core[k] += variance[k, j, i] if 9.0 * away <= settings[1] ** 2 else 0.0
+            n_core += 1 if counts and 9.0 * away <= settings[1] ** 2 else 0
+    for k in range(2):
+        share = settings[0] * n_core / core[k] if n_core > 0 else 0.0
+        for j in range(data.shape[1]):
+            for i in range(data.shape[2]):
+                weight[k + 1, j, i] = share if variance[k, j, i] > 0.0 else 0.0
     return n_data
 
 
@@ -169,7 +178,7 @@ def _move(place, step, start, limits, trial):  # type: ignore[no-untyped-def]  #
 @njit(cache=True)
 def _choose_start(psfs, stamps, place):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Start in the middle if that is better: the peaks of a star that hardly moved are a width of it off."""
-    columns, data, weight = stamps
+    columns, data, weight, _ = stamps
     matrix, right = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
     values, lowered = np.empty(N_PARAMETERS), np.empty(2)
     middle = place.copy()
@@ -186,9 +195,10 @@ def _choose_start(psfs, stamps, place):  # type: ignore[no-untyped-def]  # pragm
 @njit(cache=True)
 def _find_places(psfs, stamps, limits, place, values):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Move the lobes (in place) to the least chi2, and draw them there; whether the search ended."""
-    columns, data, weight = stamps
+    columns, data, weight, _ = stamps
     start, trial, step = place.copy(), np.empty(N_POSITIONS), np.zeros(N_POSITIONS)
     _choose_start(psfs, stamps, place)
+    _limit(place, start, limits[0], limits[1])
     matrix, right = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
     new_matrix, new_right, new_values = matrix.copy(), right.copy(), values.copy()
     _set_columns(psfs, place, columns)
@@ -221,7 +231,7 @@ def _find_places(psfs, stamps, limits, place, values):  # type: ignore[no-untype
 @njit(cache=True)
 def _judge_lobes(stamps, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Signal to noise of each lobe beside the other, on the difference alone, at the places found."""
-    columns, data, weight = stamps
+    columns, data, weight, _ = stamps
     matrix, right, inverse = np.empty((9, 9)), np.empty(9), np.empty((5, 5))
     _equations(columns, data, weight, matrix, right)
     values, linear = np.zeros(9), _LINEAR[:5]
@@ -238,7 +248,7 @@ def _judge_lobes(stamps, result):  # type: ignore[no-untyped-def]  # pragma: no 
 @njit(cache=True)
 def _chi2_of_difference(stamps, values):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Chi2 of the difference for given linear parameters."""
-    columns, data, weight = stamps
+    columns, data, weight, _ = stamps
     n = data.shape[1] * data.shape[2]
     flat, chi2 = columns[0].reshape((9, n)), 0.0
     d, w = data[0].reshape(n), weight[0].reshape(n)
@@ -250,46 +260,47 @@ def _chi2_of_difference(stamps, values):  # type: ignore[no-untyped-def]  # prag
 
 
 @njit(cache=True)
-def _noise(stamps, share, matrix, scales, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the covariance of the gradient: the noise of the difference is that of science less template.
+def _noise(stamps, scales, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill the covariance of the gradient of chi2.
 
-    With the matrices H of curvature of the three images, of which those of the inputs carry the factor f
-    (``share``), it is H_d + f (H_s + H_t + C + C^T), where C has the products of the columns of the
-    difference with those of science image less template, by the weight of the difference.
+    Images are weighted by w, have the columns J and variances V. That of the difference is the science image
+    less the template: the sum over pixels is that of w^2 V J J^T of all three, and of w_d w V (J_d J^T +
+    J J_d^T) for the science image less those for the template.
     """
-    columns, data, weight = stamps
+    columns, data, weight, variance = stamps
     n = data.shape[1] * data.shape[2]
-    of_difference, right = np.zeros((N_PARAMETERS, N_PARAMETERS)), np.zeros(N_PARAMETERS)
-    flat, w = columns[0].reshape((9, n)), weight.reshape((3, n))
-    add_normal_equations(flat, _OF_DIFFERENCE, data[0].reshape(n), w[0], of_difference, right)
-    for a in range(N_PARAMETERS):
-        for b in range(N_PARAMETERS):
-            noise[a, b] = (1.0 - share) * of_difference[a, b] + share * matrix[a, b]
-    weighted = np.empty(n)
-    for a in range(9):
+    noise[:] = 0.0
+    flat, w, v = columns[0].reshape((9, n)), weight.reshape((3, n)), variance.reshape((2, n))
+    right, square, weighted = np.zeros(N_PARAMETERS), np.empty(n), np.empty(n)
+    nothing = np.zeros(n)
+    add_normal_equations(flat, _OF_DIFFERENCE, nothing, w[0], noise, right)
+    for k in range(2):
+        own, sign = columns[k + 1].reshape((4, n)), 1.0 - 2.0 * k
+        places = _OF_SCIENCE if k == 0 else _OF_TEMPLATE
         for p in range(n):
-            weighted[p] = flat[a, p] * w[0, p] if w[1, p] > 0.0 else 0.0
-        for b in range(4):
-            c = share * dot(weighted, columns[1].reshape((4, n))[b])
-            noise[_OF_DIFFERENCE[a], _OF_SCIENCE[b]] += c
-            noise[_OF_SCIENCE[b], _OF_DIFFERENCE[a]] += c
-            c = share * dot(weighted, columns[2].reshape((4, n))[b])
-            noise[_OF_DIFFERENCE[a], _OF_TEMPLATE[b]] -= c
-            noise[_OF_TEMPLATE[b], _OF_DIFFERENCE[a]] -= c
+            square[p] = w[k + 1, p] * w[k + 1, p] * v[k, p]
+        add_normal_equations(own, places, nothing, square, noise, right)
+        for a in range(9):
+            for p in range(n):
+                weighted[p] = flat[a, p] * w[0, p] * w[k + 1, p] * v[k, p]
+            for b in range(4):
+                shared = sign * dot(weighted, own[b])
+                noise[_OF_DIFFERENCE[a], places[b]] += shared
+                noise[places[b], _OF_DIFFERENCE[a]] += shared
     for a in range(N_PARAMETERS):
         for b in range(N_PARAMETERS):
             noise[a, b] *= scales[a] * scales[b]
 
 
 @njit(cache=True)
-def _covariance(stamps, share, values, result):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _covariance(stamps, values, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the covariance (6, 6) of fluxes and positions; whether it exists."""
-    columns, data, weight = stamps
+    columns, data, weight, _ = stamps
     matrix, right = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
     noise, scales = matrix.copy(), right.copy()
     _equations(columns, data, weight, matrix, right)
     _scales(values, scales)
-    _noise(stamps, share, matrix, scales, noise)
+    _noise(stamps, scales, noise)
     for a in range(N_PARAMETERS):
         for b in range(N_PARAMETERS):
             matrix[a, b] *= scales[a] * scales[b]
@@ -319,18 +330,19 @@ def fit_all(images, lobes, centres, half, settings, table):  # type: ignore[no-u
     """
     side = 2 * half + 1
     data, weight = np.empty((3, side, side)), np.empty((3, side, side))
+    variance = np.empty((2, side, side))
     columns = np.empty((9, side, side)), np.ones((4, side, side)), np.ones((4, side, side))
     for j in range(side):
         for i in range(side):
             columns[0][6, j, i] = 1.0
             columns[0][7, j, i], columns[0][8, j, i] = (i - half) / half, (j - half) / half
-    stamps, place, values = (columns, data, weight), np.empty(N_POSITIONS), np.empty(N_PARAMETERS)
+    stamps, place, values = (columns, data, weight, variance), np.empty(N_POSITIONS), np.empty(N_PARAMETERS)
     psfs = _make_planes(images[0]), _make_planes(images[1]), _make_planes(images[2])
     for k in range(len(lobes)):
         set_plane(images[0].local_psfs, k, psfs[0][0])
         set_plane(images[1].local_psfs, k, psfs[1][0])
         set_plane(images[2].local_psfs, k, psfs[2][0])
-        n_data = _read(images, centres[k, 0], centres[k, 1], settings, data, weight)
+        n_data = _read(images, centres[k, 0], centres[k, 1], settings, data, weight, variance)
         for a in range(N_POSITIONS):
             place[a] = lobes[k, a] - centres[k, a % 2]
         values[:] = 0.0
@@ -338,7 +350,7 @@ def fit_all(images, lobes, centres, half, settings, table):  # type: ignore[no-u
         if n_data < N_PARAMETERS or not _find_places(psfs, stamps, settings[2:], place, values):
             continue
         covariance = np.empty((6, 6))
-        if not _covariance(stamps, settings[0], values, covariance):
+        if not _covariance(stamps, values, covariance):
             continue
         table[k, 0], table[k, 1], table[k, 10] = values[0], values[1], 1.0
         for a in range(N_POSITIONS):

@@ -92,12 +92,9 @@ def residuals_of(parameters, stamps, share, offset, radius):
     plane = sky[0] + sky[1] * dx + sky[2] * dy
     near = share * (dx**2 + dy**2 <= radius**2)
     models = positive - negative + plane, positive + sky[3], negative + sky[4]
-    parts = [
-        factor * (data - model) / np.sqrt(variance)
-        for (data, variance), model, factor in zip(
-            stamps, models, (np.ones_like(near), near, near), strict=True
-        )
-    ]
+    core = 9 * (dx**2 + dy**2) <= radius**2
+    scales = [1 / np.sqrt(stamps[0][1]), *(near / np.sqrt(v[core].mean()) for _, v in stamps[1:])]
+    parts = [scale * (data - model) for (data, _), model, scale in zip(stamps, models, scales, strict=True)]
     return np.concatenate([part.ravel() for part in parts])
 
 
