@@ -22,6 +22,7 @@ FloatArray = NDArray[np.float64]
 
 LARGEST_SHAPE_PIXEL = 8.0
 SMALL_WINDOWS = 1.5  # half-width of the box that suffices for most, in windows of a point source
+WIDE_GUESS = 3.0  # second first guess of the width of a source, in widths of the PSF
 EXTENDED_RATIO = 1.1  # of the radius to the PSF's at which a source is as likely extended as not
 
 
@@ -79,12 +80,15 @@ def measure_shapes(
     small = int(max(reach[0], np.ceil(SMALL_WINDOWS * WINDOW_SIGMA * sigma))) + 1
     _measure_boxes(planes, positions, signs, (sigma, radius), small, table)
     # Few shapes need pixels further out: those that are much wider than the PSF, or were on their way there.
+    large = max(int(max(reach)) + 1, small)
     again = ~(WINDOW_SIGMA * np.sqrt(np.maximum(table[:, 3], table[:, 5])) + 1.0 < small) | (table[:, 6] > 0)
-    if again.any():
-        wide = np.empty((int(again.sum()), 8))
-        large = max(int(max(reach)) + 1, small)
-        _measure_boxes(planes, positions[again], signs[again], (sigma, radius), large, wide)
-        table[again] = wide
+    for first_guess in (sigma, WIDE_GUESS * sigma):  # a window that sees only a part of a long source fails
+        rows = np.flatnonzero(again)
+        wide = np.empty((len(rows), 8))
+        _measure_boxes(planes, positions[rows], signs[rows], (first_guess, radius), large, wide)
+        wide[:, 7] = table[rows, 7]
+        table[rows] = wide
+        again[rows] = wide[:, 6] > 0
     return DiaShapes(
         signs * table[:, 0], table[:, 1], table[:, 2], table[:, 3:6],
         table[:, 6] > 0, table[:, 7].astype(np.int64),

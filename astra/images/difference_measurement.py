@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from astra.images.dia_flags import find_mask_bits
 from astra.images.dia_measurement_config import DiaMeasurementConfig
-from astra.images.dia_shapes import DiaShapes, extendedness, footprint_moments, measure_shapes, stamp_moments
+from astra.images.dia_shapes import (
+    DiaShapes,
+    extendedness,
+    footprint_moments,
+    measure_shapes,
+    stamp_moments,
+    trace_radius,
+)
 from astra.images.dia_source_columns import DIA_SOURCE_DTYPE, FLAG_PLANES, FLOAT_COLUMNS
 from astra.images.difference_detection import Peaks
 from astra.images.dipoles import fit_dipoles
@@ -30,6 +37,8 @@ from astra.images.trails import fit_trails, guess_trails
 __all__ = ["DIA_SOURCE_DTYPE", "measure_dia_sources"]
 
 MIN_APERTURE_FRACTION = 0.95
+LONG_BOX_RADII = 10.0  # a footprint that is longer than this, in radii of the PSF, may be that of a trail
+LONGEST_PER_BOX = 1.5  # of a trail, by the longer side of its footprint
 TRAIL_FROM_ADAPTIVE_MOMENTS = 1  # Rubin's key of what the fit of a trail starts from
 
 
@@ -74,7 +83,8 @@ def measure_dia_sources(
     shapes, of_psf = _measure_shapes(dia_sources, difference, config.aperture_radius_pixel)
     _fill_shapes(dia_sources, shapes, of_psf, sky.scale_arcsec)
     _fill_forced(dia_sources, science, matched_template)
-    _fill_trails(dia_sources, difference, _guess_trails(dia_sources, difference, peaks, (shapes, of_psf)))
+    guesses = _guess_trails(dia_sources, difference, peaks, (shapes, of_psf))
+    _fill_trails(dia_sources, difference, guesses, LONGEST_PER_BOX * peaks.box_pixel.astype(float))
     _fill_dipoles(dia_sources, (difference, science, matched_template), peaks, config, sky)
     _fill_flags(dia_sources, difference, peaks)
     dia_sources["midpointMjdTai"] = difference.midpoint_mjd_tai_at(dia_sources["y"])
@@ -169,7 +179,7 @@ def _guess_trails(
     """First guesses of trails: adaptive moments, or those of the footprint where no Gaussian matches."""
     shapes, of_psf = moments
     centres, of_source = np.stack([dia_sources["x"], dia_sources["y"]], axis=1), shapes.moments.copy()
-    odd = shapes.failed
+    odd = shapes.failed & (peaks.box_pixel > LONG_BOX_RADII * trace_radius(of_psf))
     at_peaks = np.stack([peaks.x, peaks.y], axis=1)[odd]
     found = footprint_moments(
         difference.image, peaks.footprints, at_peaks, peaks.box_pixel[odd], dia_sources["isNegative"][odd]
@@ -179,9 +189,14 @@ def _guess_trails(
     return guess_trails(centres, of_source, of_psf)
 
 
-def _fill_trails(dia_sources: NDArray[Any], difference: Exposure, guesses: NDArray[np.float64]) -> None:
+def _fill_trails(
+    dia_sources: NDArray[Any],
+    difference: Exposure,
+    guesses: NDArray[np.float64],
+    longest: NDArray[np.float64],
+) -> None:
     """Trails: a source that does not move has one of no length."""
-    fits = fit_trails(difference, guesses)
+    fits = fit_trails(difference, guesses, longest)
     factor = aperture_correction(difference)
     sky = make_local_sky(difference.wcs, fits.x, fits.y)
     length, bearing = sky.vector(np.cos(fits.angle), np.sin(fits.angle))

@@ -133,11 +133,11 @@ def _equations(psf, trail, rules, sigma, stamps, drawn, matrix, right):  # type:
 
 
 @njit(cache=True)
-def _find_trail(psf, rules, sigma, stamps, drawn, trail, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+def _find_trail(psf, rules, limits, stamps, drawn, trail, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Move a trail (in place) to the least chi2, and draw it there; whether the search ended."""
     start, trial, step = trail.copy(), np.empty(4), np.empty(4)
     new_matrix, new_right = matrix.copy(), right.copy()
-    largest = float(stamps[1].shape[0] - 3)
+    sigma, largest = limits
     lowered, damping = _equations(psf, trail, rules, sigma, stamps, drawn, matrix, right), FIRST_DAMPING
     for _ in range(MAX_EVALUATIONS):
         if not np.isfinite(lowered):
@@ -213,20 +213,20 @@ def _conclude(stamps, trail, matrix, right, result):  # type: ignore[no-untyped-
 
 
 @njit(cache=True)
-def fit_all(planes, local_psfs, starts, halves, scales, rules, table):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+def fit_all(planes, local_psfs, starts, room, scales, rules, table):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fit every trail.
 
     Columns are flux, x, y, squared length, angle, chi2, pixels, state, how much less chi2 is than that of a
-    point in the same place, and the covariance. ``starts`` are x, y, squared length and angle, ``halves``
-    half-widths of the stamps; ``scales`` the width of the PSF and the half-width of its drawings. The state
-    is 0 if found, 1 if not, plus 2 at an edge.
+    point in the same place, and the covariance. ``starts`` are x, y, squared length and angle, ``room``
+    half-widths of the stamps and greatest lengths; ``scales`` the width of the PSF and the half-width of its
+    drawings. The state is 0 if found, 1 if not, plus 2 at an edge.
     """
     sigma, reach = scales
     drawn = np.empty((3, 2 * reach + 1, 2 * reach + 1))
     matrix, right = np.empty((5, 5)), np.empty(5)
     plane = np.empty(local_psfs.coefficients.shape[2:])
     for k in range(len(starts)):
-        side = 2 * halves[k] + 1
+        side, limits = 2 * room[0][k] + 1, (sigma, room[1][k])
         stamps = np.empty((5, side, side)), np.empty((side, side)), np.empty((side, side))
         trail = starts[k].copy()
         column, row = int(np.rint(trail[0])), int(np.rint(trail[1]))
@@ -236,7 +236,7 @@ def fit_all(planes, local_psfs, starts, halves, scales, rules, table):  # type: 
         trail[1] -= row
         set_plane(local_psfs, k, plane)
         psf = plane, local_psfs.step
-        if n_data > 5 and _find_trail(psf, rules, sigma, stamps, drawn, trail, matrix, right):
+        if n_data > 5 and _find_trail(psf, rules, limits, stamps, drawn, trail, matrix, right):
             table[k, 7] = 0.0 if _conclude(stamps, trail, matrix, right, table[k]) else 1.0
             table[k, 8] = _gain_over_point(psf, rules, sigma, stamps, drawn, trail, matrix, right)
             table[k, 1] += column

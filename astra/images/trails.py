@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 
 REACH_FWHM = 2.25  # of the PSF that is drawn, and of the stamp beyond the ends of the trail
 MARGIN_RATIO = 1.2  # of the stamp's to the first guess of the length
-MAX_HALF_WIDTH = 75  # of the stamps [pixel]
+MAX_LENGTH_PIXEL = 120.0
 POINT_CHI2 = 16.0  # the noise on a point source is hardly ever fitted better than this by a trail
 ORDERS = (3, 4, 6, 8, 11, 16, 23, 32, 46, 64, 96)  # of the quadratures along the line
 
@@ -89,7 +89,7 @@ def guess_trails(positions: FloatArray, moments: FloatArray, psf_moments: FloatA
     return np.column_stack([positions, squared, 0.5 * np.arctan2(2.0 * xy, xx - yy)])
 
 
-def fit_trails(exposure: Exposure, guesses: FloatArray) -> TrailFits:
+def fit_trails(exposure: Exposure, guesses: FloatArray, max_length: FloatArray | None = None) -> TrailFits:
     """Fit flux, centre, length and angle of trails, weighting pixels by their variance.
 
     Parameters
@@ -98,6 +98,9 @@ def fit_trails(exposure: Exposure, guesses: FloatArray) -> TrailFits:
         With PSF; noise of neighbouring pixels independent.
     guesses : float64 ndarray, shape (n, 4)
         See `guess_trails`.
+    max_length : float64 ndarray, shape (n,), optional
+        Longest trail that each may be [pixel], `MAX_LENGTH_PIXEL` by default: the noise round a faint source
+        has long trails, too.
 
     Returns
     -------
@@ -116,20 +119,27 @@ def fit_trails(exposure: Exposure, guesses: FloatArray) -> TrailFits:
     reach = min(int(np.ceil(REACH_FWHM * fwhm)), exposure.psf.size // 2)
     planes = exposure.image, exposure.variance, exposure.mask
     table = np.full((len(guesses), N_RESULTS), np.nan)
-    scales = sigma_from_fwhm(fwhm), reach
-    todo = np.arange(len(guesses))
-    halves = np.ceil(MARGIN_RATIO * np.sqrt(guesses[:, 2]) / 2.0).astype(np.int64) + reach
+    rules = quadratures()
+    scales, longest = (sigma_from_fwhm(fwhm), reach), np.full(len(guesses), MAX_LENGTH_PIXEL)
+    if max_length is not None:
+        longest = np.minimum(max_length, longest)
+    starts, todo = guesses.copy(), np.arange(len(guesses))
+    starts[:, 2] = np.minimum(starts[:, 2], (longest / MARGIN_RATIO) ** 2)
+    lengths = np.sqrt(starts[:, 2])
     while len(todo):
-        wide = np.minimum(halves[todo], MAX_HALF_WIDTH)
-        local_psfs = make_local_psfs(exposure.psf, guesses[todo, 0], guesses[todo, 1], reach + 1)
+        room = np.minimum(MARGIN_RATIO * lengths[todo], longest[todo])
+        local_psfs = make_local_psfs(exposure.psf, starts[todo, 0], starts[todo, 1], reach + 1)
         rows = np.full((len(todo), N_RESULTS), np.nan)
-        fit_all(planes, local_psfs, guesses[todo], wide, scales, quadratures(), rows)
+        halves = np.ceil(room / 2.0).astype(np.int64) + reach
+        fit_all(planes, local_psfs, starts[todo], (halves, room + reach), scales, rules, rows)
+        # Those that fill the room they had, or get lost in it, are fitted again with more.
+        filled, lost = np.sqrt(rows[:, 3]) > 0.98 * (room + reach), rows[:, 7] % 2 > 0
+        starts[todo[filled]] = rows[filled, 1:5]
+        starts[todo[lost], 2] = (room[lost] / 2.0) ** 2
+        rows[filled, 7] = 1.0
         table[todo] = rows
-        # Those that filled their stamp are seen again in a larger one.
-        filled = np.sqrt(rows[:, 3]) > 2.0 * wide - 1.5 * reach
-        table[todo[filled & (wide >= MAX_HALF_WIDTH)], 7] = 1.0
-        halves[todo] *= 2
-        todo = todo[filled & (wide < MAX_HALF_WIDTH)]
+        lengths[todo] = 2.0 * (room + reach)
+        todo = todo[(filled | lost) & (room < longest[todo])]
     return _as_fits(table)
 
 
