@@ -41,6 +41,8 @@ SMOOTHING_PIXEL = 5
 SOURCE_SIGMA = 4.0
 SOURCE_GROW_PIXEL = 5
 N_PASSES = 2  # the sources of the first widen the scatter that finds them
+PART_PIXEL = 512  # side of the parts of a large frame that are looked at
+PARTS_PER_AXIS = 3
 MIN_SHARE = 0.05  # of a box that must be sky for its mean to be used
 
 
@@ -110,3 +112,13 @@ def _triangle_mean(image: NDArray[np.float32], side_pixel: int) -> NDArray[np.fl
     once = ndimage.uniform_filter(image, side_pixel, mode="constant")
     mean: NDArray[np.float32] = ndimage.uniform_filter(once, side_pixel, mode="constant")
     return mean
+
+
+def sample_parts(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Nine parts of 512 pixels, spread evenly over a large frame (ny, nx), or all of a small one."""
+    if shape[0] * shape[1] <= (PARTS_PER_AXIS * PART_PIXEL) ** 2:
+        return [(slice(0, shape[0]), slice(0, shape[1]))]
+    rows, columns = (
+        np.linspace(0, max(length - PART_PIXEL, 0), PARTS_PER_AXIS).astype(int).tolist() for length in shape
+    )
+    return [(slice(y, y + PART_PIXEL), slice(x, x + PART_PIXEL)) for y in rows for x in columns]

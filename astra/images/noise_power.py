@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from astra.images.blank_sky import find_source_free, subtract_sky_mean
+from astra.images.blank_sky import find_source_free, sample_parts, subtract_sky_mean
 from astra.images.exposure import Exposure
 from astra.images.robust import SIGMA_PER_MAD
 
@@ -25,7 +25,6 @@ POWER_SIDE = 64  # of a spectrum, as `Exposure.noise_power` has it
 SKY_SIDE_PIXEL = 25
 TILE_PIXEL = 192
 TILE_FFT_PIXEL = 256  # a tile and the lags beyond it
-MAX_TILES = 64
 MIN_PIXELS = 5000
 CLIP_SIGMA = 5.0
 LAG_PIXEL = 32  # of the measured autocovariance
@@ -79,26 +78,22 @@ def measure_noise_power(exposure: Exposure, free: NDArray[np.bool_] | None = Non
     measured : NoisePower, or None
         None if fewer than 5000 pixels are blank.
     """
-    free = find_source_free(exposure) if free is None else free
-    if free.sum() < MIN_PIXELS:
+    pieces = [_sky_noise(exposure, part, free) for part in sample_parts(exposure.shape)]
+    n_pixels = sum(int(kept.sum()) for _, kept in pieces)
+    if n_pixels < MIN_PIXELS:
         return None
-    sigma = np.sqrt(np.where(free, exposure.variance, np.float32(1)))
-    ratio = np.where(free, exposure.image, np.float32(0)) / sigma
-    noise = subtract_sky_mean(ratio.astype(np.float32), free, SKY_SIDE_PIXEL)
-    scatter = SIGMA_PER_MAD * float(np.median(np.abs(noise[free][::3])))
-    kept = free & (np.abs(noise) < CLIP_SIGMA * scatter)
-    covariance = _autocovariance(np.where(kept, noise, np.float32(0)), kept)
+    covariance = _autocovariance(pieces)
     raw = _transform(covariance, LAG_PIXEL)
     low = _is_sky()
     model = _model_long_waves(raw)
     measured = np.where(low, model, raw)
     # Back to lags, to smooth: before, the hole that the local mean has left would spread.
-    lags = int(np.clip(TAPER_PER_ROOT_PIXEL * np.sqrt(kept.sum()), MIN_TAPER_PIXEL, LAG_PIXEL))
+    lags = int(np.clip(TAPER_PER_ROOT_PIXEL * np.sqrt(n_pixels), MIN_TAPER_PIXEL, LAG_PIXEL))
     smooth = _transform(fft.ifft2(measured).real, lags)
     level = float(model[0, 0])
     power = np.maximum(np.where(low, model, smooth) / level, MIN_POWER)
     structure = float(covariance[0, 0])
-    return NoisePower(power, level, float(np.mean(measured)), structure, int(kept.sum()))
+    return NoisePower(power, level, float(np.mean(measured)), structure, n_pixels)
 
 
 def with_measured_noise(exposure: Exposure, free: NDArray[np.bool_] | None = None) -> Exposure:
@@ -142,22 +137,34 @@ def lag_correlations(image: NDArray[np.float32], free: NDArray[np.bool_]) -> tup
     return x / variance, y / variance
 
 
-def _tile_corners(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Rows and columns where tiles begin, spread evenly where there are more than needed."""
-    corners = [(y, x) for y in range(0, shape[0], TILE_PIXEL) for x in range(0, shape[1], TILE_PIXEL)]
-    if len(corners) <= MAX_TILES:
-        return corners
-    return [corners[k] for k in np.linspace(0, len(corners) - 1, MAX_TILES).round().astype(int)]
+def _sky_noise(
+    exposure: Exposure, part: tuple[slice, slice], free: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Noise of a part over its expected scatter, local mean subtracted, and where it is known."""
+    piece = exposure.replace(
+        image=exposure.image[part], variance=exposure.variance[part], mask=exposure.mask[part]
+    )
+    free = find_source_free(piece) if free is None else free[part]
+    if not free.any():
+        return np.zeros(piece.shape, np.float32), free
+    sigma = np.sqrt(np.where(free, piece.variance, np.float32(1)))
+    ratio = np.where(free, piece.image, np.float32(0)) / sigma
+    noise = subtract_sky_mean(ratio.astype(np.float32), free, SKY_SIDE_PIXEL)
+    scatter = SIGMA_PER_MAD * float(np.median(np.abs(noise[free][::3])))
+    kept = free & (np.abs(noise) < CLIP_SIGMA * scatter)
+    return np.where(kept, noise, np.float32(0)), kept
 
 
-def _autocovariance(noise: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _autocovariance(pieces: list[tuple[NDArray[np.float32], NDArray[np.bool_]]]) -> NDArray[np.float64]:
     """Mean product of kept pixels by lag, shape (64, 64), lag zero first."""
     side = (TILE_FFT_PIXEL, TILE_FFT_PIXEL)
     products, pairs = np.zeros((2, *side))
-    for y, x in _tile_corners(kept.shape):
-        tile = np.s_[y : y + TILE_PIXEL, x : x + TILE_PIXEL]
-        products += fft.irfft2(np.abs(fft.rfft2(noise[tile].astype(float), s=side)) ** 2, s=side)
-        pairs += fft.irfft2(np.abs(fft.rfft2(kept[tile].astype(float), s=side)) ** 2, s=side)
+    for noise, kept in pieces:
+        for y in range(0, kept.shape[0], TILE_PIXEL):
+            for x in range(0, kept.shape[1], TILE_PIXEL):
+                tile = np.s_[y : y + TILE_PIXEL, x : x + TILE_PIXEL]
+                products += fft.irfft2(np.abs(fft.rfft2(noise[tile].astype(float), s=side)) ** 2, s=side)
+                pairs += fft.irfft2(np.abs(fft.rfft2(kept[tile].astype(float), s=side)) ** 2, s=side)
     lags = np.fft.fftfreq(POWER_SIDE, 1.0 / POWER_SIDE).astype(int)
     window = np.ix_(lags, lags)
     covariance: NDArray[np.float64] = products[window] / np.maximum(pairs[window], 0.5)

@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import DataError
-from astra.images.blank_sky import find_source_free, subtract_sky_mean
+from astra.images.blank_sky import find_source_free, sample_parts, subtract_sky_mean
 from astra.images.exposure import Exposure
 
 SIGMA_PER_QUARTILES = 0.7413  # of a Gaussian, over the distance of its quartiles
 CLIP_SIGMA = 4.0
 CLIPPED_SIGMA = 0.99946  # scatter of a unit Gaussian within 4 sigma
-PART_PIXEL = 512  # side of the parts of a large frame that are looked at
-MAX_PARTS = 9
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _sky_pixels(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Values and variances of pixels without sources, from parts all over the frame."""
     images, variances = [], []
-    for part in _parts(exposure.shape):
+    for part in sample_parts(exposure.shape):
         piece = exposure.replace(
             image=exposure.image[part], variance=exposure.variance[part], mask=exposure.mask[part]
         )
@@ -120,11 +118,3 @@ def _sky_pixels(
         images.append(flat[free])
         variances.append(piece.variance[free])
     return np.concatenate(images), np.concatenate(variances)
-
-
-def _parts(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
-    """Nine parts spread evenly over a large frame, or all of a small one."""
-    if shape[0] * shape[1] <= MAX_PARTS * PART_PIXEL**2:
-        return [(slice(None), slice(None))]
-    starts = [np.linspace(0, max(length - PART_PIXEL, 0), 3).astype(int) for length in shape]
-    return [(slice(y, y + PART_PIXEL), slice(x, x + PART_PIXEL)) for y in starts[0] for x in starts[1]]
