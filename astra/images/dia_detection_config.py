@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from astra.images.exposure import MaskPlane
+
 
 @dataclass(frozen=True)
 class DiaDetectionConfig:
@@ -31,6 +33,9 @@ class DiaDetectionConfig:
         Peaks of the other sign no farther than this from a higher one are its lobes [sigma of the PSF].
     saturation_grow_pixel : int
         Growth of the saturated footprints of both images in the mask of the difference [pixel].
+    rejected_planes : tuple of str
+        Planes of `astra.images.exposure.MaskPlane`: a detection is rejected if its highest pixel has one of
+        them. What has others, such as EDGE, is kept and flagged by the measurement.
     """
 
     local_background_pixel: int = 33
@@ -42,3 +47,10 @@ class DiaDetectionConfig:
     min_prominence_snr: float = 2.0
     dipole_separation_sigma: float = 5.0
     saturation_grow_pixel: int = 3
+    rejected_planes: tuple[str, ...] = ("NO_DATA", "BAD", "SAT", "SAT_TEMPLATE")
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.rejected_planes) - set(MaskPlane.__members__))
+        if unknown:
+            message = f"rejected_planes must be mask planes, found {', '.join(unknown)}"
+            raise ValueError(message)

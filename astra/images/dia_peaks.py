@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.images.dia_pixels import find_above
+
 # The compiled functions fill a table: x, y, snr, opposite and these.
 WHOLE_COLUMNS = (
     "opposite_x", "opposite_y", "footprint", "n_peaks", "area_pixel", "x_min", "x_max", "y_min", "y_max"
@@ -83,7 +85,8 @@ def find_peaks(
     *,
     min_prominence: float = 2.0,
     dipole_separation: float = 7.0,
-    unsplit: NDArray[np.bool_] | None = None,
+    mask: NDArray[np.uint32] | None = None,
+    unsplit_planes: np.uint32 | int = 0,
 ) -> Peaks:
     """Find footprints above the threshold in either sign, and the sources in each.
 
@@ -99,8 +102,10 @@ def find_peaks(
         Height in signal to noise of a peak above the saddle to a higher one of its sign.
     dipole_separation : float
         Peaks of the other sign no farther than this from a higher one are parts of it [pixel].
-    unsplit : bool ndarray, shape (ny, nx), optional
-        Of a footprint with any of these pixels, only the highest peak is taken.
+    mask : uint32 ndarray, shape (ny, nx), optional
+        Bits of the pixels.
+    unsplit_planes : int
+        Bits: of a footprint with any pixel that has one of them, only the highest peak is taken.
 
     Returns
     -------
@@ -109,12 +114,12 @@ def find_peaks(
     """
     snr = np.ascontiguousarray(snr)
     footprints = np.zeros(snr.shape, dtype=np.int32)
-    seeds, n_pixels = _mark(snr, np.float32(threshold), merge_distance, footprints)
-    pixels, starts = _label(footprints, seeds, n_pixels)
+    seeds = find_above(snr, np.float32(threshold))
+    pixels, starts = _label(footprints, seeds, _mark(seeds, merge_distance, footprints))
     table = np.empty((len(seeds), 4 + len(WHOLE_COLUMNS)))
     single = np.zeros(len(starts) - 1, dtype=np.bool_)
-    if unsplit is not None and len(pixels) > 0:
-        single = np.logical_or.reduceat(unsplit.ravel()[pixels], starts[:-1])
+    if mask is not None and len(pixels) > 0:
+        single = np.logical_or.reduceat((mask.ravel()[pixels] & unsplit_planes) > 0, starts[:-1])
     n = _tabulate(snr, (pixels, starts, single), (threshold, min_prominence, dipole_separation), table)
     table = table[:n][np.lexsort((table[:n, 0], table[:n, 1]))]
     whole = dict(zip(WHOLE_COLUMNS, table[:, 4:].T.astype(np.int64), strict=True))
@@ -123,22 +128,16 @@ def find_peaks(
 
 
 @njit(cache=True)
-def _mark(snr, threshold, grow, footprints):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Set -1 on the grown significant pixels; return the flat places of these, and how many are grown."""
-    ny, nx = snr.shape
-    seeds = np.empty(np.count_nonzero(np.abs(snr) >= threshold), dtype=np.int64)
-    n_seeds, n_pixels = 0, 0
-    for y in range(ny):
-        for x in range(nx):
-            if not abs(snr[y, x]) >= threshold:
-                continue
-            seeds[n_seeds] = y * nx + x
-            n_seeds += 1
-            for j in range(max(y - grow, 0), min(y + grow + 1, ny)):
-                for i in range(max(x - grow, 0), min(x + grow + 1, nx)):
-                    n_pixels += footprints[j, i] == 0
-                    footprints[j, i] = -1
-    return seeds, n_pixels
+def _mark(seeds, grow, footprints):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Set -1 on the significant pixels and round them; return how many that are."""
+    ny, nx = footprints.shape
+    n_pixels = 0
+    for y, x in seeds:
+        for j in range(max(y - grow, 0), min(y + grow + 1, ny)):
+            for i in range(max(x - grow, 0), min(x + grow + 1, nx)):
+                n_pixels += footprints[j, i] == 0
+                footprints[j, i] = -1
+    return n_pixels
 
 
 @njit(cache=True)
@@ -147,12 +146,12 @@ def _label(footprints, seeds, n_pixels):  # type: ignore[no-untyped-def]  # prag
     ny, nx = footprints.shape
     pixels, starts = np.empty(n_pixels, dtype=np.int64), np.zeros(len(seeds) + 1, dtype=np.int64)
     n, tail = 0, 0
-    for seed in seeds:
-        if footprints[seed // nx, seed % nx] > 0:
+    for first_y, first_x in seeds:
+        if footprints[first_y, first_x] > 0:
             continue
         n, head = n + 1, tail
-        footprints[seed // nx, seed % nx] = n
-        pixels[tail], tail = seed, tail + 1
+        footprints[first_y, first_x] = n
+        pixels[tail], tail = first_y * nx + first_x, tail + 1
         while head < tail:
             y, x = pixels[head] // nx, pixels[head] % nx
             head += 1

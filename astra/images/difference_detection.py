@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from astra.images.blank_pixels import find_blank_sky, sample_blank_sky
 from astra.images.dia_detection_config import DiaDetectionConfig
 from astra.images.dia_peaks import Peaks, find_peaks
+from astra.images.dia_pixels import (
+    bits_around,
+    exclude_sources,
+    find_bits,
+    grow_planes,
+    subtract_box_mean,
+    weigh_pixels,
+)
 from astra.images.exposure import (
-    MASK_BAD,
     MASK_DETECTED,
     MASK_DETECTED_NEGATIVE,
     MASK_INTRP,
@@ -19,24 +25,21 @@ from astra.images.exposure import (
     MASK_SAT,
     MASK_SAT_TEMPLATE,
     Exposure,
+    MaskPlane,
 )
-from astra.images.masks import grow_square
-from astra.images.psf import Psf, sigma_from_fwhm
+from astra.images.matched_filter import MatchedFilter, make_tile_filters
+from astra.images.psf import sigma_from_fwhm
 from astra.images.robust import SIGMA_PER_MAD
-from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
-from astra.images.subtraction import fill_nan, find_unrepaired
 
 __all__ = ["Peaks", "detect_dia_sources", "find_blank_sky", "find_peaks", "robust_scatter"]
 
-IGNORED = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
-MIN_PSF_WEIGHT = 0.5  # share of the PSF's weight that must fall on good pixels
-BLANK_SNR = 3.0
-FILTER_HALF_WIDTH = 10
 SOURCE_SNR = 3.5  # pixels above this do not count in the local mean
 SOURCE_GROW_PIXEL = 3
-INTERPOLATED_VARIANCE = 4.0  # added to that of interpolated pixels, in its own units
 MIN_SCATTER = 0.8  # less is no error of the variance: the images share their noise
 SEARCH_MARGIN_PIXEL = 5  # from the edge of the data
+SCATTER_SAMPLE = 200_000
+
+SkySample = list[tuple[slice, NDArray[np.bool_]]]  # lines of the frame, and which of their pixels are blank
 
 
 def robust_scatter(values: NDArray[np.float32] | NDArray[np.float64]) -> float:
@@ -44,163 +47,44 @@ def robust_scatter(values: NDArray[np.float32] | NDArray[np.float64]) -> float:
     if values.size == 0:
         return float("nan")
     # A few hundred thousand values tell the scatter to a thousandth.
-    sample = values[:: max(1, values.size // 300_000)]
+    sample = values[:: max(1, values.size // SCATTER_SAMPLE)]
     return float(SIGMA_PER_MAD * np.median(np.abs(sample - np.median(sample))))
 
 
-def match_filter(psf: Psf, shape: tuple[int, int], power: int) -> SpatialKernel:
-    """PSF as a correlation filter, squared if ``power`` is 2."""
-    half = min(FILTER_HALF_WIDTH, psf.size // 2)
-    margin = psf.size // 2 - half
-
-    def stamp_at(x: float, y: float) -> NDArray[np.float64]:
-        stamp = psf.stamp(x, y)
-        inner = stamp[margin : psf.size - margin, margin : psf.size - margin]
-        return inner[::-1, ::-1] ** power
-
-    return fit_spatial_kernel(stamp_at, shape, min(max(psf.order, 0), 2))
-
-
-@dataclass(frozen=True)
-class MatchedFilter:
-    """Signal to noise of a point source at every pixel of a difference, ready for several images.
-
-    Parameters
-    ----------
-    weight : float32 ndarray, shape (ny, nx)
-        Inverse variance in units of ``1 / level``; 0 for unusable pixels.
-    noise : float32 ndarray, shape (ny, nx)
-        Scatter of the filtered weighted image; infinite where no source can be measured.
-    kernel : SpatialKernel
-        PSF as a correlation filter.
-    """
-
-    weight: NDArray[np.float32]
-    noise: NDArray[np.float32]
-    kernel: SpatialKernel
-
-    def snr(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Signal to noise of a point source centred on every pixel, shape (ny, nx)."""
-        weighted = np.where(self.weight > 0, image, np.float32(0)) * self.weight
-        snr: NDArray[np.float32] = convolve_spatial(weighted, self.kernel) / self.noise
-        return snr
-
-
 def make_matched_filter(
-    difference: Exposure, *, extra_variance: NDArray[np.float32] | None = None
+    difference: Exposure,
+    science: Exposure | None = None,
+    matched: Exposure | None = None,
+    config: DiaDetectionConfig | None = None,
 ) -> MatchedFilter:
     """Prepare the detection filter of a difference.
 
     Parameters
     ----------
-    difference : Exposure
+    difference : Exposure, shape (ny, nx)
         White noise, with PSF.
-    extra_variance : ndarray, shape (ny, nx), optional
-        Systematic variance added to that of the difference.
+    science, matched : Exposure, optional
+        The science image and the template that was subtracted from it, for the systematic errors.
+    config : DiaDetectionConfig, optional
+        How large these are.
 
-    Returns
-    -------
-    matched_filter : MatchedFilter
-        Its signal to noise is zero where less than half the PSF falls on good pixels.
+    Raises
+    ------
+    ValueError
+        If the difference has no PSF.
     """
     if difference.psf is None:
         message = "a difference needs a PSF before sources can be detected on it"
         raise ValueError(message)
-    good = ((difference.mask & IGNORED) == 0) & ~find_unrepaired(difference.mask)
-    good &= np.isfinite(difference.image) & (difference.variance > 0)
-    variance = np.where(good, difference.variance, np.float32(1))
-    if extra_variance is not None:
-        variance = variance + np.where(good, extra_variance, np.float32(0))
-    # Weights of order 1: fluxes in nJy squared would strain single precision.
-    level = np.float32(np.median(variance[good][::7])) if good.any() else np.float32(1)
-    weight = np.where(good, level / variance, np.float32(0)).astype(np.float32)
-    square = match_filter(difference.psf, difference.shape, 2)
-    ny, nx = difference.shape
-    central = square.at((nx - 1) / 2, (ny - 1) / 2)
-    coverage = convolve_spatial(good.astype(np.float32), SpatialKernel(central[None]))
-    enough = good & (coverage > MIN_PSF_WEIGHT * central.sum())
-    power = np.maximum(convolve_spatial(weight, square), np.float32(1e-12))
-    noise = np.where(enough, np.sqrt(power * level), np.float32(np.inf)).astype(np.float32)
-    return MatchedFilter(weight, noise, match_filter(difference.psf, difference.shape, 1))
-
-
-def find_blank_sky(images: list[Exposure], grow_pixel: int = 5) -> NDArray[np.bool_]:
-    """Pixels without a source or a defect in any of the images.
-
-    Parameters
-    ----------
-    images : list of Exposure
-        On one grid, background subtracted.
-    grow_pixel : int, optional
-        Growth of the sources.
-
-    Returns
-    -------
-    blank : bool ndarray, shape (ny, nx)
-    """
-    occupied = np.zeros(images[0].shape, dtype=bool)
-    for exposure in images:
-        bad = ((exposure.mask & IGNORED) > 0) | ~np.isfinite(exposure.image)
-        variance = np.where(bad, np.float32(1), exposure.variance)
-        snr = np.where(bad, np.float32(0), exposure.image / np.sqrt(np.maximum(variance, 1e-30)))
-        # The mean of 5 x 5 independent pixels scatters by a fifth of one.
-        occupied |= bad | (5.0 * ndimage.uniform_filter(snr, 5) > BLANK_SNR)
-    return ~grow_square(occupied, grow_pixel)
-
-
-def subtract_local_mean(difference: Exposure, exclude: NDArray[np.bool_], side: int) -> NDArray[np.float32]:
-    """Subtract from every pixel the mean of the usable pixels in a box round it.
-
-    Parameters
-    ----------
-    difference : Exposure
-    exclude : bool ndarray, shape (ny, nx)
-        Pixels that must not count: sources.
-    side : int
-        Side of the box [pixel].
-
-    Returns
-    -------
-    image : float32 ndarray, shape (ny, nx)
-        Unchanged where less than 5 % of the box can be used.
-    """
-    bad = exclude | ((difference.mask & IGNORED) > 0) | ~np.isfinite(difference.image)
-    weight = (~bad).astype(np.float32)
-    total = ndimage.uniform_filter(np.where(bad, np.float32(0), difference.image), side, mode="constant")
-    share = ndimage.uniform_filter(weight, side, mode="constant")
-    mean = np.where(share > 0.05, total / np.maximum(share, 1e-6), np.float32(0))
-    return (difference.image - mean).astype(np.float32)
-
-
-def _grow_saturation(mask: NDArray[np.uint32], radius: int) -> NDArray[np.uint32]:
-    """Grow the saturated footprints of both images."""
-    out = mask.copy()
-    for plane in (MASK_SAT, MASK_SAT_TEMPLATE):
-        out[grow_square((mask & plane) > 0, radius)] |= plane
-    return out
-
-
-def _model_variance(matched: Exposure, config: DiaDetectionConfig) -> NDArray[np.float32]:
-    """Variance of what the matched template cannot know: its flux scale and the motion of its stars."""
-    image = fill_nan(matched.image)
-    variance = (config.model_error * np.maximum(image, 0)) ** 2
-    if config.shift_error_pixel > 0:
-        along_y, along_x = np.gradient(image)
-        variance = variance + config.shift_error_pixel**2 * (along_x**2 + along_y**2)
-    return variance.astype(np.float32)
-
-
-def _is_searched(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Tell where detections are looked for: not where the core of a PSF would reach beyond the data."""
-    bordered = np.pad((mask & MASK_NO_DATA) > 0, 1, constant_values=True)
-    near: NDArray[np.bool_] = grow_square(bordered, SEARCH_MARGIN_PIXEL)[1:-1, 1:-1]
-    return ~near
-
-
-def _psf_sigma(exposure: Exposure) -> float:
-    """Width of the PSF at the centre of the frame [pixel]."""
-    ny, nx = exposure.shape
-    return sigma_from_fwhm(exposure.psf.fwhm_pixel(nx / 2, ny / 2)) if exposure.psf is not None else 0.0
+    config = config or DiaDetectionConfig()
+    weight, level = weigh_pixels(
+        difference,
+        matched,
+        interpolated=tuple(e.mask for e in (science, matched) if e is not None),
+        model_error=config.model_error,
+        shift_error_pixel=config.shift_error_pixel,
+    )
+    return MatchedFilter(weight, level, make_tile_filters(difference.psf, difference.shape))
 
 
 def detect_dia_sources(
@@ -222,37 +106,94 @@ def detect_dia_sources(
     metrics : dict of str to float
         Scatters and fractions.
     """
-    difference = difference.replace(mask=_grow_saturation(difference.mask, config.saturation_grow_pixel))
-    extra = _model_variance(matched, config)
-    # An interpolated pixel repeats its neighbours: it has next to no weight of its own.
-    interpolated = ((science.mask | matched.mask) & MASK_INTRP) > 0
-    extra[interpolated] += INTERPOLATED_VARIANCE * difference.variance[interpolated]
-    blank = find_blank_sky([science, matched]) & ~interpolated
-    matched_filter = make_matched_filter(difference, extra_variance=extra)
-    snr = matched_filter.snr(difference.image)
-    metrics = {"snrScatterBeforeLocalMean": robust_scatter(snr[blank])}
+    mask = grow_planes(difference.mask, MASK_SAT | MASK_SAT_TEMPLATE, config.saturation_grow_pixel)
+    mask &= ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
+    difference = difference.replace(mask=mask)
+    matched_filter = make_matched_filter(difference, science, matched, config)
+    blank = _sample_sky(science, matched)
+    snr = matched_filter.quick_snr(difference.image)
+    metrics = {"snrScatterBeforeLocalMean": robust_scatter(_pick(snr, blank))}
     if config.local_background_pixel > 0:
-        sources = grow_square(np.abs(snr) > SOURCE_SNR, SOURCE_GROW_PIXEL)
-        image = subtract_local_mean(difference, sources, config.local_background_pixel)
-        difference = difference.replace(image=image)
-        snr = matched_filter.snr(difference.image)
-    scatter = robust_scatter(snr[blank])
-    pixels = difference.image[blank] / np.sqrt(difference.variance[blank])
-    metrics |= {"snrScatter": scatter, "pixelScatter": robust_scatter(pixels)}
-    metrics["blankFraction"] = float(np.mean(blank))
-    if config.scale_snr and np.isfinite(scatter):
-        snr = snr / np.float32(max(scatter, MIN_SCATTER))
-    snr = np.where(_is_searched(difference.mask), snr, np.float32(0))
+        sources = exclude_sources(snr, matched_filter.weight, SOURCE_SNR, SOURCE_GROW_PIXEL)
+        flat = subtract_box_mean(difference.image, sources, config.local_background_pixel)
+        difference = difference.replace(image=flat)
+    snr = matched_filter.snr(difference.image, out=snr)
+    metrics |= _scatters(difference, snr, blank)
+    if config.scale_snr and np.isfinite(metrics["snrScatter"]):
+        snr /= np.float32(max(metrics["snrScatter"], MIN_SCATTER))
+    _clear_edges(mask, SEARCH_MARGIN_PIXEL, snr)
+    peaks = _find(difference, snr, config)
+    _mark_detected(peaks, snr, mask)
+    return difference, peaks, metrics
+
+
+def _sample_sky(science: Exposure, matched: Exposure) -> SkySample:
+    """Blank sky in parts of the frame, without interpolated pixels: these scatter less."""
+    sample = []
+    for lines, blank in sample_blank_sky([science, matched]):
+        interpolated = ((science.mask[lines] | matched.mask[lines]) & MASK_INTRP) > 0
+        sample.append((lines, blank & ~interpolated))
+    return sample
+
+
+def _pick(plane: NDArray[np.float32], sample: SkySample) -> NDArray[np.float32]:
+    """Values of a plane on the blank sky of the sample."""
+    return np.concatenate([plane[lines][blank] for lines, blank in sample])
+
+
+def _scatters(difference: Exposure, snr: NDArray[np.float32], sample: SkySample) -> dict[str, float]:
+    """How far the signal to noise of point sources and of pixels scatters on blank sky."""
+    pixels = _pick(difference.image, sample) / np.sqrt(_pick(difference.variance, sample))
+    return {
+        "snrScatter": robust_scatter(_pick(snr, sample)),
+        "pixelScatter": robust_scatter(pixels),
+        "blankFraction": float(np.mean(np.concatenate([blank.ravel() for _, blank in sample]))),
+    }
+
+
+def _find(difference: Exposure, snr: NDArray[np.float32], config: DiaDetectionConfig) -> Peaks:
+    """Find the peaks of a map of signal to noise, but for those on pixels of rejected planes."""
+    ny, nx = difference.shape
+    psf = difference.psf
+    sigma_pixel = 0.0 if psf is None else sigma_from_fwhm(psf.fwhm_pixel(nx / 2, ny / 2))
     peaks = find_peaks(
         snr,
         config.threshold_snr,
         config.merge_distance_pixel,
         min_prominence=config.min_prominence_snr,
-        dipole_separation=config.dipole_separation_sigma * _psf_sigma(difference),
+        dipole_separation=config.dipole_separation_sigma * sigma_pixel,
+        mask=difference.mask,
         # The light round saturated stars is not understood well enough to tell sources apart in it.
-        unsplit=(difference.mask & (MASK_SAT | MASK_SAT_TEMPLATE)) > 0,
+        unsplit_planes=MASK_SAT | MASK_SAT_TEMPLATE,
     )
-    mask = difference.mask & ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
-    mask[(peaks.footprints > 0) & (snr > 0)] |= MASK_DETECTED
-    mask[(peaks.footprints > 0) & (snr < 0)] |= MASK_DETECTED_NEGATIVE
-    return difference.replace(mask=mask), peaks, metrics
+    rejected = np.uint32(sum(MaskPlane[name] for name in set(config.rejected_planes)))
+    return peaks.where((difference.mask[peaks.y, peaks.x] & rejected) == 0)
+
+
+@njit(cache=True)
+def _clear_edges(mask, margin, snr):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Set zero where the core of a PSF would reach beyond the data, in place."""
+    ny, nx = mask.shape
+    snr[:margin], snr[max(ny - margin, 0) :] = 0.0, 0.0
+    snr[:, :margin], snr[:, max(nx - margin, 0) :] = 0.0, 0.0
+    for y, x in find_bits(mask, MASK_NO_DATA):
+        # Within missing data the signal to noise is zero as it is.
+        if not bits_around(mask, y, x) & MASK_NO_DATA:
+            snr[max(y - margin, 0) : y + margin + 1, max(x - margin, 0) : x + margin + 1] = 0.0
+
+
+def _mark_detected(peaks: Peaks, snr: NDArray[np.float32], mask: NDArray[np.uint32]) -> None:
+    """Mark the footprints of the peaks in a mask, in place, by sign."""
+    _, first = np.unique(peaks.footprint, return_index=True)
+    columns = (peaks.footprint, peaks.x_min, peaks.x_max, peaks.y_min, peaks.y_max)
+    _mark_footprints(peaks.footprints, snr, np.stack([column[first] for column in columns], axis=1), mask)
+
+
+@njit(cache=True)
+def _mark_footprints(footprints, snr, boxes, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mark the pixels of each footprint within its box."""
+    for number, x_min, x_max, y_min, y_max in boxes:
+        for y in range(y_min, y_max + 1):
+            for x in range(x_min, x_max + 1):
+                if footprints[y, x] == number and snr[y, x] != 0.0:
+                    mask[y, x] |= MASK_DETECTED if snr[y, x] > 0.0 else MASK_DETECTED_NEGATIVE

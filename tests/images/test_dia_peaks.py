@@ -122,9 +122,9 @@ def test_the_side_of_a_source_is_no_source():
 
 def test_footprints_that_must_not_be_split_have_their_highest_peak():
     snr = bump((50, 70), 30, 20, 20.0) + bump((50, 70), 38, 20, 12.0) + bump((50, 70), 12, 40, 8.0)
-    unsplit = np.zeros(snr.shape, dtype=bool)
-    unsplit[20, 40] = True
-    peaks = find_peaks(snr, 5.0, 2, unsplit=unsplit)
+    mask = np.full(snr.shape, 4, dtype=np.uint32)
+    mask[20, 40] |= 2
+    peaks = find_peaks(snr, 5.0, 2, mask=mask, unsplit_planes=2)
     np.testing.assert_array_equal(peaks.x, [30, 12])
 
 
@@ -145,7 +145,9 @@ def test_peaks_at_the_edge_are_found():
 
 def test_nothing_and_no_number_are_no_peaks():
     assert len(find_peaks(np.full((10, 12), np.nan, np.float32), 5.0, 2)) == 0
-    empty = find_peaks(np.zeros((10, 12), np.float32), 5.0, 2, unsplit=np.ones((10, 12), bool))
+    empty = find_peaks(
+        np.zeros((10, 12), np.float32), 5.0, 2, mask=np.ones((10, 12), np.uint32), unsplit_planes=1
+    )
     assert len(empty) == 0
     assert len(empty.where(np.zeros(0, bool))) == 0
     assert empty.box_pixel.shape == (0,)

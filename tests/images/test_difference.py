@@ -11,7 +11,6 @@ from astra.images.difference_detection import (
     find_peaks,
     make_matched_filter,
     robust_scatter,
-    subtract_local_mean,
 )
 from astra.images.difference_measurement import DIA_SOURCE_DTYPE
 from astra.images.exposure import (
@@ -262,16 +261,6 @@ def test_footprints_of_both_signs_that_touch_are_one():
 
 def test_no_peak_is_an_empty_result():
     assert len(find_peaks(np.zeros((10, 12), np.float32), 5.0, 2).x) == 0
-
-
-def test_local_mean_takes_the_sky_and_leaves_sources():
-    rng = np.random.default_rng(12)
-    exposure = make_exposure(rng, (120, 160), ([80.0], [60.0], [5000.0]), 3.5, noise=1.0)
-    tilted = exposure.replace(image=exposure.image + np.linspace(0, 20, 160, dtype=np.float32))
-    sources = np.hypot(*np.meshgrid(np.arange(160) - 80, np.arange(120) - 60)) < 9
-    flat = subtract_local_mean(tilted, sources, 33)
-    assert abs(np.mean(flat[20:40, 30:130])) < 0.1
-    assert flat[51:70, 71:90].sum() == pytest.approx(5000.0, rel=0.03)
 
 
 def test_blank_sky_leaves_out_sources_and_defects():
