@@ -26,6 +26,10 @@ class Associate(DifferenceTask):
     """
 
     radius_arcsec = luigi.FloatParameter(default=1.0, description="Largest distance from an object [arcsec].")
+    min_reliability = luigi.FloatParameter(
+        default=0.0,
+        description="Least reliability, 0 to 1, of a detection that is stored and alerted on; 0: all.",
+    )
 
     step = "diaPipe"
     kinds: ClassVar[tuple[str, ...]] = ()
@@ -82,6 +86,7 @@ class Associate(DifferenceTask):
                         "nNewDiaObjects": result.n_new,
                         "nUpdatedDiaObjects": result.n_updated,
                         "nRejectedDiaSources": result.n_rejected,
+                        "nUnreliableDiaSources": result.n_unreliable,
                         "nDiaForcedSources": len(result.forced),
                     },
                 )
@@ -120,6 +125,7 @@ class Associate(DifferenceTask):
                 task_id=self.task_id,
                 packed_visit_detector=packed,
                 radius_arcsec=self.radius_arcsec,
+                min_reliability=self.min_reliability,
             )
 
     def _conflict(self, other: str) -> ConflictingDefinitionError:

@@ -51,6 +51,8 @@ class AssociationResult:
         Objects that were first detected here, and objects that were known.
     n_rejected : int
         Detections that were not stored: no measurement, or not trusted to found an object.
+    n_unreliable : int
+        Detections below the least reliability, which were not stored either.
     time_processed_mjd_tai : float
         When the validity of the objects starts [d, MJD TAI].
     """
@@ -61,6 +63,7 @@ class AssociationResult:
     n_new: int
     n_updated: int
     n_rejected: int
+    n_unreliable: int
     time_processed_mjd_tai: float
 
 
@@ -80,6 +83,7 @@ def associate_visit(
     packed_visit_detector: int,
     release: int = 0,
     radius_arcsec: float = 1.0,
+    min_reliability: float = 0.0,
 ) -> AssociationResult:
     """Associate the detections of one visit and detector, and store all of it in the caller's transaction.
 
@@ -117,6 +121,8 @@ def associate_visit(
         Processing release, for the identifiers.
     radius_arcsec : float, optional
         Largest distance of a detection from its object [arcsec].
+    min_reliability : float, optional
+        Detections of a lower ``reliability`` are neither associated nor stored; with 0 all are.
 
     Raises
     ------
@@ -125,6 +131,7 @@ def associate_visit(
     FormatError
         If a column is missing.
     """
+    reliable = is_reliable(dia_sources, min_reliability)
     apdb.lock(connection)
     vanished = apdb.withdraw_visit(connection, instrument, visit, detector)
     around = dilate(region, LOAD_MARGIN_ARCSEC)
@@ -135,7 +142,7 @@ def associate_visit(
     defaults = {"midpointMjdTai": midpoint_mjd_tai, "band": band}
 
     ids = _source_ids(dia_sources, packed_visit_detector, release)
-    usable = is_measurement(dia_sources)
+    usable = is_measurement(dia_sources) & reliable
     prepared = _source_rows(dia_sources[usable], common, defaults | {"diaSourceId": ids[usable]})
     sources = _with_objects(prepared, objects, radius_arcsec)
 
@@ -157,8 +164,30 @@ def associate_visit(
     marker = apdb.Marker(instrument, visit, detector, task_id, band, midpoint_mjd_tai, time, *counts)
     apdb.store_visit(connection, marker, sources, updated, forced)
     apdb.delete_orphans(connection, vanished)
-    n_rejected = len(dia_sources) - len(sources)
-    return AssociationResult(sources, updated, forced, n_new, len(updated) - n_new, n_rejected, time)
+    n_unreliable = int(np.sum(~reliable))
+    n_rejected = len(dia_sources) - len(sources) - n_unreliable
+    n_updated = len(updated) - n_new
+    return AssociationResult(sources, updated, forced, n_new, n_updated, n_rejected, n_unreliable, time)
+
+
+def is_reliable(sources: NDArray[Any], min_reliability: float) -> NDArray[np.bool_]:
+    """Whether detections have at least a reliability, shape (n,); one without a score has none.
+
+    Raises
+    ------
+    FormatError
+        If a reliability is asked for, and the detections have no such column.
+    """
+    if min_reliability <= 0.0:
+        return np.ones(len(sources), dtype=bool)
+    if "reliability" not in (sources.dtype.names or ()):
+        message = (
+            f"a least reliability of {min_reliability:g} is asked for, but the detections have no column "
+            f"reliability; subtract with a reliability model, or set min_reliability to 0"
+        )
+        raise FormatError(message, min_reliability=min_reliability)
+    enough: NDArray[np.bool_] = sources["reliability"] >= np.float32(min_reliability)
+    return enough
 
 
 def _later_than(starts: NDArray[np.float64], time: float) -> float:

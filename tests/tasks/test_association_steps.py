@@ -82,6 +82,15 @@ def run(connection, visit, *, now=61000.0, sources=None, detector=2, **changes):
     return associate_visit(connection, **(arguments | changes))
 
 
+def with_reliability(sources, *reliability):
+    """Detections with scores."""
+    rows = np.zeros(len(sources), dtype=[*CATALOG.descr, ("reliability", "f4"), ("reliabilityVersion", "U7")])
+    for name in CATALOG.names:
+        rows[name] = sources[name]
+    rows["reliability"], rows["reliabilityVersion"] = reliability, "abc1234"
+    return rows
+
+
 def dump(connection, *tables):
     """Rows of tables without wall-clock columns, sorted; versions of an object stay in order."""
     found = {}
@@ -378,3 +387,27 @@ def test_every_measured_column_reaches_the_alert(connection):
     assert records[1]["trailLength"] is None
     assert records[1]["dipoleLength"] is None
     assert records[1]["isDipole"] is True
+
+
+def test_reliability_and_its_version_reach_tables_and_packets(connection):
+    run(connection, 1, sources=with_reliability(FIRST, 0.25, 0.75, np.nan))
+    rows = dump(connection)["DiaSource"]
+    assert [row["reliability"] for row in rows] == [0.25, 0.75, None]
+    assert {row["reliabilityVersion"] for row in rows} == {"abc1234"}
+    packet = make_alert({**rows[1], "timeProcessedMjdTai": 61000.0})["diaSource"]
+    assert (packet["reliability"], packet["reliabilityVersion"]) == (0.75, "abc1234")
+
+
+def test_unreliable_detections_are_neither_associated_nor_stored(connection):
+    scored = with_reliability(FIRST, 0.25, 0.5, np.nan)
+    result = run(connection, 1, sources=scored, min_reliability=0.5)
+    assert (len(result.dia_sources), result.n_unreliable, result.n_rejected, result.n_new) == (1, 2, 0, 1)
+    [row] = dump(connection)["DiaSource"]
+    assert unpack_source_id(row["diaSourceId"])[2] == 2  # the number in the catalogue, not among the kept
+    again = run(connection, 1, sources=scored)
+    assert (len(again.dia_sources), again.n_unreliable) == (3, 0)
+
+
+def test_a_cut_needs_scores(connection):
+    with pytest.raises(FormatError, match=r"a least reliability of 0\.5 is asked for"):
+        run(connection, 1, min_reliability=0.5)
