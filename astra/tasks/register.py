@@ -23,6 +23,7 @@ MODULES = (
     "refine",
     "template",
     "diffim",
+    "train_reliability",
     "association",
     "alerts",
     "ap_pipe",
