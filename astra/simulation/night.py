@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ def simulate_night(
     settings: SkySettings | None = None,
     detectors: Sequence[int] = LOWER_ROW,
     with_calibrations: bool = False,
+    seeing: float = 1.0,
 ) -> SimulatedNight:
     """Simulate three template visits and a night with two science visits, and write the files.
 
@@ -100,6 +101,8 @@ def simulate_night(
     with_calibrations : bool, optional
         Give the detectors their signature (`astra.simulation.signature`), and take biases, darks and flats on
         the afternoon before the first and before the last night.
+    seeing : float, optional
+        Factor of the seeing of all shots: the FWHM is 2.6 to 3.4 pixel with 1.
 
     Returns
     -------
@@ -116,7 +119,10 @@ def simulate_night(
     folder = Path(folder)
     rng = np.random.default_rng(seed)
     sky = make_sky(rng, settings)
-    templates, sciences = _plan_shots(rng, settings, band, detectors)
+    templates, sciences = (
+        [replace(shot, fwhm_pixel=seeing * shot.fwhm_pixel) for shot in shots]
+        for shots in _plan_shots(rng, settings, band, detectors)
+    )
     reference_path, truth_path = folder / "reference.fits", folder / "truth.fits"
     _write_reference(reference_path, make_reference_catalog(rng, sky, settings.bands), settings.bands)
     write_catalog(truth_path, make_truth(sky, templates[0], sciences, detectors), units=_TRUTH_UNITS)

@@ -30,6 +30,20 @@ def test_another_seed_gives_another_night(night, tmp_path):
     assert checksum(other.raw_paths[0]) != checksum(night.raw_paths[0])
 
 
+def test_worse_seeing_spreads_the_same_stars(tmp_path):
+    bright = SkySettings(n_stars=60, n_galaxies=0, n_transients=4, brightest_mag=17.0, faintest_mag=19.0)
+    sharp, broad = (
+        simulate_night(tmp_path / str(seeing), 42, settings=bright, detectors=(0,), seeing=seeing)
+        for seeing in (1.0, 2.0)
+    )
+    assert checksum(sharp.truth_path) == checksum(broad.truth_path)
+    tops = []
+    for paths in (sharp.raw_paths, broad.raw_paths):
+        image = CAMERA.load(paths[0]).image
+        tops.append(image.max() - np.median(image))
+    assert tops[1] < 0.5 * tops[0]
+
+
 def test_the_night_has_three_template_and_two_science_visits_of_two_detectors(night):
     assert len(night.template_visits) == 3
     assert len(night.science_visits) == 2
