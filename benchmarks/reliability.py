@@ -71,12 +71,14 @@ def examples_of(pairs, config):
 
 
 def held_out_nights(n_nights):
-    """Pairs of simulated nights."""
+    """Pairs of simulated nights in the seeing of the trainings."""
+    from astra.tasks.train_reliability import SEEING_FACTORS
     from astra.tasks.training_frames import simulated_pairs
 
     with tempfile.TemporaryDirectory() as folder:
         for night in range(n_nights):
-            yield from simulated_pairs(Path(folder) / f"night-{night}", FIRST_SEED + night)
+            seeing = SEEING_FACTORS[night % len(SEEING_FACTORS)]
+            yield from simulated_pairs(Path(folder) / f"night-{night}", FIRST_SEED + night, seeing)
 
 
 def generated_pair(folder):
@@ -110,6 +112,21 @@ def generated_pair(folder):
     known = np.concatenate([truth["trans"][:, :2], truth["star"][variable][:, :2]]).astype(float)
     science = results[0]
     return TrainingPair(folder.name, science.calexp, results[1].calexp, science.sources, known)
+
+
+def print_own_residuals(title, pairs, model):
+    """What a pair leaves by itself, without artefacts of ours: before and after the cuts."""
+    from astra.images.reliability_artefacts import ArtefactConfig
+    from astra.images.reliability_sampling import SamplingConfig
+
+    none = ArtefactConfig(**dict.fromkeys(vars(ArtefactConfig()), 0.0))
+    examples = examples_of(pairs, SamplingConfig(artefacts=none))
+    scores, real = model.score(examples.features), examples.labels == 1
+    kept = ", ".join(
+        f"{int(np.sum(~real & (scores >= cut)))} (and {np.mean(scores[real] >= cut):.3f} of sources) at {cut}"
+        for cut in CUTS
+    )
+    print(f"{title}, own residuals alone: {int(np.sum(~real))}; kept {kept}")
 
 
 def reference_of(table):
@@ -226,6 +243,9 @@ def judge_artefacts(model, pairs):
             found[name] += scores[on_it].tolist()
     for name, scores in found.items():
         values = np.array(scores)
+        if len(values) == 0:
+            print(f"{name:<28}{0:>11}")
+            continue
         print(
             f"{name:<28}{len(values):>11}{np.median(values):>9.3f}{np.percentile(values, 95):>9.3f}"
             f"{values.max():>9.3f}{int(np.sum(values >= 0.5)):>8}"
@@ -264,9 +284,11 @@ def main():
     )
     nights = list(held_out_nights(options.nights))
     print_quality("held-out simulated nights", examples_of(nights, SamplingConfig()), model)
+    print_own_residuals("held-out simulated nights", nights, model)
     for folder in options.pair:
         pair = generated_pair(folder)
         print_quality(f"generated pair {folder.name}", examples_of([pair], SamplingConfig()), model)
+        print_own_residuals(f"generated pair {folder.name}", [pair], model)
     if DATA.is_dir():
         for band in "rg":
             judge_real_field(model, band)

@@ -31,6 +31,7 @@ from astra.images.reliability_kernels import (
     N_RINGS,
     N_SHAPE,
     N_SURROUNDINGS,
+    extreme_pulls,
     fit_template_and_point,
     line_snr,
     lobe_numbers,
@@ -47,7 +48,8 @@ FEATURES_VERSION = 1
 
 SIDE_PER_FWHM = 6.5  # of the stamps: three FWHM to each side and a pixel more
 LARGEST_SIDE = 45  # [pixel]
-REACH_PIXEL = 30  # how far saturation, defects and bright neighbours are looked for
+REACH_FWHM = 8.0  # how far saturation, defects and bright neighbours are looked for
+LARGEST_REACH_PIXEL = 60
 UNUSABLE = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
 MANTISSA_BITS = 15  # features are rounded to these, so that the last bits of an input decide nothing
 CHUNK = 500  # sources whose stamps are in memory at once
@@ -270,21 +272,23 @@ def pixel_features(
     flux = np.where(dia_sources["isNegative"], -1.0, 1.0) * dia_sources["psfFlux"]
     table = np.empty((len(dia_sources), _N_NUMBERS))
     _measure_all(stamps, np.nan_to_num(flux), fwhm, _gaussian_taps(fwhm), table)
-    around = _look_around(dia_sources, difference, science, matched_template)
+    reach = min(int(np.ceil(REACH_FWHM * fwhm)), LARGEST_REACH_PIXEL)
+    around = _look_around(dia_sources, difference, (science, matched_template), reach)
     return _name_numbers(table, around, np.nan_to_num(flux), stamps, fwhm)
 
 
 def _look_around(
-    dia_sources: Table, difference: Exposure, science: Exposure, matched_template: Exposure
+    dia_sources: Table, difference: Exposure, pair: tuple[Exposure, Exposure], reach_pixel: int
 ) -> FloatArray:
     """Look at what is near each source, shape (n, N_SURROUNDINGS)."""
+    science, matched_template = pair
     planes = _plane_bits(difference, science, matched_template)
     positions = np.stack([dia_sources["x"], dia_sources["y"]], axis=1).astype(float)
     around = np.empty((len(dia_sources), N_SURROUNDINGS))
     for is_negative, other in ((False, matched_template), (True, science)):
         rows = np.flatnonzero(dia_sources["isNegative"] == is_negative)
         found = np.empty((len(rows), N_SURROUNDINGS))
-        _measure_surroundings(planes, other.image, positions[rows], found)
+        _measure_surroundings(planes, other.image, positions[rows], reach_pixel, found)
         around[rows] = found
     return around
 
@@ -306,8 +310,9 @@ def _plane_bits(difference: Exposure, science: Exposure, matched: Exposure) -> N
     return planes
 
 
-_FIT, _OWN_FIT, _LINE, _STEEPNESS = slice(0, 4), slice(4, 6), 6, 7
-_RINGS = slice(8, 8 + 2 * N_RINGS)
+_FIT, _BEYOND_OWN, _LINE, _STEEPNESS, _EXTREMES = slice(0, 5), 5, 6, 7, slice(8, 10)
+_FIRST_RING = 10
+_RINGS = slice(_FIRST_RING, _FIRST_RING + 2 * N_RINGS)
 _SHAPE = slice(_RINGS.stop, _RINGS.stop + N_SHAPE)
 _LOBES = slice(_SHAPE.stop, _SHAPE.stop + N_LOBES)
 _N_NUMBERS = _LOBES.stop
@@ -321,35 +326,40 @@ def _measure_all(stamps, flux, fwhm, taps, table):  # type: ignore[no-untyped-de
     radius = FIT_RADIUS * fwhm
     for k in range(len(flux)):
         d, w, p, centre = stamps.difference[k], stamps.weight[k], stamps.psf[k], stamps.centres[k]
-        table[k, 0:4] = fit_template_and_point(d, w, stamps.other[k], p, centre, radius)
-        table[k, 4:6] = fit_template_and_point(d, w, stamps.own[k], p, centre, radius)[2:4]
+        table[k, 0:5] = fit_template_and_point(d, w, stamps.other[k], p, centre, radius)
+        table[k, 5] = fit_template_and_point(d, w, stamps.own[k], p, centre, radius)[3]
         table[k, 6] = line_snr(d, w, centre, fwhm)
         table[k, 7] = steepness(d, w, p, centre, fwhm)
+        table[k, 8:10] = extreme_pulls(d, w, p, centre, radius, flux[k])
         ring_residuals(d, w, p, centre, fwhm, flux[k], rings)
-        table[k, 8 : 8 + N_RINGS], table[k, 8 + N_RINGS : 8 + 2 * N_RINGS] = rings[0], rings[1]
-        first = 8 + 2 * N_RINGS
+        first = _FIRST_RING + 2 * N_RINGS
+        table[k, _FIRST_RING : first - N_RINGS], table[k, first - N_RINGS : first] = rings[0], rings[1]
         shape_numbers(d, w, p, centre, fwhm, table[k, first : first + N_SHAPE])
         smooth_snr(d, w, taps, snr)
         lobe_numbers(snr, centre, fwhm, table[k, first + N_SHAPE :])
 
 
 @njit(cache=True)
-def _measure_surroundings(planes, image, positions, table):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _measure_surroundings(planes, image, positions, reach, table):  # type: ignore[no-untyped-def]  # pragma: no cover
     for k in range(len(positions)):
-        surroundings(planes, image, positions[k], REACH_PIXEL, table[k])
+        surroundings(planes, image, positions[k], reach, table[k])
 
 
 def _name_numbers(
     table: FloatArray, around: FloatArray, flux: FloatArray, stamps: Stamps, fwhm: float
 ) -> dict[str, FloatArray]:
     """Features out of the numbers of the compiled loops."""
-    total, point, other, beyond = table[:, _FIT].T
-    _, beyond_own = table[:, _OWN_FIT].T
+    total, point, other, beyond, count = table[:, _FIT].T
+    beyond_own, noise = table[:, _BEYOND_OWN], np.sqrt(2.0 * count)
     rings, shape, lobes = table[:, _RINGS], table[:, _SHAPE], table[:, _LOBES]
     top = stamps.psf.max(axis=(1, 2)) * np.abs(flux)
     features = {
         "pointShare": _ratio(point, total),
         "otherShare": _ratio(other, total),
+        "leftByPoint": np.arcsinh(_ratio(total - point - count, noise)),
+        "leftByOther": np.arcsinh(_ratio(total - other - count, noise)),
+        "highestPull": table[:, _EXTREMES][:, 0],
+        "lowestPull": table[:, _EXTREMES][:, 1],
         "pointBeyondOther": _ratio(beyond, point),
         "pointBeyondOwn": _ratio(beyond_own, point),
         "pointSnrBeyondOther": _log(np.sqrt(beyond)),
@@ -367,11 +377,11 @@ def _name_numbers(
         "highestAround": lobes[:, 2],
         "scatterAround": lobes[:, 4],
         "otherTopToFlux": _log(_ratio(np.maximum(around[:, 4], 0.0), top)),
-        "otherTopDistance": around[:, 5] / fwhm,
+        "otherTopDistance": np.minimum(around[:, 5] / fwhm, REACH_FWHM),
     }
     for ring in range(N_RINGS):
-        features[f"ringPull{ring}"] = rings[:, ring]
-        features[f"ringChi2{ring}"] = _log(rings[:, N_RINGS + ring])
+        features[f"ringPull{ring}"] = np.arcsinh(rings[:, ring])
+        features[f"ringExcess{ring}"] = np.arcsinh(rings[:, N_RINGS + ring])
     for column, name in enumerate(("saturated", "defective", "interpolated", "missing")):
-        features[f"{name}Distance"] = around[:, column] / fwhm
+        features[f"{name}Distance"] = np.minimum(around[:, column] / fwhm, REACH_FWHM)
     return features

@@ -25,11 +25,12 @@ def fit_template_and_point(d, w, t, p, centre, radius):  # type: ignore[no-untyp
     """Squared signal to noise of a difference, and what explains it.
 
     Returns the sum of ``w d**2``, the part of it that a point source explains, the part that template and its
-    gradient explain (an error of scale and position), and what the point source explains besides.
+    gradient explain (an error of scale and position), what the point source explains besides, and the number
+    of pixels.
     """
     size = d.shape[0]
     matrix, right, basis = np.zeros((4, 4)), np.zeros(4), np.empty(4)
-    total = 0.0
+    total, count = 0.0, 0.0
     for j in range(1, size - 1):
         for i in range(1, size - 1):
             if w[j, i] == 0.0 or (j - centre[1]) ** 2 + (i - centre[0]) ** 2 > radius * radius:
@@ -38,14 +39,14 @@ def fit_template_and_point(d, w, t, p, centre, radius):  # type: ignore[no-untyp
             basis[1] = 0.5 * (t[j, i + 1] - t[j, i - 1])
             basis[2] = 0.5 * (t[j + 1, i] - t[j - 1, i])
             basis[3] = p[j, i]
-            total += w[j, i] * d[j, i] * d[j, i]
+            total, count = total + w[j, i] * d[j, i] * d[j, i], count + 1.0
             for k in range(4):
                 right[k] += w[j, i] * basis[k] * d[j, i]
                 for m in range(k + 1):
                     matrix[k, m] += w[j, i] * basis[k] * basis[m]
     point = right[3] * right[3] / matrix[3, 3] if matrix[3, 3] > 0.0 else 0.0
     explain_in_order(matrix, right)
-    return total, point, right[0] ** 2 + right[1] ** 2 + right[2] ** 2, right[3] ** 2
+    return total, point, right[0] ** 2 + right[1] ** 2 + right[2] ** 2, right[3] ** 2, count
 
 
 @njit(cache=True)
@@ -68,7 +69,11 @@ def explain_in_order(matrix, right):  # type: ignore[no-untyped-def]  # pragma: 
 
 @njit(cache=True)
 def ring_residuals(d, w, p, centre, fwhm, flux, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    """Fill what a point source of some flux leaves in rings: mean pull, mean squared pull; NaN if empty."""
+    """Fill what a point source of some flux leaves in rings; NaN where a ring has no pixel.
+
+    The sum of the pulls, and that of their squares above what noise has, each over its own scatter by noise:
+    both mean the same for sharp and broad PSFs.
+    """
     size = d.shape[0]
     count = np.zeros(N_RINGS)
     out[:] = 0.0
@@ -85,8 +90,22 @@ def ring_residuals(d, w, p, centre, fwhm, flux, out):  # type: ignore[no-untyped
             out[1, ring] += pull * pull
             count[ring] += 1.0
     for ring in range(N_RINGS):
-        out[0, ring] = out[0, ring] / count[ring] if count[ring] > 0.0 else np.nan
-        out[1, ring] = out[1, ring] / count[ring] if count[ring] > 0.0 else np.nan
+        n = count[ring]
+        out[0, ring] = out[0, ring] / np.sqrt(n) if n > 0.0 else np.nan
+        out[1, ring] = (out[1, ring] - n) / np.sqrt(2.0 * n) if n > 0.0 else np.nan
+
+
+@njit(cache=True)
+def extreme_pulls(d, w, p, centre, radius, flux):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Highest and lowest pull that a point source of some flux leaves within a radius."""
+    size = d.shape[0]
+    highest, lowest = 0.0, 0.0
+    for j in range(size):
+        for i in range(size):
+            if w[j, i] > 0.0 and np.hypot(j - centre[1], i - centre[0]) < radius:
+                pull = (d[j, i] - flux * p[j, i]) * np.sqrt(w[j, i])
+                highest, lowest = max(highest, pull), min(lowest, pull)
+    return highest, lowest
 
 
 @njit(cache=True)
@@ -212,19 +231,21 @@ def surroundings(planes, image, position, reach, out):  # type: ignore[no-untype
     """Fill distances [pixel] to the nearest saturated, defective, interpolated and missing pixel.
 
     ``planes`` has a bit for each of the four. Then the brightest pixel of the image, and its distance.
-    What is not found within ``reach`` is at ``reach``; beyond the image everything is missing.
+    What is not found within ``reach`` [pixel] is at infinity; beyond the image everything is missing.
     """
     ny, nx = planes.shape
     x, y = int(np.rint(position[0])), int(np.rint(position[1]))
-    out[:4] = float(reach)
-    out[4], out[5] = -np.inf, float(reach)
+    out[:4] = np.inf
+    out[4], out[5] = -np.inf, np.inf
     for j in range(y - reach, y + reach + 1):
         for i in range(x - reach, x + reach + 1):
             distance = np.hypot(j - position[1], i - position[0])
+            if distance > reach:
+                continue
             inside = 0 <= j < ny and 0 <= i < nx
             bits = planes[j, i] if inside else 8
             for k in range(4):
                 if bits >> k & 1 and distance < out[k]:
                     out[k] = distance
-            if inside and distance <= reach and image[j, i] > out[4]:
+            if inside and image[j, i] > out[4]:
                 out[4], out[5] = image[j, i], distance

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from astra.tasks.training_frames import TrainingPair
 
 CUT = 0.5  # that the report and the picture are of
+SEEING_FACTORS = (1.0, 0.85, 1.3, 1.0, 1.7, 2.2)  # of the simulated nights, in turn
 
 
 class TrainReliability(ImagingTask):
@@ -164,7 +165,8 @@ class TrainReliability(ImagingTask):
         folder = Path(self.output()["model"].path).parent
         for night in range(self.nights):
             # Seeds of nights do not overlap with those of other trainings.
-            pairs = simulated_pairs(folder / f"night-{night}", 1000 * self.seed + night)
+            seeing = SEEING_FACTORS[night % len(SEEING_FACTORS)]
+            pairs = simulated_pairs(folder / f"night-{night}", 1000 * self.seed + night, seeing)
             yield pairs, self.sampling(is_truth_known=True)
         if not self.labels:
             yield self._visit_pairs(), self.sampling(is_truth_known=False)

@@ -47,7 +47,7 @@ class TrainingPair:
     known: NDArray[np.float64] | None
 
 
-def simulated_pairs(folder: Path, seed: int) -> Iterator[TrainingPair]:
+def simulated_pairs(folder: Path, seed: int, seeing: float = 1.0) -> Iterator[TrainingPair]:
     """Simulate a night, calibrate its frames, and pair each science frame with the template.
 
     Parameters
@@ -56,6 +56,8 @@ def simulated_pairs(folder: Path, seed: int) -> Iterator[TrainingPair]:
         Where the raw files are while they are needed; removed in the end.
     seed : int
         Seed of the sky, the camera and the noise.
+    seeing : float, optional
+        Factor of the seeing; 1 is a FWHM of about 3 pixel.
     """
     from astra.images.coadd import coadd_exposures
     from astra.images.process_ccd import process_ccd
@@ -65,7 +67,7 @@ def simulated_pairs(folder: Path, seed: int) -> Iterator[TrainingPair]:
     from astra.simulation.night import LOWER_ROW, simulate_night
 
     try:
-        night = simulate_night(folder, seed)
+        night = simulate_night(folder, seed, seeing=seeing)
         truth = read_catalog(night.truth_path)
         camera = get_instrument(INSTRUMENT)
         reference = read_reference_catalog(night.reference_catalog_path, "r")

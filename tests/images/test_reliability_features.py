@@ -7,7 +7,7 @@ from astra.errors import FormatError
 from astra.images.exposure import MASK_SAT
 from astra.images.reliability_features import (
     MANTISSA_BITS,
-    REACH_PIXEL,
+    REACH_FWHM,
     column_features,
     cut_source_stamps,
     reliability_features,
@@ -20,6 +20,7 @@ from astra.images.reliability_kernels import (
     N_SURROUNDINGS,
     RING_EDGES,
     explain_in_order,
+    extreme_pulls,
     fit_template_and_point,
     line_snr,
     lobe_numbers,
@@ -29,7 +30,7 @@ from astra.images.reliability_kernels import (
     steepness,
     surroundings,
 )
-from tests.images.reliability_field import empty_place, make_scene, nearest, subtract, with_stars
+from tests.images.reliability_field import SHAPE, empty_place, make_scene, nearest, subtract, with_stars
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def distances(centre, size=23):
 
 def test_fit_is_that_of_least_squares():
     d, w, p, t, centre = random_stamp()
-    total, point, template, beyond = fit_template_and_point(d, w, t, p, centre, 6.0)
+    total, point, template, beyond, count = fit_template_and_point(d, w, t, p, centre, 6.0)
     inner = (slice(1, -1), slice(1, -1))
     basis = np.stack([t, np.gradient(t, axis=1), np.gradient(t, axis=0), p])[:, *inner]
     chosen = ((w > 0) & (distances(centre) <= 6.0))[inner]
@@ -74,6 +75,7 @@ def test_fit_is_that_of_least_squares():
     def explained(columns):
         return np.sum(data**2) - np.linalg.lstsq(design[:, columns], data)[1][0]
 
+    assert count == chosen.sum()
     assert total == pytest.approx(np.sum(data**2))
     assert point == pytest.approx(explained([3]))
     assert template == pytest.approx(explained([0, 1, 2]))
@@ -95,8 +97,15 @@ def test_rings_are_those_of_plain_sums():
     pull, radius = (d - 5.0 * p) * np.sqrt(w), distances(centre) / 3.0
     for ring in range(N_RINGS):
         chosen = (w > 0) & (radius >= RING_EDGES[ring]) & (radius < RING_EDGES[ring + 1])
-        assert out[0, ring] == pytest.approx(pull[chosen].mean())
-        assert out[1, ring] == pytest.approx((pull[chosen] ** 2).mean())
+        n = chosen.sum()
+        assert out[0, ring] == pytest.approx(pull[chosen].sum() / np.sqrt(n))
+        assert out[1, ring] == pytest.approx(((pull[chosen] ** 2).sum() - n) / np.sqrt(2 * n))
+
+
+def test_extremes_are_those_within_the_radius():
+    d, w, p, _, centre = random_stamp(7)
+    pull = ((d - 5.0 * p) * np.sqrt(w))[(w > 0) & (distances(centre) < 4.0)]
+    np.testing.assert_allclose(extreme_pulls(d, w, p, centre, 4.0, 5.0), (pull.max(), pull.min()))
 
 
 def test_ring_without_pixels_is_nan():
@@ -180,7 +189,7 @@ def test_surroundings_are_distances_to_the_nearest():
     out = np.empty(N_SURROUNDINGS)
     surroundings(planes, image, np.array([30.0, 27.0]), 25, out)
     np.testing.assert_allclose(out[:3], [7.0, np.hypot(2, 3), 3.0])
-    assert out[3] == 25.0
+    assert np.isinf(out[3])
     np.testing.assert_allclose(out[4:], [7.0, np.hypot(15, 7)])
     surroundings(planes, image, np.array([4.0, 27.0]), 25, out)
     assert out[3] == 5.0
@@ -239,14 +248,15 @@ def test_features_are_the_same_in_other_units(scene):
 
 def test_saturation_is_seen_within_reach(scene):
     science, _, result, (x, y) = scene
-    mask = result.difference.mask.copy()
-    mask[round(y), round(x) + 12] |= MASK_SAT
     [row] = nearest(result.dia_sources, x, y)
-    features = reliability_features(
-        result.dia_sources, result.difference.replace(mask=mask), science, result.matched_template
-    )
-    ratio = features["saturatedDistance"][row] / features["defectiveDistance"].max()
-    assert ratio == pytest.approx(12 / REACH_PIXEL, abs=0.03)
+    fwhm = result.difference.psf.fwhm_pixel(SHAPE[1] / 2, SHAPE[0] / 2)
+    for distance, expected in ((12, 12 / fwhm), (40, REACH_FWHM)):
+        mask = result.difference.mask.copy()
+        mask[round(y), round(x) + distance] |= MASK_SAT
+        features = reliability_features(
+            result.dia_sources, result.difference.replace(mask=mask), science, result.matched_template
+        )
+        assert features["saturatedDistance"][row] == pytest.approx(expected, abs=0.3)
 
 
 def test_optional_columns_make_features(scene):
