@@ -13,6 +13,7 @@ from luigi.parameter import ParameterVisibility
 
 from astra import config
 from astra.tasks.batch import accept_batches, is_batchable
+from astra.tasks.further import further_of_all, wait_for
 from astra.tasks.members import BatchMode
 from astra.tasks.nodes import TaskNode
 from astra.tasks.parameters import PathParameter
@@ -131,6 +132,18 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         """URL of the database that holds this task's state."""
         return config.own_database_url(self.root) if self.output_root else config.database_url()
 
+    def further_requires(self) -> list[luigi.Task]:
+        """Return what a single task requires besides, and can tell only once `requires` is there.
+
+        A `run` asks for it with ``yield self.further()``, before anything else. A class that
+        ``accepts_partial_batches`` runs without what failed of it, and looks at that itself.
+        """
+        return []
+
+    def further(self) -> list[luigi.Task]:
+        """Return what the members that are still to do require besides, see `further_requires`."""
+        return further_of_all(self)
+
     def get_input(self, key: Any) -> Any:
         """Return the output of one requirement, without looking at the others."""
         return self.requires()[key].output()
@@ -190,9 +203,7 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
             for need in requirements
             if isinstance(need, luigi.Task) and not (parts and getattr(need, "is_batch_mode", False))
         ]
-        for requirement in requirements:
-            if isinstance(requirement, AstraTask) and (self.is_batch_mode or self.accepts_partial_batches):
-                requirement.required_in = current_invocation()
+        wait_for(self, requirements)
         return requirements
 
     def complete(self) -> bool:

@@ -91,7 +91,7 @@ def _look_at(task: luigi.Task) -> tuple[PlannedTask | None, list[luigi.Task]]:
         if task.complete():
             return None, []
         if isinstance(task, AstraTask) and not task.is_external:
-            return PlannedTask(task, _reasons(task)), flat_requirements(task)
+            return PlannedTask(task, _reasons(task)), [*flat_requirements(task), *task.further()]
         explain = getattr(task, "why_incomplete", None)
         external = luigi.task.flatten(task.output()) and task.run in (None, NotImplemented)
         kind = MISSING if external else INCOMPLETE

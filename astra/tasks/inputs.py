@@ -16,6 +16,7 @@ import luigi
 
 from astra.errors import DataError, StateError
 from astra.products.checksums import FileStamp, learn, stamp, unknown, with_checksum
+from astra.tasks.further import further_requirements
 from astra.tasks.plain import plain_text
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _local_paths(targets: Iterable[Any]) -> list[str]:
 def linked_requirements(task: luigi.Task) -> list[luigi.Task]:
     """Return what a task requires, with what stands behind the wrappers among it."""
     found: dict[str, luigi.Task] = {}
-    waiting = list(luigi.task.flatten(task.requires()))
+    waiting = [*luigi.task.flatten(task.requires()), *further_requirements(task)]
     while waiting:
         needed = waiting.pop(0)
         if needed.task_id in found:

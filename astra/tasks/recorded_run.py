@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
+from astra.tasks.further import wait_for
 from astra.tasks.log_tail import capture_log
 from astra.tasks.recording import Recorder
 
@@ -43,8 +44,10 @@ def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, A
                 needed = generator.send(paths)
             except StopIteration as end:
                 return end.value
+            required = dynamic_requirements(needed).flat_requirements
+            wait_for(task, required)
             paths = yield needed
-            recorder.note_dynamic(dynamic_requirements(needed).flat_requirements)
+            recorder.note_dynamic(required)
 
 
 def dynamic_requirements(yielded: Any) -> luigi.DynamicRequirements:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import luigi
 
 from astra.errors import AstraError, BatchError
+from astra.tasks.further import ids_to_spare
 from astra.tasks.inputs import linked_requirements, look_again, why_incomplete
 from astra.tasks.log_tail import LogTail
 from astra.tasks.nodes import figures_of
@@ -294,11 +295,13 @@ class Recorder:
             self._note_required(connection, required)
             states = task_states(connection, stateful)
         done = {task_id for task_id, task_state in states.items() if task_state.status_code == 1}
+        spared = {member.task_id: ids_to_spare(member) for member in members}
         return unmet | {
             task_id: f"not started: {why_incomplete(needed)}"
             for task_id, tasks in required.items()
             for needed in tasks
-            if not (needed.task_id in done if needed.task_id in stateful else needed.complete())
+            if needed.task_id not in spared[task_id]
+            and not (needed.task_id in done if needed.task_id in stateful else needed.complete())
         }
 
     def _block(self, member: AstraTask, message: str) -> None:

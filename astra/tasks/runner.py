@@ -200,6 +200,15 @@ class AstraWorker(MemberReports):
             self._precall.check_task(task)
         return super()._add(task, is_complete)
 
+    def _add_task(self, *args: Any, **kwargs: Any) -> None:
+        """Report a task to the scheduler; what its `run` has asked for is waited for in this process too."""
+        from astra.tasks.further import wait_for
+
+        asked = [self._scheduled_tasks[task_id] for task_id in kwargs.get("new_deps") or ()]
+        if asked:
+            wait_for(self._scheduled_tasks[kwargs["task_id"]], asked)
+        super()._add_task(*args, **kwargs)
+
     def _end(self, exit_status: int) -> None:
         """Record the end of the run, in the databases of its root tasks even if nothing was to do."""
         try:
