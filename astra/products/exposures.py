@@ -131,6 +131,15 @@ def read_exposure_wcs(path: Path | str) -> tuple[WCS, tuple[int, int]]:
         return _read_wcs(header), (int(header["NAXIS2"]), int(header["NAXIS1"]))
 
 
+def read_exposure_psf(path: Path | str) -> Psf:
+    """Read only the PSF of an exposure; errors as in `read_exposure_wcs`, for one without a PSF."""
+    with open_fits(path) as hdus:
+        record = _exposure_record(hdus, path)
+        if record["psf"] is None:
+            raise FormatError(f"exposure {path} has no PSF", path=str(path))
+        return _read_psf(hdus, record["psf"])
+
+
 def _exposure_record(hdus: fits.HDUList, path: Path | str) -> dict[str, Any]:
     record = read_record(hdus)
     if record is None or record.get("kind") != KIND:
