@@ -15,7 +15,10 @@ import time
 from pathlib import Path
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sdss_s82"
-STEPS = ("IngestRaws", "DefineVisits", "ProcessCcd", "BuildTemplate", "DiffIm", "Associate", "PackageAlerts")
+STEPS = (
+    *("IngestRaws", "DefineVisits", "ProcessCcd", "BuildTemplate", "GetTemplate", "DiffIm"),
+    *("Associate", "PackageAlerts"),
+)
 
 
 def measure(root):
@@ -47,19 +50,21 @@ def steps(pipeline):
     """Yield the steps of a pipeline in their order; the template's own calibration comes first, uncounted."""
     from astra.tasks.alerts import PackageAlerts
     from astra.tasks.association import Associate
+    from astra.tasks.batch import merge_tasks
     from astra.tasks.diffim import DiffIm
     from astra.tasks.exposures import IngestRaws
+    from astra.tasks.get_template import GetTemplate
     from astra.tasks.process_ccd import ProcessCcd
-    from astra.tasks.template import BuildTemplate
     from astra.tasks.visits import DefineVisits
 
     yield "IngestRaws", pipeline.require(IngestRaws, path=pipeline.raw)
-    yield "template visit", pipeline.require(BuildTemplate).requires()[0]
+    yield "template visit", pipeline.require(ProcessCcd, visit=int(pipeline.template_visits))
     yield "DefineVisits", pipeline.require(DefineVisits, exposure=pipeline.visit)
-    for name, family in zip(
-        STEPS[2:], (ProcessCcd, BuildTemplate, DiffIm, Associate, PackageAlerts), strict=True
-    ):
-        yield name, pipeline.require(family)
+    yield "ProcessCcd", pipeline.require(ProcessCcd)
+    [tiles] = merge_tasks(pipeline.require(GetTemplate).further_requires())
+    yield "BuildTemplate", tiles
+    for family in (GetTemplate, DiffIm, Associate, PackageAlerts):
+        yield family.__name__, pipeline.require(family)
 
 
 def cpu_model():

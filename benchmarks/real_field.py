@@ -127,7 +127,7 @@ def judge_difference(band, pipeline, figures):
 
     diffim, calexp = pipeline.require(DiffIm), pipeline.require(ProcessCcd)
     detections = read_catalog(diffim.path("diaSrc"))
-    science, template = read_exposure(calexp.path("calexp")), read_exposure(diffim.path("template"))
+    science, template = read_exposure(calexp.path("calexp")), read_exposure(diffim.path("matchedTemplate"))
     ra, dec, _ = MOVING[band]
     distance = 3600 * np.hypot(detections["ra"] - ra, detections["dec"] - dec)
     mover = detections[np.argmin(distance)]

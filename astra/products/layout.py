@@ -45,15 +45,33 @@ def product_path(
     return product_folder(root, instrument, visit, detector, task_folder) / name
 
 
-def template_path(root: Path | str, instrument: str, task_folder: str) -> Path:
-    """Path of a template, ``<root>/products/<instrument>/templates/<task_folder>/template.fits``.
+def template_path(
+    root: Path | str, instrument: str, tile: int, task_folder: str, *, kind: str = "template"
+) -> Path:
+    """Path of a template on a tile of the sky, or of what belongs to it.
+
+    It is ``<root>/products/<instrument>/templates/<tile>/<task_folder>/<kind>.fits``.
 
     Raises
     ------
     ValueError
         As in `product_folder`.
     """
-    return _below(root, "products", instrument, "templates", task_folder) / "template.fits"
+    folder = _below(root, "products", instrument, "templates", str(int(tile)), task_folder)
+    return folder / f"{_part(kind)}.fits"
+
+
+def template_manifest_path(root: Path | str, instrument: str, task_folder: str) -> Path:
+    """Path of the list of the tiles that an ingested template lies on.
+
+    It is ``<root>/products/<instrument>/templates/ingested/<task_folder>.json``.
+
+    Raises
+    ------
+    ValueError
+        As in `product_folder`.
+    """
+    return _below(root, "products", instrument, "templates", "ingested", f"{_part(task_folder)}.json")
 
 
 def calibration_path(

@@ -10,8 +10,9 @@ import luigi
 from astra.tasks.association import Associate
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
-from astra.tasks.imaging import DifferenceTask
+from astra.tasks.get_template import GetTemplate
 from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +36,7 @@ class PackageAlerts(DifferenceTask):
         return {
             "associate": self.require(Associate),
             "diffim": self.require(DiffIm),
+            "template": self.require(GetTemplate),
             "calexp": self.require(ProcessCcd),
         }
 
@@ -67,7 +69,7 @@ class PackageAlerts(DifferenceTask):
                 images = {
                     "difference": read_exposure(required["diffim"].path("diffexp")),
                     "science": read_exposure(required["calexp"].path("calexp")),
-                    "template": read_exposure(required["diffim"].path("template")),
+                    "template": read_exposure(required["template"].path("template")),
                 }
                 with reading(task.database_url) as connection:
                     _, rows = load_alert_rows(connection, task.instrument, task.visit, task.detector)

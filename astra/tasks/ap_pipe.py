@@ -12,9 +12,10 @@ from astra.tasks.alerts import PackageAlerts
 from astra.tasks.association import Associate
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
-from astra.tasks.imaging import STEPS, DifferenceTask
+from astra.tasks.imaging import STEPS
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.runner import current_invocation
+from astra.tasks.template_rule import DifferenceTask
 
 NOTHING = "nothing"
 LAST_STEP = "all"

@@ -10,8 +10,8 @@ import luigi
 from astra.errors import ConflictingDefinitionError
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
-from astra.tasks.imaging import DifferenceTask
 from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     from astra.images.exposure import Exposure

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 import luigi
 
 from astra.tasks.batch import per_member
-from astra.tasks.imaging import DifferenceTask
+from astra.tasks.get_template import GetTemplate
 from astra.tasks.process_ccd import ProcessCcd
-from astra.tasks.template import BuildTemplate
+from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,18 +19,19 @@ if TYPE_CHECKING:
 class DiffIm(DifferenceTask):
     """Subtract the PSF-matched template from one calibrated detector, and measure what is left.
 
-    Products: ``template`` (warped and matched), ``diffexp`` (the difference) [nJy], ``diaSrc`` (detections).
+    Products: ``matchedTemplate`` (in the seeing of the detector), ``diffexp`` (the difference) [nJy],
+    ``diaSrc`` (detections).
     """
 
     threshold_snr = luigi.FloatParameter(default=5.0, description="Detection limit: S/N of a point source.")
 
     step = "differencer"
-    kinds: ClassVar[tuple[str, ...]] = ("template", "diffexp", "diaSrc")
+    kinds: ClassVar[tuple[str, ...]] = ("matchedTemplate", "diffexp", "diaSrc")
 
     @per_member
     def requires(self) -> dict[str, luigi.Task]:
-        """Calibrate the detector, and build the template."""
-        return {"calexp": self.require(ProcessCcd), "template": self.require(BuildTemplate)}
+        """Calibrate the detector, and put the template on its pixels."""
+        return {"calexp": self.require(ProcessCcd), "template": self.require(GetTemplate)}
 
     def run(self) -> None:
         """Read, subtract, detect and write each detector."""
@@ -50,7 +51,7 @@ class DiffIm(DifferenceTask):
                 config = DifferenceConfig(detection=detection)
                 with task.timer("subtract"):
                     result = difference_images(science, template, config)
-                write_exposure(task.path("template"), result.matched_template)
+                write_exposure(task.path("matchedTemplate"), result.matched_template)
                 write_exposure(task.path("diffexp"), result.difference)
                 units = column_units(result.dia_sources.dtype.names or (), shapes="arcsec**2")
                 write_catalog(task.path("diaSrc"), result.dia_sources, units=units)

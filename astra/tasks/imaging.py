@@ -13,7 +13,7 @@ from luigi.parameter import ParameterVisibility
 from astra import config
 from astra.instruments.camera_files import look_for_camera_files
 from astra.tasks.base import AstraTask
-from astra.tasks.parameters import IdParameter, IdsParameter, PathParameter, PathsParameter
+from astra.tasks.parameters import IdParameter, PathParameter, PathsParameter
 
 STEPS = ("ccdProcessor", "differencer", "diaPipe")
 
@@ -54,9 +54,8 @@ class ImagingTask(AstraTask):
 
 
 class ProductTask(ImagingTask):
-    """A task that makes files for one detector, or for many."""
+    """A task that makes files of calibrated detectors."""
 
-    detector = IdParameter(description="Detector id, or ids as in 1..62^70.")
     visit_system = luigi.Parameter(
         default="one-to-one",
         description="System of the visits: one-to-one, by-group-metadata, by-seq-start-end, or a plug-in's.",
@@ -96,17 +95,10 @@ class DetectorTask(ProductTask):
     """A task on one detector of one visit, or on many."""
 
     visit = IdParameter(description="Visit id, or ids as in 1..62^70.")
+    detector = IdParameter(description="Detector id, or ids as in 1..62^70.")
 
     def path(self, kind: str) -> Path:
         """Path of one product of a single task."""
         from astra.products.layout import product_path
 
         return product_path(self.root, self.instrument, self.visit, self.detector, self.task_id, kind=kind)
-
-
-class DifferenceTask(DetectorTask):
-    """A task on one detector of one visit and a template made of named visits."""
-
-    template_visits = IdsParameter(
-        batch_method=tuple, description="Visits that make the template, e.g. 12 or 12^15^20..22."
-    )

@@ -22,6 +22,8 @@ MODULES = (
     "process_ccd",
     "refine",
     "template",
+    "get_template",
+    "ingest_template",
     "diffim",
     "train_reliability",
     "association",

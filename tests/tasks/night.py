@@ -76,7 +76,9 @@ def states(root, family):
     found = {}
     for text, state in rows(root, query):
         parameters = json.loads(text)
-        key = tuple(int(parameters[name]) for name in ("visit", "exposure", "detector") if name in parameters)
+        key = tuple(
+            int(parameters[name]) for name in ("visit", "exposure", "detector", "tile") if name in parameters
+        )
         found[key] = state
     return found
 

@@ -1,6 +1,7 @@
 """From raw frames to alerts as tasks: batches, failing members, second runs, reruns."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,15 @@ from astra.products.catalogs import read_catalog
 from astra.tasks.alerts import PackageAlerts
 from astra.tasks.ap_pipe import ApPipe
 from astra.tasks.association import Associate
+from astra.tasks.batch import merge_tasks
 from astra.tasks.diffim import DiffIm
 from astra.tasks.exposures import IngestRaws
+from astra.tasks.get_template import GetTemplate
 from astra.tasks.process_ccd import ProcessCcd
-from astra.tasks.template import BuildTemplate
 from astra.tasks.visits import DefineVisits
 from tests.tasks.night import attempts, build, rows, sqlite_rows, states
 
-FAMILIES = ("ProcessCcd", "BuildTemplate", "DiffIm", "Associate", "PackageAlerts", "ApPipe")
+FAMILIES = ("ProcessCcd", "BuildTemplate", "GetTemplate", "DiffIm", "Associate", "PackageAlerts", "ApPipe")
 
 
 def of(task, family, visit, detector):
@@ -26,12 +28,21 @@ def of(task, family, visit, detector):
     return member.require(family)
 
 
+def tiles_of(task, **changes):
+    """The templates of all tiles that the members of a batch lie on, as one batch."""
+    members = task.require(GetTemplate).get_batch_tasks()
+    [template] = merge_tasks(tile for member in members for tile in member.further_requires())
+    return type(template)(**{**template.param_kwargs, **changes})
+
+
 def test_every_member_of_every_step_is_done(processed, night):
-    for family in ("DiffIm", "Associate", "PackageAlerts", "ApPipe"):
+    for family in ("GetTemplate", "DiffIm", "Associate", "PackageAlerts", "ApPipe"):
         assert states(processed, family) == dict.fromkeys(night.pairs, "done")
     assert set(states(processed, "ProcessCcd").values()) == {"done"}
     assert len(states(processed, "ProcessCcd")) == 10
-    assert states(processed, "BuildTemplate") == {(0,): "done", (1,): "done"}
+    tiles = states(processed, "BuildTemplate")
+    assert set(tiles.values()) == {"done"}
+    assert len(tiles) >= 2
 
 
 def test_bright_transients_are_found(processed, night):
@@ -116,12 +127,16 @@ def test_one_member_of_a_step_fails_alone(processed, night, step, upstream, kind
     assert states(processed, step.__name__) == expected
 
 
-def test_one_detector_of_a_template_fails_alone(processed, night):
-    template = night.pipeline().require(BuildTemplate, rerun=True)
-    single = next(iter(template.get_batch_tasks()))
-    single.requires()[0].path("calexp").unlink()
+def test_one_tile_of_a_template_fails_alone(processed, night):
+    template = tiles_of(night.pipeline(), rerun=True)
+    first = next(iter(template.get_batch_tasks()))
+    folder = first.path("template").parent
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
     assert not build(template)
-    assert states(processed, "BuildTemplate") == {(0,): "failed", (1,): "done"}
+    found = states(processed, "BuildTemplate")
+    assert found == {**dict.fromkeys(found, "done"), (first.tile,): "failed"}
+    assert len(found) >= 2
 
 
 def test_one_detector_to_calibrate_fails_alone_and_what_follows_goes_on(astra_root, night, tmp_path_factory):
@@ -142,8 +157,8 @@ def test_one_detector_to_calibrate_fails_alone_and_what_follows_goes_on(astra_ro
 @pytest.mark.parametrize(
     ("reuse", "ran"),
     [
-        ("nothing", {"ProcessCcd", "BuildTemplate", "DiffIm", "Associate", "PackageAlerts", "ApPipe"}),
-        ("ccdProcessor", {"DiffIm", "Associate", "PackageAlerts", "ApPipe"}),
+        ("nothing", set(FAMILIES)),
+        ("ccdProcessor", {"GetTemplate", "DiffIm", "Associate", "PackageAlerts", "ApPipe"}),
         ("differencer", {"Associate", "PackageAlerts", "ApPipe"}),
         ("diaPipe", {"ApPipe"}),
         ("all", {"ApPipe"}),

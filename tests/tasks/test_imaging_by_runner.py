@@ -48,6 +48,7 @@ def test_each_step_is_timed_in_the_database(processed):
     for family, step in (
         ("ProcessCcd", "calibrate"),
         ("BuildTemplate", "coadd"),
+        ("GetTemplate", "resample"),
         ("DiffIm", "subtract"),
         ("Associate", "associate"),
         ("PackageAlerts", "package"),
