@@ -3,6 +3,7 @@
 import os
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import astra.database.apdb
 import astra.products.fits_record
@@ -22,19 +23,29 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm_half_written_difference():
-    """Die with the second difference image half written."""
+def arm_half_written(name):
+    """Die with the second file of a name half written."""
     original = astra.products.fits_record.atomic_path
 
     @contextmanager
     def atomic_path(path):
         with original(path) as temporary:
             yield temporary
-            if path.name == "diffexp.fits" and is_second_call():
+            if Path(path).name == name and is_second_call():
                 os.truncate(temporary, temporary.stat().st_size // 2)
                 die()
 
     astra.products.fits_record.atomic_path = atomic_path
+
+
+def arm_half_written_difference():
+    """Die with the second difference image half written."""
+    arm_half_written("diffexp.fits")
+
+
+def arm_half_written_template():
+    """Die with the second tile of a template half written."""
+    arm_half_written("template.fits")
 
 
 def arm_uncommitted_association():

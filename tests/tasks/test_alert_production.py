@@ -139,19 +139,29 @@ def test_one_tile_of_a_template_fails_alone(processed, night):
     assert len(found) >= 2
 
 
-def test_one_detector_to_calibrate_fails_alone_and_what_follows_goes_on(astra_root, night, tmp_path_factory):
+def test_detectors_to_calibrate_fail_alone_and_what_follows_goes_on(astra_root, night, tmp_path_factory):
     folder = tmp_path_factory.mktemp("damaged")
     for path in night.files.raw_paths:
         (folder / path.name).write_bytes(path.read_bytes())
     assert build(IngestRaws(instrument="simcam", path=str(folder)))
-    visit, detector = night.pairs[2]
-    [(raw,)] = rows(astra_root, f"SELECT path FROM raw WHERE exposure = {visit} AND detector = {detector}")  # noqa: S608
-    Path(raw).write_bytes(Path(raw).read_bytes()[:20000])
+    lost, of_template = night.pairs[2], (night.files.template_visits[1], 0)
+    for visit, detector in (lost, of_template):
+        query = f"SELECT path FROM raw WHERE exposure = {visit} AND detector = {detector}"  # noqa: S608
+        [(raw,)] = rows(astra_root, query)
+        Path(raw).write_bytes(Path(raw).read_bytes()[:20000])
     assert not build(night.pipeline(raw=""))
-    assert states(astra_root, "ProcessCcd")[(visit, detector)] == "failed"
-    for family in ("DiffIm", "Associate", "PackageAlerts", "ApPipe"):
-        expected = {**dict.fromkeys(night.pairs, "done"), (visit, detector): "dependency missing"}
+    calibrated = states(astra_root, "ProcessCcd")
+    assert {pair for pair, state in calibrated.items() if state == "failed"} == {lost, of_template}
+    for family in ("GetTemplate", "DiffIm", "Associate", "PackageAlerts", "ApPipe"):
+        expected = {**dict.fromkeys(night.pairs, "done"), lost: "dependency missing"}
         assert states(astra_root, family) == expected
+    # A template does without what could not be calibrated, and says so.
+    query = "SELECT DISTINCT visit, detector, reason FROM template_input WHERE reason LIKE 'not calibrated%'"
+    [(visit, detector, reason)] = rows(astra_root, query)
+    assert (visit, detector) == of_template
+    assert "FormatError" in reason
+    used = set(rows(astra_root, "SELECT DISTINCT visit, detector FROM template_input WHERE used"))
+    assert used == {(v, d) for v in night.files.template_visits for d in (0, 1)} - {of_template}
 
 
 @pytest.mark.parametrize(

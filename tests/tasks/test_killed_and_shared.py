@@ -13,7 +13,13 @@ KILLED = "tests.tasks.killed"
 
 
 @pytest.mark.parametrize(
-    "place", ["half_written_difference", "uncommitted_association", "unrecorded_association"]
+    "place",
+    [
+        "half_written_template",
+        "half_written_difference",
+        "uncommitted_association",
+        "unrecorded_association",
+    ],
 )
 def test_a_killed_run_is_completed_by_the_next(processed_root, astra_root, night, run_luigi, place):
     arguments = ["ApPipe", *night.arguments()]
@@ -23,7 +29,8 @@ def test_a_killed_run_is_completed_by_the_next(processed_root, astra_root, night
     again = run_luigi(*arguments)
     assert again.returncode == 0, again.stderr
     assert sqlite_rows(astra_root) == sqlite_rows(processed_root)
-    assert set(states(astra_root, "PackageAlerts").values()) == {"done"}
+    for family in ("BuildTemplate", "GetTemplate", "PackageAlerts"):
+        assert set(states(astra_root, family).values()) == {"done"}
     assert not list(astra_root.rglob(".tmp*"))
     query = "SELECT kind, size, checksum FROM data_product WHERE kind NOT IN ({}) ORDER BY kind, checksum"
     digests = query.format("'alerts', 'qa'")  # with wall-clock times, and not drawn by all
