@@ -10,7 +10,7 @@ from astra.errors import AstraError, ConfigError, NoOverlapError
 from astra.tasks.batch import per_member
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template import BuildTemplate
-from astra.tasks.template_inputs import refuse_none_found
+from astra.tasks.template_inputs import built, refuse_none_found
 from astra.tasks.template_rows import find_ingested
 from astra.tasks.template_rule import DifferenceTask
 
@@ -36,6 +36,7 @@ class GetTemplate(DifferenceTask):
 
     step = "differencer"
     kinds: ClassVar[tuple[str, ...]] = ("template",)
+    accepts_partial_batches = True  # a detector does without a tile that nothing lies on
 
     @per_member
     def requires(self) -> list[luigi.Task]:
@@ -109,12 +110,14 @@ class GetTemplate(DifferenceTask):
         ------
         ConfigError
             If one contains the visit itself.
+        MissingDataError
+            If one could not be built for another reason than that nothing lies there.
         """
         from astra.products.template_files import read_template_inputs
 
         if self.template_name:
             return self.ingested_paths()
-        tasks = self.further_requires()
+        tasks = built(self.database_url, self.further_requires())
         if not self.allow_own_visit:
             inputs = [one for task in tasks for one in read_template_inputs(task.path("inputs"))]
             self.refuse_own_visit({one.visit for one in inputs if one.used})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astra.errors import NoOverlapError
+from astra.errors import MissingDataError, NoOverlapError
 
 if TYPE_CHECKING:
     from astra.database.templates import Candidates
@@ -34,17 +34,54 @@ def read_inputs(url: str, tasks: Sequence[Any]) -> list[TemplateInput]:
     DataError
         If the file of one that is done is gone or damaged.
     """
+    done, errors = _outcomes(url, tasks)
+    return [
+        _read_input(task, None if task.task_id in done else errors.get(task.task_id, "not done"))
+        for task in tasks
+    ]
+
+
+def built(url: str, tasks: Sequence[Any]) -> list[Any]:
+    """Return the tiles of a template that are built; one that nothing lies on is left out.
+
+    Parameters
+    ----------
+    url : str
+        Of the database.
+    tasks : sequence of BuildTemplate
+        The tiles that a detector has asked for.
+
+    Raises
+    ------
+    NoOverlapError
+        If none is left.
+    MissingDataError
+        If one could not be built for another reason.
+    """
+    done, errors = _outcomes(url, tasks)
+    empty = f"{NoOverlapError.__name__}: "
+    for task in tasks:
+        error = errors.get(task.task_id, "it has not run")
+        if task.task_id not in done and not error.startswith(empty):
+            message = f"{task.what} is not there: {error}"
+            raise MissingDataError(message, task_id=task.task_id, tile=task.tile)
+    found = [task for task in tasks if task.task_id in done]
+    if not found:
+        reason = errors[tasks[0].task_id].removeprefix(empty)
+        message = f"nothing lies on any of {len(tasks)} tiles; the first: {reason}"
+        raise NoOverlapError(message, n_tiles=len(tasks))
+    return found
+
+
+def _outcomes(url: str, tasks: Sequence[Any]) -> tuple[set[str], dict[str, str]]:
+    """Return the ids of the tasks that are done, and what the others said last."""
     from astra.database.engine import reading
     from astra.database.queries import last_errors, task_states
 
     ids = {task.task_id for task in tasks}
     with reading(url) as connection:
         states, errors = task_states(connection, ids), last_errors(connection, ids)
-    done = {task_id for task_id, state in states.items() if state.status_code == 1}
-    return [
-        _read_input(task, None if task.task_id in done else errors.get(task.task_id, "not done"))
-        for task in tasks
-    ]
+    return {task_id for task_id, state in states.items() if state.status_code == 1}, errors
 
 
 def _read_input(task: Any, failure: str | None) -> TemplateInput:

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from astra.database.engine import reading
 from astra.database.templates import inputs_of_template, templates_of_detector
+from astra.errors import AlgorithmError, NoOverlapError
 from astra.images.exposure import MASK_NO_DATA
 from astra.products.catalogs import read_catalog
 from astra.products.exposures import read_exposure
@@ -19,6 +20,7 @@ from astra.tasks.dry_run import plan
 from astra.tasks.get_template import GetTemplate
 from astra.tasks.ingest_template import IngestTemplate
 from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.template import BuildTemplate
 from tests.tasks.night import attempts, build, rows, states
 
 DATES = {"template_visits": "", "template_begin": "2026-10-18", "template_end": "2026-10-21"}
@@ -183,6 +185,33 @@ def test_one_member_without_a_template_leaves_the_others_alone(processed, night)
     assert {pair: state for pair, state in own.items() if pair != night.pairs[1]} == {
         pair: state for pair, state in expected.items() if pair != night.pairs[1]
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(NoOverlapError, "done"), (AlgorithmError, "failed")], ids=["empty", "broken"]
+)
+def test_a_detector_does_without_a_tile_on_which_nothing_lies(processed, single, monkeypatch, error, state):
+    lost = max(tile.tile for tile in single().further_requires())
+    chosen = BuildTemplate.choose_inputs
+
+    def choose(self):
+        if self.tile == lost:
+            raise error("nothing is here")
+        return chosen(self)
+
+    monkeypatch.setattr(BuildTemplate, "choose_inputs", choose)
+    task = single(template_max_inputs=2)
+    assert build(task) == (state == "done")
+    query = f"SELECT state FROM task_state WHERE task_id = '{task.task_id}'"  # noqa: S608
+    assert rows(processed, query) == [(state,)]
+    if state == "failed":
+        found, message = last_error(processed, task)
+        assert found == "MissingDataError"
+        assert f"the template of tile {lost} of simcam in r is not there: AlgorithmError: nothing" in message
+    else:
+        whole, part = (read_exposure(made.path("template")) for made in (single(), task))
+        empty = [((one.mask & MASK_NO_DATA) > 0).mean() for one in (whole, part)]
+        assert empty[1] > empty[0] + 0.01
 
 
 def write_foreign(path, exposure, zero_point_mag=27.0):
