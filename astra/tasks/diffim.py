@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import luigi
 
+from astra.errors import ConfigError
 from astra.tasks.batch import per_member
 from astra.tasks.get_template import GetTemplate
+from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template_rule import DifferenceTask
 
@@ -15,52 +19,130 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from astra.images.difference import DifferenceConfig, DifferenceResult
+    from astra.images.exposure import Exposure
+
+WITH_KERNEL = "alard-lupton"
+NO_MODEL = "none"
+
 
 class DiffIm(DifferenceTask):
     """Subtract the PSF-matched template from one calibrated detector, and measure what is left.
 
-    Products: ``matchedTemplate`` (in the seeing of the detector), ``diffexp`` (the difference) [nJy],
-    ``diaSrc`` (detections).
+    Products: ``matchedTemplate`` (what was subtracted), ``diffexp`` (the difference) [nJy], ``diaSrc``
+    (detections, with their reliability), ``kernel`` (of the method alard-lupton). A difference that is not
+    good enough is written too, and why in its header as ``NODIFF``, but not searched; the task fails then.
     """
 
     threshold_snr = luigi.FloatParameter(default=5.0, description="Detection limit: S/N of a point source.")
+    method = luigi.Parameter(
+        default=WITH_KERNEL, description="Method of subtraction: alard-lupton, zogy, or a plug-in's."
+    )
+    mode = luigi.Parameter(
+        default="auto",
+        description="Which image alard-lupton convolves: convolve_template, convolve_science, preconvolve "
+        "(correlate the science image with its PSF first), or auto by the PSFs.",
+    )
+    difference_options = OptionsParameter(
+        default="",
+        description="Options of the subtraction as name=value,..., e.g. matching.kernel_order=1,"
+        "detection.merge_distance_pixel=3; an unknown name lists all.",
+    )
+    reliability_model = luigi.Parameter(
+        default="",
+        description="File of the model that gives detections their reliability; the one that comes with "
+        "astra if empty, none for no reliability.",
+    )
 
     step = "differencer"
-    kinds: ClassVar[tuple[str, ...]] = ("matchedTemplate", "diffexp", "diaSrc")
+
+    @property
+    def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Products of a single task."""
+        kinds = ("matchedTemplate", "diffexp", "diaSrc")
+        return (*kinds, "kernel") if self.method == WITH_KERNEL else kinds
 
     @per_member
     def requires(self) -> dict[str, luigi.Task]:
         """Calibrate the detector, and put the template on its pixels."""
         return {"calexp": self.require(ProcessCcd), "template": self.require(GetTemplate)}
 
+    def input_files(self) -> list[str | Path]:
+        """Return the model of the reliability, if one is named."""
+        return [Path(self.reliability_model)] if self.reliability_model not in {"", NO_MODEL} else []
+
+    def difference_config(self) -> DifferenceConfig:
+        """Return how images are subtracted.
+
+        Raises
+        ------
+        ConfigError
+            If an option is unknown or impossible.
+        """
+        from astra.images.difference import DifferenceConfig
+
+        try:
+            config = DifferenceConfig(method=self.method, mode=self.mode)
+        except ValueError as exc:
+            raise ConfigError(str(exc), mode=self.mode) from exc
+        detection = replace(config.detection, threshold_snr=self.threshold_snr)
+        return with_options(replace(config, detection=detection), self.difference_options)
+
     def run(self) -> None:
         """Read, subtract, detect and write each detector."""
-        from astra.images.dia_detection_config import DiaDetectionConfig
-        from astra.images.difference import DifferenceConfig, difference_images
-        from astra.products.catalogs import write_catalog
-        from astra.products.column_units import column_units
-        from astra.products.exposures import read_exposure, write_exposure
+        from astra.images.difference import difference_images
+        from astra.products.exposures import read_exposure
 
         for task in self.pending_tasks():
             with task.recording():
                 task.sweep()
+                config = task.difference_config()
                 required = task.requires()
                 science = read_exposure(required["calexp"].path("calexp"))
                 template = read_exposure(required["template"].path("template"))
-                detection = DiaDetectionConfig(threshold_snr=task.threshold_snr)
-                config = DifferenceConfig(detection=detection)
                 with task.timer("subtract"):
-                    result = difference_images(science, template, config)
-                write_exposure(task.path("matchedTemplate"), result.matched_template)
-                write_exposure(task.path("diffexp"), result.difference)
-                units = column_units(result.dia_sources.dtype.names or (), shapes="arcsec**2")
-                write_catalog(task.path("diaSrc"), result.dia_sources, units=units)
-                task.add_figures("subtract", result.metrics)
+                    result = difference_images(science, template, config, keep_bad=True)
+                del template
+                task.write(result, science)
+
+    def write(self, result: DifferenceResult, science: Exposure) -> None:
+        """Write the products of a single task; fail if the difference is not good enough."""
+        from astra.products.catalogs import write_catalog
+        from astra.products.column_units import column_units
+        from astra.products.exposures import write_exposure
+        from astra.products.kernels import write_kernel
+
+        difference, failure = result.difference, result.failure
+        if failure is not None:
+            difference = difference.replace(metadata={**difference.metadata, "NODIFF": str(failure)})
+        write_exposure(self.path("matchedTemplate"), result.matched_template)
+        write_exposure(self.path("diffexp"), difference)
+        if result.kernel is not None and "kernel" in self.kinds:
+            write_kernel(self.path("kernel"), result.kernel, metadata=result.metrics)
+        self.add_figures("subtract", result.metrics)
+        if failure is not None:
+            raise failure
+        dia_sources = self.score(result, science)
+        units = column_units(dia_sources.dtype.names or (), shapes="arcsec**2")
+        write_catalog(self.path("diaSrc"), dia_sources, units=units)
+
+    def score(self, result: DifferenceResult, science: Exposure) -> NDArray[Any]:
+        """Return the detections of a single task with their reliability, if there is a model."""
+        from astra.images.reliability import score_dia_sources
+        from astra.products.reliability_model import load_reliability_model
+
+        model = load_reliability_model(self.reliability_model)
+        if model is None:
+            return result.dia_sources
+        with self.timer("reliability"):
+            return score_dia_sources(
+                result.dia_sources, result.difference, science, result.matched_template, model
+            )
 
     def get_schema_catalogs(self) -> dict[str, NDArray[np.void]]:
         """Return the empty table of detections."""
         import numpy as np
 
-        from astra.images.difference_measurement import DIA_SOURCE_DTYPE
+        from astra.images.dia_source_columns import DIA_SOURCE_DTYPE
 
         return {"diaSrc": np.zeros(0, dtype=DIA_SOURCE_DTYPE)}
