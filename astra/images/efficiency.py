@@ -7,6 +7,7 @@ tenths.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ from astra.images.exposure import NJY_AB_ZERO_POINT_MAG
 from astra.images.robust import SIGMA_PER_MAD
 
 MATCH_RADIUS_PIXEL = 3.0
+KNOWN_RADIUS_ARCSEC = 1.0
 ONE_SIGMA = 0.6826894921370859
 SNR_EDGES = (3.0, 5.0, 7.0, 10.0, 20.0, 50.0, 100.0)
 MAG_STEP = 0.5
@@ -34,6 +36,13 @@ EFFICIENCY_DTYPE = np.dtype(
         *((name, "f8") for name in ("fluxBias", "fluxBiasErr", "fluxPullMedian", "fluxPullSigma")),
         *((name, "f8") for name in ("positionErrorPixel", "positionPullSigma")),
         ("nFalse", "i8"),
+    ]
+)
+
+DETECTION_DTYPE = np.dtype(
+    [
+        *((name, "f8") for name in ("x", "xErr", "y", "yErr", "ra", "dec", "psfFlux", "psfFluxErr", "snr")),
+        *((name, "?") for name in ("isNegative", "isFalse")),
     ]
 )
 
@@ -125,6 +134,102 @@ def binomial_interval(n_found: int, n: int, level: float = ONE_SIGMA) -> tuple[f
     return low, high
 
 
+@dataclass(frozen=True)
+class Search:
+    """What was injected and what was found.
+
+    Parameters
+    ----------
+    matches : structured ndarray, shape (n,)
+        Columns of `astra.images.injection.INJECTION_DTYPE`, and ``detection``: row of ``detections``, -1 if
+        it was not found.
+    detections : structured ndarray, shape (m,), dtype `DETECTION_DTYPE`
+        What was detected; ``isFalse`` if it is neither injected nor known to be real.
+    """
+
+    matches: NDArray[np.void]
+    detections: NDArray[np.void]
+
+    @property
+    def magnitude(self) -> NDArray[np.float64]:
+        """AB magnitudes of what was injected."""
+        return _magnitude(self.matches["flux"])
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """Whether each injected source was found."""
+        found: NDArray[np.bool_] = self.matches["detection"] >= 0
+        return found
+
+
+def search_for(
+    injections: NDArray[np.void], dia_sources: NDArray[np.void], known: NDArray[np.void] | None = None
+) -> Search:
+    """Compare the detections on a difference with what was injected.
+
+    Parameters
+    ----------
+    injections : structured ndarray, shape (n,), dtype `astra.images.injection.INJECTION_DTYPE`
+    dia_sources : structured ndarray, shape (m,)
+    known : structured ndarray, optional
+        ``ra``, ``dec`` [deg] of what really varies: a detection within an arcsecond of it is not false.
+
+    Returns
+    -------
+    search : Search
+    """
+    row = match_injections(injections, dia_sources)
+    matches = np.zeros(len(injections), dtype=[*injections.dtype.descr, ("detection", "i8")])
+    for name in injections.dtype.names or ():
+        matches[name] = injections[name]
+    matches["detection"] = row
+    detections = np.zeros(len(dia_sources), dtype=DETECTION_DTYPE)
+    for name in DETECTION_DTYPE.names or ():
+        if name != "isFalse":
+            detections[name] = dia_sources[name]
+    detections["isFalse"] = True
+    detections["isFalse"][row[row >= 0]] = False
+    if known is not None and len(known) and len(detections):
+        detections["isFalse"] &= ~_is_near(detections, known)
+    return Search(matches, detections)
+
+
+def _is_near(detections: NDArray[np.void], known: NDArray[np.void]) -> NDArray[np.bool_]:
+    """Tell which detections lie within an arcsecond of a known source."""
+    found, real = (_unit_vectors(table["ra"], table["dec"]) for table in (detections, known))
+    usable = np.isfinite(found).all(axis=1)
+    near = np.zeros(len(found), dtype=bool)
+    limit = np.radians(KNOWN_RADIUS_ARCSEC / 3600.0)
+    near[usable] = cKDTree(real).query(found[usable])[0] < limit
+    return near
+
+
+def _unit_vectors(ra: NDArray[np.float64], dec: NDArray[np.float64]) -> NDArray[np.float64]:
+    alpha, delta = np.radians(ra), np.radians(dec)
+    return np.stack([np.cos(delta) * np.cos(alpha), np.cos(delta) * np.sin(alpha), np.sin(delta)], axis=-1)
+
+
+def pool_searches(searches: Sequence[Search]) -> Search:
+    """Put several searches together."""
+    offsets = np.cumsum([0, *(len(search.detections) for search in searches)])
+    matches = [search.matches.copy() for search in searches]
+    for part, offset in zip(matches, offsets, strict=False):
+        part["detection"][part["detection"] >= 0] += offset
+    return Search(np.concatenate(matches), np.concatenate([search.detections for search in searches]))
+
+
+def measure_search(search: Search) -> NDArray[np.void]:
+    """Tabulate a search; see `measure_efficiency`."""
+    false = search.detections["isFalse"]
+    return measure_efficiency(search.matches, search.detections, search.matches["detection"], false)
+
+
+def _magnitude(flux: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AB magnitudes of fluxes [nJy]; faint ones of nothing."""
+    magnitude: NDArray[np.float64] = NJY_AB_ZERO_POINT_MAG - 2.5 * np.log10(np.maximum(flux, 1e-9))
+    return magnitude
+
+
 def measure_efficiency(
     injections: NDArray[np.void],
     dia_sources: NDArray[np.void],
@@ -150,9 +255,8 @@ def measure_efficiency(
         One row per bin of ``snr`` or ``mag``. Fluxes and positions are those of the point sources found:
         ``fluxBias`` is the median of flux over truth less one, pulls in units of the stated errors.
     """
-    magnitude = NJY_AB_ZERO_POINT_MAG - 2.5 * np.log10(np.maximum(injections["flux"], 1e-9))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        false_mag = NJY_AB_ZERO_POINT_MAG - 2.5 * np.log10(np.abs(dia_sources["psfFlux"][is_false]))
+    magnitude = _magnitude(injections["flux"])
+    false_mag = _magnitude(np.abs(dia_sources["psfFlux"][is_false]))
     tables = []
     for quantity, truth, false, edges in (
         ("snr", injections["snr"], dia_sources["snr"][is_false], np.array([*SNR_EDGES, np.inf])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SUFFIXES = {"qa": ".png"}
+SUFFIXES = {"qa": ".png", "efficiencyPlot": ".png"}
 
 
 def product_folder(root: Path | str, instrument: str, visit: int, detector: int, task_folder: str) -> Path:

@@ -26,6 +26,8 @@ MODULES = (
     "ingest_template",
     "diffim",
     "train_reliability",
+    "injection",
+    "efficiency",
     "association",
     "alerts",
     "ap_pipe",

@@ -1,0 +1,219 @@
+"""Measure what the search finds of injected sources: for detectors, visits and nights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import luigi
+
+from astra.errors import ConfigError, MissingDataError
+from astra.tasks.batch import per_member
+from astra.tasks.injection import COLLECTION, InjectionTask, InjectSources, as_in_production
+from astra.tasks.parameters import IdsParameter, PathParameter
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from astra.images.efficiency import Search
+
+
+class EfficiencyTask(InjectionTask):
+    """What tasks share that compare detections with what was injected."""
+
+    known_sources = PathParameter(
+        default="",
+        description="Table (FITS) with ra and dec [deg] of what really varies; detections within 1 arcsec of "
+        "one are not counted as false.",
+    )
+
+
+class MeasureEfficiency(EfficiencyTask):
+    """Measure completeness, fluxes, positions and false detections of a detector, or of many.
+
+    Products, below ``injected``: ``efficiency`` (by signal to noise and by magnitude), ``search`` and
+    ``detections`` (what was injected, its detection, and the detections), ``efficiencyPlot`` (a picture).
+    Rows in the tables ``efficiency`` and ``search_depth``.
+    """
+
+    step = "differencer"
+    kinds: ClassVar[tuple[str, ...]] = ("efficiency", "search", "detections", "efficiencyPlot")
+
+    @per_member
+    def requires(self) -> dict[str, luigi.Task]:
+        """Subtract the detector with injected sources."""
+        return {"injected": self.require(InjectSources), "diffim": as_in_production(self)}
+
+    def run(self) -> None:
+        """Compare each detector."""
+        for task in self.pending_tasks():
+            with task.recording():
+                task.sweep()
+                task.measure()
+
+    def measure(self) -> None:
+        """Compare a single detector, write and note it."""
+        from astra.images.efficiency import search_for
+        from astra.products.catalogs import read_catalog, write_catalog
+        from astra.products.exposures import read_exposure_info
+
+        required = self.requires()
+        injections = read_catalog(required["injected"].path("injected"))
+        detections = read_catalog(required["diffim"].path("diaSrc"))
+        known = read_catalog(self.known_sources) if self.known_sources else None
+        search = search_for(injections, detections, known)
+        write_catalog(self.path("search"), search.matches)
+        write_catalog(self.path("detections"), search.detections)
+        info = read_exposure_info(required["injected"].path("calexp"))
+        scope = {"instrument": self.instrument, "visit": self.visit, "detector": self.detector}
+        note_efficiency(self, search, {**scope, "day_obs": None, "band": info.band}, self.path)
+
+
+class PoolEfficiency(EfficiencyTask):
+    """Measure the efficiency of visits, or of a night, over all their detectors.
+
+    Products, below ``injected/pooled``: ``efficiency`` and ``efficiencyPlot`` of all, and rows of all and of
+    each visit.
+    """
+
+    visit = IdsParameter(
+        default="", description="Visits to pool, e.g. 12 or 12^15^20..22; those of the night if empty."
+    )
+    detector = IdsParameter(
+        default="", description="Detectors to pool, e.g. 1..62^70; all that have raws if empty."
+    )
+    night = luigi.OptionalIntParameter(default=None, description="Day of observation, e.g. 20261120.")
+
+    kinds: ClassVar[tuple[str, ...]] = ("efficiency", "efficiencyPlot")
+
+    def requires(self) -> list[luigi.Task]:
+        """Measure every detector of the visits."""
+        return [self.measure_task(self.pairs())]
+
+    def measure_task(self, pairs: list[tuple[int, int]]) -> MeasureEfficiency:
+        """Return the task that measures some visits and detectors, as one batch."""
+        visit, detector = zip(*pairs, strict=True)
+        ids = {"visit": visit, "detector": detector}
+        if len(pairs) == 1:
+            ids = {name: values[0] for name, values in ids.items()}
+        task: MeasureEfficiency = self.require(MeasureEfficiency, **ids)
+        return task
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Return the visits and detectors that are pooled.
+
+        Raises
+        ------
+        ConfigError
+            If neither visits nor a night are named.
+        MissingDataError
+            If there are none.
+        """
+        from astra.database.efficiency import detectors_of_visits
+        from astra.database.engine import reading
+
+        visits = IdsParameter.ids(self.visit)
+        if not visits and self.night is None:
+            raise ConfigError("the efficiency of which visits? Name them with visit, or a night")
+        with reading(self.database_url) as connection:
+            pairs = detectors_of_visits(connection, self.instrument, visits, self.night)
+        chosen = set(IdsParameter.ids(self.detector))
+        pairs = [(visit, detector) for visit, detector in pairs if not chosen or detector in chosen]
+        if not pairs:
+            which = f"visits {self.visit}" if self.visit else f"night {self.night}"
+            message = (
+                f"no detector of {which} of {self.instrument} is known; IngestRaws and DefineVisits make "
+                "them known"
+            )
+            raise MissingDataError(message, instrument=self.instrument)
+        return pairs
+
+    def path(self, kind: str) -> Path:
+        """Path of one product."""
+        from astra.products.layout import SUFFIXES, family_folder
+
+        folder = family_folder(self.root / COLLECTION, "pooled", self.task_id)
+        return folder / f"{kind}{SUFFIXES.get(kind, '.fits')}"
+
+    def output(self) -> Any:
+        """Return the products by kind."""
+        return {kind: luigi.LocalTarget(str(self.path(kind))) for kind in self.kinds}
+
+    def run(self) -> None:
+        """Pool what was measured; write and note it."""
+        from astra.images.efficiency import pool_searches
+        from astra.products.exposures import read_exposure_info
+
+        for task in self.pending_tasks():
+            with task.recording():
+                pairs = task.pairs()
+                measured = {pair: task.measure_task([pair]) for pair in pairs}
+                searches = {pair: read_search(one) for pair, one in measured.items()}
+                calexp = next(iter(measured.values())).requires()["injected"].path("calexp")
+                scope = {
+                    "instrument": task.instrument,
+                    "detector": None,
+                    "band": read_exposure_info(calexp).band,
+                }
+                for visit in sorted({visit for visit, _ in pairs}):
+                    pooled = pool_searches([s for pair, s in searches.items() if pair[0] == visit])
+                    note_efficiency(task, pooled, {**scope, "visit": visit, "day_obs": None}, None)
+                pooled = pool_searches(list(searches.values()))
+                note_efficiency(task, pooled, {**scope, "visit": None, "day_obs": task.night}, task.path)
+
+
+def read_search(task: MeasureEfficiency) -> Search:
+    """Read what a single task compared."""
+    from astra.images.efficiency import Search
+    from astra.products.catalogs import read_catalog
+
+    return Search(read_catalog(task.path("search")), read_catalog(task.path("detections")))
+
+
+def note_efficiency(task: Any, search: Search, scope: dict[str, Any], path: Any) -> None:
+    """Tabulate a search; note it in the database, and write table and picture if there are paths for them.
+
+    Parameters
+    ----------
+    task : AstraTask
+        Who measured it.
+    search : Search
+        What was injected and what was found.
+    scope : dict
+        ``instrument``, ``visit``, ``detector``, ``day_obs`` (None: all of them) and ``band``.
+    path : callable
+        Path of a kind of product; None writes no files.
+    """
+    from astra.database.efficiency import write_efficiency
+    from astra.database.engine import transaction
+    from astra.images.efficiency import fit_depth, measure_search
+    from astra.products.catalogs import write_catalog
+    from astra.products.efficiency_picture import write_efficiency_picture
+    from astra.tasks.runner import utc_now
+
+    table, depth = measure_search(search), fit_depth(search.magnitude, search.found)
+    figures = {name: getattr(depth, name) for name in ("mag50", "mag50_err", "mag90", "plateau", "width_mag")}
+    if path is not None:
+        write_catalog(path("efficiency"), table, metadata=figures)
+        write_efficiency_picture(path("efficiencyPlot"), table, depth, title=_title(scope))
+    counts = _counts(search.matches, search.detections)
+    with transaction(task.database_url) as connection:
+        row = {**scope, **figures, **counts, "task_id": task.task_id, "created": utc_now()}
+        write_efficiency(connection, row, table)
+    if path is not None:
+        task.add_figures("efficiency", {**figures, **counts})
+
+
+def _counts(matches: NDArray[np.void], detections: NDArray[np.void]) -> dict[str, int]:
+    return {
+        "n_injected": len(matches),
+        "n_found": int((matches["detection"] >= 0).sum()),
+        "n_false": int(detections["isFalse"].sum()),
+    }
+
+
+def _title(scope: dict[str, Any]) -> str:
+    names = {"visit": "visit", "detector": "detector", "day_obs": "night"}
+    parts = [f"{word} {scope[name]}" for name, word in names.items() if scope[name] is not None]
+    return f"{scope['instrument']}, {scope['band']} band, {', '.join(parts) or 'several visits'}"
