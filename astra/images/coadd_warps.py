@@ -255,8 +255,13 @@ class InputStack:
         )
 
     def gain(self) -> float:
-        """Electrons per unit of the first input."""
-        return self._used()[0].gain
+        """Electrons per nJy: as many as give the photon noise of the weighted mean; 1 if not known.
+
+        The variance that the light of a source adds is the sum of weight**2 / electrons over the inputs.
+        """
+        electrons = np.array([h.gain / float(h.metadata.get("NJYADU", np.nan)) for h in self._used()])
+        per_electron = float(np.sum(self.table["weight"][self.table["used"]] ** 2 / electrons))
+        return 1.0 / per_electron if np.isfinite(per_electron) and per_electron > 0 else 1.0
 
     def scale_error(self) -> float:
         """Relative error of the flux scale, of independent calibrations."""
@@ -264,9 +269,11 @@ class InputStack:
         return float(np.sqrt(np.sum((self.table["weight"][self.table["used"]] * errors) ** 2)))
 
     def metadata(self) -> dict[str, Any]:
-        """Count the inputs and average the aperture corrections of their PSFs."""
+        """Count the inputs, average the aperture corrections of their PSFs, and say what one count is."""
         corrections = [float(header.metadata.get("APCORR", 1.0)) for header in self._used()]
-        return {"NINPUT": len(self._warps), "APCORR": self._mean(corrections)}
+        scaled = all("NJYADU" in header.metadata for header in self._used())
+        scale = {"NJYADU": 1.0} if scaled else {}
+        return {"NINPUT": len(self._warps), "APCORR": self._mean(corrections), **scale}
 
 
 _NOTHING = np.zeros((0, 0), dtype=np.float32)

@@ -8,7 +8,7 @@ tiles hold the same exposures: their noise is taken to be one and the same, and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,9 +83,17 @@ def make_template(tiles: Sequence[Exposure], wcs: WCS, shape: tuple[int, int], i
         wcs,
         merged.psf(),
         PhotoCalib(1.0, calib),
-        {"NTILE": len(used), "APCORR": merged.mean([float(t.metadata.get("APCORR", 1.0)) for t in used])},
+        _metadata(used, merged),
         merged.noise_power(),
     )
+
+
+def _metadata(used: Sequence[Exposure], merged: _Merge) -> dict[str, Any]:
+    """Count the tiles, average their aperture corrections, and say what one count is if they do."""
+    corrections = [float(tile.metadata.get("APCORR", 1.0)) for tile in used]
+    scales = [tile.metadata["NJYADU"] for tile in used if "NJYADU" in tile.metadata]
+    scale = {"NJYADU": scales[0]} if len(scales) == len(used) else {}
+    return {"NTILE": len(used), "APCORR": merged.mean(corrections), **scale}
 
 
 class _Merge:

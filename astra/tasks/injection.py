@@ -6,6 +6,7 @@ alerts requires a task of this module, and the association refuses a difference 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,6 +78,8 @@ class InjectSources(InjectionTask):
         from astra.products.exposures import write_exposure
 
         config = with_options(InjectionConfig(), self.injections)
+        if "NJYADU" not in template.metadata:  # whose photon noise is unknown, as of one made elsewhere
+            config = replace(config, n_negative=0)
         rng = np.random.default_rng([self.seed, self.visit, self.detector])
         with self.timer("inject"):
             planned = plan_injections(science, template, read_catalog(sources), rng, config)

@@ -7,6 +7,7 @@ from astra.errors import DataError, NoOverlapError
 from astra.images.coadd import coadd_exposures
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INEXACT_PSF, MASK_NO_DATA, MASK_REJECTED
 from astra.images.forced import forced_photometry
+from astra.images.injection import electrons_per_njy
 from tests.images.difference_field import make_exposure, make_stars, make_wcs
 
 SHAPE = (180, 230)
@@ -97,3 +98,10 @@ def test_exposures_of_two_bands_are_refused(rng):
     other = second.replace(info=replace(second.info, band="g"))
     with pytest.raises(DataError, match="only images of one band"):
         coadd_exposures([first, other])
+
+
+def test_light_has_the_photon_noise_of_all_inputs(rng):
+    images, _ = exposures(rng, 4, [(0.0, 0.0)] * 4)
+    images = [image.replace(gain=2.0, metadata={"NJYADU": 0.5}) for image in images]
+    assert electrons_per_njy(images[0]) == pytest.approx(4.0)
+    assert electrons_per_njy(coadd_exposures(images)) == pytest.approx(4 * 4.0, rel=0.02)
