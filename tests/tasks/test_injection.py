@@ -30,7 +30,8 @@ def measured_root(processed_root, night, tmp_path_factory):
     copy_root(processed_root, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ASTRA_ROOT", str(root))
-        night_of_visit = rows(root, "SELECT DISTINCT day_obs FROM visit")[0][0]
+        visit = night.files.science_visits[0]
+        [(night_of_visit,)] = rows(root, f"SELECT DISTINCT day_obs FROM visit WHERE visit = {visit}")  # noqa: S608
         pooled = PoolEfficiency(
             **{
                 **parameters(night, night.pairs),
