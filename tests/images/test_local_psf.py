@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from astra.images.coadd_psf import combine_psfs
 from astra.images.local_psf import central_stamps, draw_local_psfs, make_local_psfs
 from astra.images.psf import Psf, gaussian_psf, sigma_from_fwhm
 from astra.images.stamps import psf_stamps
@@ -87,3 +88,16 @@ def test_central_stamps_are_those_of_the_psf():
     stamps = central_stamps(make_local_psfs(psf, x, y))
     expected = [psf.stamp(a, b) for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(stamps, expected, atol=1e-12)
+
+
+def test_the_psf_of_a_coadd_is_drawn_as_its_stamps_show_it():
+    rng = np.random.default_rng(4)
+    shape, inputs = (160, 200), [gaussian_psf(3.5, 31), varying_psf()]
+    weights = np.stack([np.ones((5, 7)), np.tile(np.arange(7) > 3, (5, 1))]).astype(np.float32)
+    psf = combine_psfs(inputs, weights, shape)
+    x, y = rng.uniform(10, 190, 12), rng.uniform(10, 150, 12)
+    offsets = np.stack([x - np.rint(x), y - np.rint(y)], axis=1)
+    drawn = draw_local_psfs(make_local_psfs(psf, x, y), offsets, psf.size // 2 - 1)
+    np.testing.assert_allclose(drawn[:, 0], psf_stamps(psf, x, y, psf.size - 2), atol=1e-12)
+    slow = draw_local_psfs(make_local_psfs(OnlyStamps(psf), x, y), offsets, psf.size // 2 - 1)
+    np.testing.assert_allclose(drawn, slow, atol=1e-12)
