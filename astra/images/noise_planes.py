@@ -8,6 +8,7 @@ summed.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy import fft
 
@@ -43,17 +44,20 @@ def spread_planes(
     step = BLOCK_PIXEL - 2 * half
     (ny, nx), parts = planes[0].shape, squares.shape[:2]
     out = np.empty((ny, nx), dtype=np.float32)
+    windows = np.empty((2, BLOCK_PIXEL, BLOCK_PIXEL), dtype=np.float32)
     for y0 in range(0, ny, step):
         for x0 in range(0, nx, step):
             y1, x1 = min(y0 + step, ny), min(x0 + step, nx)
             part = (y0 + y1) * parts[0] // (2 * ny), (x0 + x1) * parts[1] // (2 * nx)
-            excess = [
-                _excess(plane, level, (y0 - half, x0 - half))
-                for plane, level in zip(planes, levels, strict=True)
+            changes = [
+                copy_excess(plane, np.float32(level), y0 - half, x0 - half, window)
+                for plane, level, window in zip(planes, levels, windows, strict=True)
             ]
-            out[y0:y1, x0:x1] = _add_spread(excess, levels, totals[part], transforms[part], half)[
-                : y1 - y0, : x1 - x0
-            ]
+            smooth = all(c <= MAX_CHANGE * level for c, level in zip(changes, levels, strict=True))
+            added = _add_spread(windows, totals[part], None if smooth else transforms[part])
+            inside = added[half : half + y1 - y0, half : half + x1 - x0]
+            floor = np.float32(totals[part] @ np.array(levels))
+            np.maximum(inside + floor, np.float32(MIN_VARIANCE) * floor, out=out[y0:y1, x0:x1])
     return out
 
 
@@ -76,35 +80,35 @@ def _transforms(kept: NDArray[np.float64]) -> NDArray[np.complex64]:
     return transforms
 
 
-def _excess(plane: NDArray[np.float32], level: float, corner: tuple[int, int]) -> NDArray[np.float32]:
-    """Part of a plane over its level; 0 where it is missing or beyond the frame."""
+@njit(cache=True, fastmath={"nsz", "reassoc"})
+def copy_excess(plane, level, y0, x0, window):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Fill a window with the part of a plane over its level, and return its range.
+
+    0 where the plane is missing or beyond the frame; (y0, x0) is the window's first pixel.
+    """
     ny, nx = plane.shape
-    ya, xa = max(corner[0], 0), max(corner[1], 0)
-    yb, xb = min(corner[0] + BLOCK_PIXEL, ny), min(corner[1] + BLOCK_PIXEL, nx)
-    window = np.zeros((BLOCK_PIXEL, BLOCK_PIXEL), dtype=np.float32)
-    inside = window[ya - corner[0] : yb - corner[0], xa - corner[1] : xb - corner[1]]
-    np.subtract(plane[ya:yb, xa:xb], np.float32(level), out=inside)
-    inside[~np.isfinite(inside)] = 0.0
-    return window
+    window[:] = 0.0
+    low, high = np.float32(0.0), np.float32(0.0)
+    left, right = max(-x0, 0), min(window.shape[1], nx - x0)
+    for j in range(max(-y0, 0), min(window.shape[0], ny - y0)):
+        row, out = plane[y0 + j, x0 + left : x0 + right], window[j, left:right]
+        for i in range(len(row)):
+            value = row[i] - level
+            value = value if abs(value) < np.float32(np.inf) else np.float32(0.0)
+            out[i] = value
+            low = value if value < low else low
+            high = value if value > high else high
+    return high - low
 
 
 def _add_spread(
-    excess: list[NDArray[np.float32]],
-    levels: tuple[float, float],
-    totals: NDArray[np.float64],
-    transforms: NDArray[np.complex64],
-    half: int,
+    windows: NDArray[np.float32], totals: NDArray[np.float64], transforms: NDArray[np.complex64] | None
 ) -> NDArray[np.float32]:
-    """Variance of one block: by the squares, or by their sums where nothing changes."""
-    inside = slice(half, BLOCK_PIXEL - half)
-    floor = np.float32(totals @ np.array(levels))
-    changes = [float(np.ptp(window)) for window in excess]
-    if all(change <= MAX_CHANGE * level for change, level in zip(changes, levels, strict=True)):
-        added = np.float32(totals[0]) * excess[0] + np.float32(totals[1]) * excess[1]
-    else:
-        spread = fft.rfft2(excess[0]) * transforms[0] + fft.rfft2(excess[1]) * transforms[1]
-        added = fft.irfft2(spread, s=(BLOCK_PIXEL, BLOCK_PIXEL))
-    variance: NDArray[np.float32] = np.maximum(
-        added[inside, inside] + floor, np.float32(MIN_VARIANCE) * floor
-    )
-    return variance
+    """Add two windows, spread by the squares, or times their sums where there is nothing to spread."""
+    if transforms is None:
+        scaled: NDArray[np.float32] = np.float32(totals[0]) * windows[0] + np.float32(totals[1]) * windows[1]
+        return scaled
+    spread = fft.rfft2(windows[0])
+    spread *= transforms[0]
+    spread += fft.rfft2(windows[1]) * transforms[1]
+    return np.asarray(fft.irfft2(spread, s=(BLOCK_PIXEL, BLOCK_PIXEL), overwrite_x=True), dtype=np.float32)

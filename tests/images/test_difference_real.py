@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from astra.images.blank_sky import find_source_free
 from astra.images.exposure import MASK_SAT, magnitude_ab
 from astra.images.masks import grow_square
+from astra.images.noise_power import lag_correlations
 from astra.images.warp import make_pixel_map, warp_exposure
 
 # Position [deg], magnitude, least S/N of the moving object of run 4192; other detections of 5 sigma and
@@ -52,6 +54,18 @@ def test_snr_over_blank_sky_has_unit_scatter(real_difference):
     assert metrics["snrScatter"] == pytest.approx(1.0, abs=0.05)
     assert metrics["pixelScatter"] == pytest.approx(1.0, abs=0.05)
     assert metrics["blankFraction"] > 0.3
+
+
+def test_noise_of_blank_sky_is_white_with_the_variance_of_the_plane(real_frames, real_difference):
+    for name in ("scaleScienceVarianceFactor", "scaleTemplateVarianceFactor"):
+        assert real_difference.metrics[name] == pytest.approx(1.0, abs=0.06)
+    difference = real_difference.difference
+    free = find_source_free(real_frames.science) & find_source_free(real_difference.matched_template)
+    free &= find_source_free(difference)
+    free[:EDGE_PIXEL], free[-EDGE_PIXEL:], free[:, :EDGE_PIXEL], free[:, -EDGE_PIXEL:] = (False,) * 4
+    pulls = np.where(free, difference.image / np.sqrt(difference.variance), 0).astype(np.float32)
+    assert np.mean(pulls[free] ** 2) == pytest.approx(1.0, abs=0.02)
+    assert np.abs(lag_correlations(pulls, free)).max() < 0.02
 
 
 def test_both_epochs_have_one_flux_scale(real_difference):

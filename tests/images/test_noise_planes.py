@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from astra.images.noise_planes import spread_planes
+from astra.images.noise_planes import copy_excess, spread_planes
 from astra.images.psf import gaussian_psf
 
 SHAPE = (300, 350)
@@ -46,3 +46,13 @@ def test_parts_of_the_frame_have_squares_of_their_own():
     found = spread_planes(flat, (10.0, 20.0), squares)
     assert found[300, 50] == pytest.approx(40.0)
     assert found[300, 650] == pytest.approx(80.0)
+
+
+def test_window_over_the_frame_is_copied_as_by_numpy():
+    plane = planes()[0]
+    plane[5, 7] = np.nan
+    window = np.empty((40, 40), np.float32)
+    change = copy_excess(plane, np.float32(10.0), -10, -8, window)
+    expected = np.pad(np.nan_to_num(plane[:30, :32] - np.float32(10.0)), ((10, 0), (8, 0)))
+    np.testing.assert_array_equal(window, expected)
+    assert change == np.ptp(expected)
