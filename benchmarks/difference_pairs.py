@@ -239,7 +239,8 @@ def astra_row(case, pair, folder, mode, *, whitened):
     cost = json.loads(done.stdout.split("COST", 1)[1])
     name = f"astra{' own warp' * (case == 'own')}{' whitened' * whitened}"
     psf = None
-    if whitened or cost["metrics"].get("convolvedScience", 0.0) or mode not in {"auto", "convolve_template"}:
+    has_own_psf = cost["metrics"].get("convolvedScience") or cost["metrics"].get("preconvolved")
+    if whitened or has_own_psf:
         name, psf = f"{name} (own PSF)", total_light_psf(pair, out.with_suffix(".psf.fits"))
     return {**score(pair, out, name, psf=psf), **cost}
 

@@ -46,7 +46,12 @@ def _choose_mode(science: Exposure, template: Exposure, config: DifferenceConfig
 def _subtract_preconvolved(science: Exposure, template: Exposure, config: DifferenceConfig) -> Subtraction:
     """Match the template to the science image correlated with its PSF, and make the score."""
     target = preconvolve(science, config.matching.kernel_half_width_pixel)
-    matching = fit_kernel(template, target, config.matching, noise_power=template.noise_power)
+    ny, nx = science.shape
+    peaks = [e.psf.stamp(nx / 2, ny / 2).max() for e in (target, science) if e.psf is not None]
+    # A star has a lower peak after its correlation, over the same white-equivalent noise.
+    least_snr = config.matching.stamp_min_peak_snr * float(peaks[0] / peaks[1])
+    options = replace(config.matching, stamp_min_peak_snr=least_snr)
+    matching = fit_kernel(template, target, options, noise_power=template.noise_power)
     plain = _finish(target, template, matching, replace(config, decorrelate=False), convolve_science=False)
     score = make_score(plain.difference, science, template, matching.kernel)
     difference = plain.difference

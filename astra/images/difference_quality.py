@@ -41,9 +41,10 @@ class QualityGates:
         modulus of the difference above that of noise alone, over the mean modulus of the science image.
         The mean is about 0.01 for a good match, beyond 0.1 for a bad one.
     max_condition_number : float
-        Of the equations of the matching kernel.
+        Of the equations of the matching kernel. Large where its functions are alike on the pixels of one
+        seeing, which does no harm; doubles end at 1e16.
     max_kernel_sum_scatter : float
-        Scatter of the flux ratio between the stamps of the kernel, over the ratio.
+        Scatter of the flux ratio between the stamps of the kernel beyond their noise, over the ratio.
     max_flux_ratio_offset : float
         Of the sum of the kernel from 1.
     min_stamps_kept : float
@@ -56,7 +57,7 @@ class QualityGates:
 
     max_footprint_ratio_mean: float = 0.2
     max_footprint_ratio_stdev: float = 0.4
-    max_condition_number: float = 1e12
+    max_condition_number: float = 1e15
     max_kernel_sum_scatter: float = 0.1
     max_flux_ratio_offset: float = 0.5
     min_stamps_kept: float = 0.3

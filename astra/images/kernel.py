@@ -58,7 +58,7 @@ class MatchingKernel:
     condition_number : float
         Of the normal equations, their unknowns scaled to unit weight.
     flux_scatter : float
-        Robust scatter of the flux ratio between the stamps used, as a fraction of it.
+        Scatter of the flux ratio between the stamps used beyond their noise, as a fraction of it.
     """
 
     kernel: SpatialKernel

@@ -9,6 +9,7 @@ from astra.images.psf import Psf, sigma_from_fwhm
 
 N_DIRECTIONS = 12
 N_NODES = 3  # positions along each axis of the frame
+SAME_WIDTH = 1.02  # ratio of widths within which two PSFs are alike
 PROBED_FREQUENCY = 1.2  # over 1 / sigma: where a Gaussian has dropped to half, which its core decides
 
 
@@ -66,12 +67,12 @@ def choose_mode(science: Psf, template: Psf, shape: tuple[int, int], max_sharpen
     Returns
     -------
     mode : {"convolve_template", "convolve_science", "preconvolve"}
-        The template if they are alike; ``preconvolve`` if either would be sharpened too much.
+        The one that is sharper over most of the frame, the template if they are alike, unless it would be
+        sharpened too much somewhere; ``preconvolve`` if either would be.
     """
     ratios = width_ratios(science, template, shape)
-    template_sharpened, science_sharpened = 1 / ratios.min(), ratios.max()
-    if min(template_sharpened, science_sharpened) > max_sharpening:
-        return "preconvolve"
-    if template_sharpened <= max_sharpening and np.median(ratios) >= 1 / max_sharpening:
-        return "convolve_template"
-    return "convolve_science"
+    sharpening = {"convolve_template": 1 / ratios.min(), "convolve_science": ratios.max()}
+    modes = list(sharpening)
+    if np.median(ratios) < 1 / SAME_WIDTH:
+        modes.reverse()
+    return next((mode for mode in modes if sharpening[mode] <= max_sharpening), "preconvolve")

@@ -154,17 +154,20 @@ def condition_number(equations: StampEquations, model: SpatialModel) -> float:
 
 
 def flux_scatter(equations: StampEquations, model: SpatialModel, solution: NDArray[np.float64]) -> float:
-    """Robust scatter of the flux ratios of single stamps about that of the solution, as a fraction of it.
+    """Scatter of the flux ratios of single stamps beyond their noise, as a fraction of that of the solution.
 
-    The shape of the kernel is that of the solution at each stamp, and so is the sky.
+    Of the brighter half of the stamps. The shape of the kernel is that of the solution at each stamp, and so
+    is the sky.
     """
     coefficients = model.coefficients_at(solution, equations.x, equations.y)
     kernel = coefficients * (np.arange(coefficients.shape[1]) < model.n_basis)
     sky = coefficients - kernel
     target = equations.vector - np.einsum("nij,nj->ni", equations.matrix, sky)
-    power = np.einsum("ni,nij,nj->n", kernel, equations.matrix, kernel)
-    scales = np.einsum("ni,ni->n", kernel, target) / np.maximum(power, 1e-300)
-    return float(SIGMA_PER_MAD * np.median(np.abs(scales - np.median(scales))))
+    power = np.maximum(np.einsum("ni,nij,nj->n", kernel, equations.matrix, kernel), 1e-300)
+    bright = power >= np.median(power)
+    scales = np.einsum("ni,ni->n", kernel, target)[bright] / power[bright]
+    scatter = SIGMA_PER_MAD * np.median(np.abs(scales - np.median(scales)))
+    return float(np.sqrt(max(scatter**2 - np.median(1 / power[bright]), 0.0)))
 
 
 def clip_stamps(

@@ -57,7 +57,7 @@ class MatchingConfig:
     stamp_model_error: float = 0.002
     stamp_clip_sigma: float = 20.0
     min_stamps: int = 5
-    max_sharpening: float = 1.05
+    max_sharpening: float = 1.15
 
     def __post_init__(self) -> None:
         if len(self.kernel_sigmas_pixel) != len(self.kernel_degrees):

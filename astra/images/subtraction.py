@@ -126,13 +126,13 @@ def subtract_template(
         matched = apply_kernel(template, matching.kernel)
         matched = matched.replace(psf=science.psf, metadata=science.metadata)
         matching.add_background(matched.image)
-    planes = (np.empty_like(target.image), np.empty_like(target.variance), np.empty_like(target.mask))
-    _subtract(
-        (target.image, target.variance, target.mask), (matched.image, matched.variance, matched.mask), planes
-    )
-    image, variance, mask = planes
+    planes = (target.image, target.variance, target.mask)
+    # The planes of a convolved science image are ours.
+    image, variance, mask = out = planes if convolve_science else tuple(map(np.empty_like, planes))
+    power = _joint_power(target, matched)
+    _subtract(planes, (matched.image, matched.variance, matched.mask), out)
     difference = science.replace(
-        image=image, variance=variance, mask=mask, psf=matched.psf, noise_power=_joint_power(target, matched)
+        image=image, variance=variance, mask=mask, psf=matched.psf, noise_power=power
     )
     return matched.replace(info=science.info), difference
 

@@ -95,7 +95,7 @@ def test_stars_that_have_changed_count_in_the_scatter_alone(pair, good):
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
-        ({"spatialConditionNum": 1e13}, "condition number of 1e\\+13, but at most 1e\\+12"),
+        ({"spatialConditionNum": 2e15}, "condition number of 2e\\+15, but at most 1e\\+15"),
         ({"spatialKernelSum": 1.0, "spatialKernelSumStdev": 0.2}, "scatters by 0.2 of itself"),
         ({"spatialKernelSum": 1.7}, "off 1 by 0.7, but at most 0.5"),
         ({"nPsfSources": 2.0, "nPsfCandidates": 10.0}, "0.2 of the stamps fits .* at least 0.3"),
@@ -130,7 +130,7 @@ def test_without_stars_nothing_is_judged():
 def test_flux_ratios_of_single_stamps_scatter_little_for_a_good_match(good):
     assert good.metrics["spatialKernelSumStdev"] < 0.02
     assert good.metrics["spatialKernelSum"] == pytest.approx(1.0, abs=0.01)
-    assert 1 < good.metrics["spatialConditionNum"] < 1e12
+    assert 1 < good.metrics["spatialConditionNum"] < 1e15
 
 
 def test_negative_gates_are_no_gates():

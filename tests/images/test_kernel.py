@@ -73,17 +73,18 @@ def test_noise_is_taken_out_of_the_equations():
 def test_condition_number_and_flux_scatter_are_those_of_simple_equations():
     # One function and a sky that do not mix: flux ratios 0.9, 1.0, 1.0 and 1.2 about a solution of 1.
     ratios = np.array([0.9, 1.0, 1.0, 1.2])
-    matrix = np.tile(np.diag([100.0, 4.0]), (4, 1, 1))
-    vector = np.stack([100.0 * ratios, np.full(4, 8.0)], axis=-1)
+    matrix = np.tile(np.diag([1e4, 4.0]), (4, 1, 1))
+    vector = np.stack([1e4 * ratios, np.full(4, 8.0)], axis=-1)
     equations = StampEquations(
         np.arange(4.0), np.arange(4.0), matrix, vector,
         np.full(4, 200.0), np.full(4, 9), np.zeros(4), np.zeros((2, 2)),
     )  # fmt: skip
     model = SpatialModel((9, 9), 1, 0, 0)
     assert condition_number(equations, model) == pytest.approx(1.0)
-    assert flux_scatter(equations, model, np.array([1.0, 2.0])) == pytest.approx(1.4826 * 0.05, rel=1e-3)
-    mixed = np.tile(np.array([[100.0, 10.0], [10.0, 4.0]]), (4, 1, 1))
-    cosine = 10.0 / np.sqrt(400.0)
+    scatter = np.sqrt((1.4826 * 0.05) ** 2 - 1e-4)
+    assert flux_scatter(equations, model, np.array([1.0, 2.0])) == pytest.approx(scatter, rel=1e-3)
+    mixed = np.tile(np.array([[1e4, 100.0], [100.0, 4.0]]), (4, 1, 1))
+    cosine = 100.0 / np.sqrt(4e4)
     mixed_equations = replace(equations, matrix=mixed)
     assert condition_number(mixed_equations, model) == pytest.approx((1 + cosine) / (1 - cosine))
 
