@@ -9,11 +9,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.images.exposure import MASK_CR, MASK_INTRP
+
 POLE = np.sqrt(3.0) - 2.0  # of the recursive filter (Unser, Aldroubi & Eden 1993, IEEE Trans. SP 41, 821)
 TAIL = 14  # pixels after which the filter has forgotten all but 1e-8
 BAND_ROWS = 48  # are filtered together: with the rows of the tail they fit into the cache of a core
 BLOCK_SEGMENTS = 16  # between nodes, that are done row by row before the next
 ROUNDING = 0.01  # of a place in single precision, and more [pixel]
+REPAIRED = MASK_CR | MASK_INTRP  # pixels that hold a guess, as good as their neighbours
+MIN_REPAIRED = 0.375  # of the bilinear weight: one such pixel becomes one on average, and not four
 
 
 def spline_coefficients(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -162,8 +166,25 @@ def border_value(coefficients, x, y):  # type: ignore[no-untyped-def]  # pragma:
 
 
 @njit(cache=True)
+def without_repaired(bits, four, fx, fy):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mask bits of a place between four pixels, without those of repair if it holds too little of such."""
+    share = 0.0
+    if four[0] & REPAIRED:
+        share += (1.0 - fx) * (1.0 - fy)
+    if four[1] & REPAIRED:
+        share += fx * (1.0 - fy)
+    if four[2] & REPAIRED:
+        share += (1.0 - fx) * fy
+    if four[3] & REPAIRED:
+        share += fx * fy
+    return bits if share >= MIN_REPAIRED else bits & ~REPAIRED
+
+
+@njit(cache=True)
 def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Evaluate a cubic spline, a bilinear variance and an OR of the mask at mapped positions.
+
+    Repaired pixels do not count in the mask where they have little weight.
 
     ``planes`` are the spline's coefficients, variance and mask of the input, contiguous, ``grids`` the node
     positions x, y and Jacobian, shape (3, n_y, n_x); ``out`` is image, variance and mask, shape (ny, nx).
@@ -253,6 +274,8 @@ def resample_inside(flat, nx, fractions, corner, area, no_data, out, first, n_pi
             )
         a, c = q + one, r + one
         bits = mask[a] | mask[a + one] | mask[c] | mask[c + one]
+        if (bits & REPAIRED) != 0:
+            bits = without_repaired(bits, (mask[a], mask[a + one], mask[c], mask[c + one]), fx, fy)
         low = variance[a] + fx * (variance[a + one] - variance[a])
         high = variance[c] + fx * (variance[c + one] - variance[c])
         factor = jacobian + np.float32(k) * slope
@@ -276,11 +299,12 @@ def resample_border(planes, begin, end, step, no_data, out, first, n_pixels):  #
         ix, iy = int(np.floor(x)), int(np.floor(y))
         left, right = max(ix, 0), min(ix + 1, nx - 1)
         low, high = max(iy, 0), min(iy + 1, ny - 1)
-        bits = mask[low, left] | mask[low, right] | mask[high, left] | mask[high, right]
+        fx, fy = x - ix, y - iy
+        four = mask[low, left], mask[low, right], mask[high, left], mask[high, right]
+        bits = without_repaired(four[0] | four[1] | four[2] | four[3], four, fx, fy)
         out[2][first + k] = bits
         if (bits & no_data) != 0:
             continue
-        fx, fy = x - ix, y - iy
         jacobian = begin[2] + s * (end[2] - begin[2])
         power = (1.0 - fy) * ((1.0 - fx) * variance[low, left] + fx * variance[low, right])
         power += fy * ((1.0 - fx) * variance[high, left] + fx * variance[high, right])
