@@ -55,19 +55,14 @@ class ModalKernel:
 
     def at(self, x: float, y: float) -> NDArray[np.float64]:
         """Kernel stamp at (x, y) [pixel], shape (size, size)."""
-        weights = self.weights_over(np.array([x]), np.array([y]))[:, 0, 0]
-        stamp: NDArray[np.float64] = self.mean + np.tensordot(weights, self.modes, axes=1)
-        return stamp
-
-    def weights_over(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Weights of the modes on the grid of columns x and rows y, shape (n_modes, len(y), len(x))."""
-        if len(self.modes) == 0:
-            return np.zeros((0, len(y), len(x)))
         along_x, along_y = (
-            _interpolation(nodes, where) for nodes, where in zip(self.nodes, (x, y), strict=True)
+            _interpolation(nodes, np.array([where]))[0]
+            for nodes, where in zip(self.nodes, (x, y), strict=True)
         )
-        weights: NDArray[np.float64] = along_y @ self.weights @ along_x.T
-        return weights
+        stamp: NDArray[np.float64] = self.mean + np.tensordot(
+            along_y @ self.weights @ along_x, self.modes, axes=1
+        )
+        return stamp
 
 
 def _interpolation(nodes: NDArray[np.float64], where: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -145,13 +140,22 @@ def convolve_modes(
     step = side - 2 * half
     transforms = _transforms(kernel, side)
     ny, nx = image.shape
+    # In single precision and once for all blocks: the weights would else cost more than the transforms.
+    splines = [
+        _interpolation(nodes, np.arange(length, dtype=float)).astype(np.float32)
+        for nodes, length in zip(kernel.nodes, (nx, ny), strict=True)
+    ]
+    values = kernel.weights.astype(np.float32)
     out = np.empty((ny, nx), dtype=np.float32)
     window = np.zeros((side, side), dtype=np.float32)
     for y0 in range(0, ny, step):
         for x0 in range(0, nx, step):
             _fill_window(window, image, bad, (y0 - half, x0 - half))
             y1, x1 = min(y0 + step, ny), min(x0 + step, nx)
-            out[y0:y1, x0:x1] = _block(fft.rfft2(window), transforms, kernel, (y0, y1, x0, x1))
+            along_x, along_y = splines[0][x0:x1], splines[1][y0:y1]
+            weights = [along_y @ value @ along_x.T for value in values]
+            inside = np.s_[half : half + y1 - y0, half : half + x1 - x0]
+            out[y0:y1, x0:x1] = _block(fft.rfft2(window), transforms, weights, inside)
     return out
 
 
@@ -186,18 +190,12 @@ def _fill_window(
 def _block(
     block: NDArray[np.complex64],
     transforms: NDArray[np.complex64],
-    kernel: ModalKernel,
-    bounds: tuple[int, int, int, int],
+    weights: list[NDArray[np.float32]],
+    inside: tuple[slice, slice],
 ) -> NDArray[np.float32]:
     """Sum over the mean and the modes for one output block."""
-    y0, y1, x0, x1 = bounds
-    half, side = kernel.half_width, transforms.shape[1]
-    inside = np.s_[half : half + y1 - y0, half : half + x1 - x0]
+    side = transforms.shape[1]
     total: NDArray[np.float32] = fft.irfft2(block * transforms[0], s=(side, side))[inside]
-    if len(kernel.modes):
-        weights = kernel.weights_over(np.arange(x0, x1, dtype=float), np.arange(y0, y1, dtype=float)).astype(
-            np.float32
-        )
-        for transform, weight in zip(transforms[1:], weights, strict=True):
-            total += fft.irfft2(block * transform, s=(side, side))[inside] * weight
+    for transform, weight in zip(transforms[1:], weights, strict=True):
+        total += fft.irfft2(block * transform, s=(side, side))[inside] * weight
     return total

@@ -6,6 +6,7 @@ that there are no seams.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -73,6 +74,7 @@ class _Filters:
         self.planes = (science.variance, template.variance)
         psfs = _require_psf(science), _require_psf(template)
 
+        @cache  # both filters of a position are made at once, and asked for one after the other
         def filters_at(x: float, y: float) -> ZogyFilters:
             stamps = psfs[0].stamp(x, y), psfs[1].stamp(x, y)
             return make_filters(*stamps, noise, found.flux_ratio, found.shift_at(x, y))
