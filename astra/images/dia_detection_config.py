@@ -33,6 +33,8 @@ class DiaDetectionConfig:
         Peaks of the other sign no farther than this from a higher one are its lobes [sigma of the PSF].
     saturation_grow_pixel : int
         Growth of the saturated footprints of both images in the mask of the difference [pixel].
+    streaks : bool
+        Look for trails of satellites, and set STREAK under them.
     rejected_planes : tuple of str
         Planes of `astra.images.exposure.MaskPlane`: a detection is rejected if its highest pixel has one of
         them. What has others, such as EDGE, is kept and flagged by the measurement.
@@ -47,6 +49,7 @@ class DiaDetectionConfig:
     min_prominence_snr: float = 2.0
     dipole_separation_sigma: float = 5.0
     saturation_grow_pixel: int = 3
+    streaks: bool = True
     rejected_planes: tuple[str, ...] = ("NO_DATA", "BAD", "SAT", "SAT_TEMPLATE")
 
     def __post_init__(self) -> None:

@@ -24,12 +24,14 @@ from astra.images.exposure import (
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
+    MASK_STREAK,
     Exposure,
     MaskPlane,
 )
 from astra.images.matched_filter import MatchedFilter, make_tile_filters
 from astra.images.psf import sigma_from_fwhm
 from astra.images.robust import SIGMA_PER_MAD
+from astra.images.streaks import SearchImage, find_streaks
 
 __all__ = ["Peaks", "detect_dia_sources", "find_blank_sky", "find_peaks", "robust_scatter"]
 
@@ -107,7 +109,7 @@ def detect_dia_sources(
         Scatters and fractions.
     """
     mask = grow_planes(difference.mask, MASK_SAT | MASK_SAT_TEMPLATE, config.saturation_grow_pixel)
-    mask &= ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
+    mask &= ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE | MASK_STREAK)
     difference = difference.replace(mask=mask)
     matched_filter = make_matched_filter(difference, science, matched, config)
     blank = _sample_sky(science, matched)
@@ -122,6 +124,8 @@ def detect_dia_sources(
     if config.scale_snr and np.isfinite(metrics["snrScatter"]):
         snr /= np.float32(max(metrics["snrScatter"], MIN_SCATTER))
     _clear_edges(mask, SEARCH_MARGIN_PIXEL, snr)
+    if config.streaks:
+        metrics["streaks"] = _mask_streaks(difference, matched_filter, mask)
     peaks = _find(difference, snr, config)
     _mark_detected(peaks, snr, mask)
     return difference, peaks, metrics
@@ -151,17 +155,31 @@ def _scatters(difference: Exposure, snr: NDArray[np.float32], sample: SkySample)
     }
 
 
+def _psf_sigma(exposure: Exposure) -> float:
+    """Width of the PSF at the middle of the frame [pixel]; 0 without one."""
+    ny, nx = exposure.shape
+    return 0.0 if exposure.psf is None else sigma_from_fwhm(exposure.psf.fwhm_pixel(nx / 2, ny / 2))
+
+
+def _mask_streaks(difference: Exposure, matched_filter: MatchedFilter, mask: NDArray[np.uint32]) -> float:
+    """Set STREAK under trails, in place; return their number."""
+    search = SearchImage(
+        difference.image, matched_filter.weight, matched_filter.level, _psf_sigma(difference)
+    )
+    streaks, masked = find_streaks(search)
+    if len(streaks) > 0:
+        mask[masked] |= MASK_STREAK
+    return float(len(streaks))
+
+
 def _find(difference: Exposure, snr: NDArray[np.float32], config: DiaDetectionConfig) -> Peaks:
     """Find the peaks of a map of signal to noise, but for those on pixels of rejected planes."""
-    ny, nx = difference.shape
-    psf = difference.psf
-    sigma_pixel = 0.0 if psf is None else sigma_from_fwhm(psf.fwhm_pixel(nx / 2, ny / 2))
     peaks = find_peaks(
         snr,
         config.threshold_snr,
         config.merge_distance_pixel,
         min_prominence=config.min_prominence_snr,
-        dipole_separation=config.dipole_separation_sigma * sigma_pixel,
+        dipole_separation=config.dipole_separation_sigma * _psf_sigma(difference),
         mask=difference.mask,
         # The light round saturated stars is not understood well enough to tell sources apart in it.
         unsplit_planes=MASK_SAT | MASK_SAT_TEMPLATE,

@@ -19,6 +19,7 @@ from astra.images.exposure import (
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
+    MASK_STREAK,
 )
 from astra.images.matching_config import MatchingConfig
 from astra.images.point_fit import fit_points
@@ -283,3 +284,18 @@ def test_images_of_two_bands_are_refused():
     other = template.replace(info=replace(template.info, band="g"))
     with pytest.raises(DataError, match="only images of one band"):
         difference_images(science, other)
+
+
+def test_a_satellite_is_masked_and_no_field_has_one_without(scene, result):
+    science, template, _ = scene
+    assert result.metrics["streaks"] == 0
+    image = science.image.copy()
+    ny, nx = image.shape
+    y, x = np.mgrid[:ny, :nx]
+    distance = np.abs((x - 0.6 * nx) * np.sin(0.5) - (y - 0.5 * ny) * np.cos(0.5))
+    image += 30.0 * np.exp(-0.5 * (distance / 1.7) ** 2).astype(np.float32)
+    found = difference_images(science.replace(image=image), template, CONFIG)
+    assert found.metrics["streaks"] == 1
+    marked = (found.difference.mask & MASK_STREAK) > 0
+    assert marked[distance < 3].mean() > 0.95
+    assert not marked[distance > 20].any()
