@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from astra.images.decorrelation import NoiseModel, decorrelate, noise_model
+from astra.images.decorrelation import decorrelate, noise_model
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import Exposure
 from astra.images.kernel import MatchingKernel, fit_kernel
@@ -56,7 +56,7 @@ def _subtract_preconvolved(science: Exposure, template: Exposure, config: Differ
     score = make_score(plain.difference, science, template, matching.kernel)
     difference = plain.difference
     if config.decorrelate:
-        difference = _whiten(difference, matching.kernel, noise_model(target, template))
+        difference = _whiten(difference, matching.kernel, (target, template), per_pixel=False)
     metrics = plain.metrics | {"preconvolved": 1.0}
     return Subtraction(difference, plain.matched_template, matching.kernel, score, metrics)
 
@@ -72,15 +72,24 @@ def _finish(
     """Subtract with a kernel, and whiten."""
     matched, difference = subtract_template(science, template, matching, convolve_science=convolve_science)
     if config.decorrelate:
-        other, convolved = (template, science) if convolve_science else (science, template)
-        difference = _whiten(difference, matching.kernel, noise_model(other, convolved))
+        pair = (template, science) if convolve_science else (science, template)
+        difference = _whiten(difference, matching.kernel, pair, per_pixel=config.pixel_variance)
     metrics = {**_kernel_metrics(matching), "convolvedScience": float(convolve_science), "preconvolved": 0.0}
     return Subtraction(difference, matched, matching.kernel, metrics=metrics)
 
 
-def _whiten(difference: Exposure, kernel: SpatialKernel, noise: NoiseModel) -> Exposure:
-    """Whiten a difference, of whose noise is nothing else to say then."""
-    return decorrelate(difference, kernel, noise).replace(noise_power=None)
+def _whiten(
+    difference: Exposure, kernel: SpatialKernel, pair: tuple[Exposure, Exposure], *, per_pixel: bool
+) -> Exposure:
+    """Whiten a difference of the image left alone and the one that the kernel convolves."""
+    planes = [exposure.variance if per_pixel else None for exposure in pair]
+    return decorrelate(
+        difference,
+        kernel,
+        noise_model(*pair),
+        other_variance=planes[0],
+        convolved_variance=planes[1],
+    )
 
 
 def _kernel_metrics(matching: MatchingKernel) -> dict[str, float]:

@@ -13,8 +13,10 @@ from astra.images.dia_source_columns import DIA_SOURCE_DTYPE
 from astra.images.difference_config import DifferenceConfig
 from astra.images.difference_detection import detect_dia_sources
 from astra.images.difference_measurement import measure_dia_sources
+from astra.images.difference_metrics import difference_figures, sample_metrics, sky_dia_sources
 from astra.images.difference_quality import check_difference
 from astra.images.exposure import MASK_NO_DATA, Exposure, require_one_band
+from astra.images.glints import find_glint_trails
 from astra.images.spatial import SpatialKernel
 from astra.images.subtraction import repair
 from astra.images.variance_scale import scale_variance
@@ -44,6 +46,9 @@ class DifferenceResult:
         Quality figures: widths [pixel], flux ratio, numbers, scatters.
     failure : AlgorithmError, optional
         Why the difference is not good enough; nothing was looked for on it then.
+    sky_sources, samples : structured ndarray, optional
+        Fluxes where there is no source (`astra.images.difference_metrics.sky_dia_sources`), and the quality
+        at places all over the frame (`astra.images.difference_metrics.sample_metrics`).
     """
 
     matched_template: Exposure
@@ -52,6 +57,8 @@ class DifferenceResult:
     dia_sources: NDArray[Any]
     metrics: dict[str, float]
     failure: AlgorithmError | None = None
+    sky_sources: NDArray[Any] | None = None
+    samples: NDArray[np.void] | None = None
 
 
 def difference_images(
@@ -109,10 +116,20 @@ def difference_images(
         science, found.matched_template, found.difference, config.detection
     )
     dia_sources = measure_dia_sources(difference, science, found.matched_template, peaks, config.measurement)
+    trail, trails = find_glint_trails(dia_sources["x"], dia_sources["y"], config.glint)
+    dia_sources["glint_trail"] = trail >= 0
     metrics |= detected
+    metrics["glintTrails"] = float(len(trails))
     metrics["diaSources"] = float(len(dia_sources))
     metrics["diaSourcesNegative"] = float(np.sum(dia_sources["isNegative"]))
-    return DifferenceResult(found.matched_template, difference, found.kernel, dia_sources, metrics)
+    sky_sources = sky_dia_sources(science, found.matched_template, difference, config.n_sky_sources)
+    metrics |= difference_figures(science, warped, difference, sky_sources)
+    samples = sample_metrics(
+        science, found.matched_template, difference, dia_sources, found.kernel, template=warped
+    )
+    return DifferenceResult(
+        found.matched_template, difference, found.kernel, dia_sources, metrics, None, sky_sources, samples
+    )
 
 
 def _none() -> NDArray[Any]:

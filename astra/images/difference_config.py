@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from astra.images.dia_detection_config import DiaDetectionConfig
 from astra.images.dia_measurement_config import DiaMeasurementConfig
 from astra.images.difference_quality import QualityGates
+from astra.images.glints import GlintConfig
 from astra.images.matching_config import MatchingConfig
 from astra.images.variance_scale import VarianceScaleConfig
 
@@ -27,6 +28,9 @@ class DifferenceConfig:
         Least fraction of science pixels that the template must cover.
     decorrelate : bool
         Whiten the noise of the difference.
+    pixel_variance : bool
+        Whether the variance of a whitened difference is that of every pixel, the photon noise of stars spread
+        by kernel and whitening; if not, near stars it is that of fluxes over several pixels.
     variance_scale : VarianceScaleConfig
         Whether and how far the variance planes of both images are scaled to the scatter of their sky.
     matching : MatchingConfig
@@ -37,17 +41,24 @@ class DifferenceConfig:
         Options of the detection.
     measurement : DiaMeasurementConfig
         Options of the measurement.
+    n_sky_sources : int
+        Places without a source at which fluxes are measured.
+    glint : GlintConfig
+        What a row of detections is that glints of a satellite make.
     """
 
     method: str = "alard-lupton"
     mode: str = "auto"
     min_overlap: float = 0.1
     decorrelate: bool = True
+    pixel_variance: bool = True
     variance_scale: VarianceScaleConfig = field(default_factory=VarianceScaleConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     gates: QualityGates = field(default_factory=QualityGates)
     detection: DiaDetectionConfig = field(default_factory=DiaDetectionConfig)
     measurement: DiaMeasurementConfig = field(default_factory=DiaMeasurementConfig)
+    n_sky_sources: int = 100
+    glint: GlintConfig = field(default_factory=GlintConfig)
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:

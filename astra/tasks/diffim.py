@@ -30,7 +30,8 @@ class DiffIm(DifferenceTask):
     """Subtract the PSF-matched template from one calibrated detector, and measure what is left.
 
     Products: ``matchedTemplate`` (what was subtracted), ``diffexp`` (the difference) [nJy], ``diaSrc``
-    (detections, with their reliability), ``kernel`` (of the method alard-lupton). A difference that is not
+    (detections, with their reliability), ``skySrc`` (fluxes without a source), ``spatialMetrics`` (the
+    quality at places all over the frame), ``kernel`` (of the method alard-lupton). A difference that is not
     good enough is written too, and why in its header as ``NODIFF``, but not searched; the task fails then.
     """
 
@@ -59,7 +60,7 @@ class DiffIm(DifferenceTask):
     @property
     def kinds(self) -> tuple[str, ...]:  # type: ignore[override]
         """Products of a single task."""
-        kinds = ("matchedTemplate", "diffexp", "diaSrc")
+        kinds = ("matchedTemplate", "diffexp", "diaSrc", "skySrc", "spatialMetrics")
         return (*kinds, "kernel") if self.method == WITH_KERNEL else kinds
 
     @per_member
@@ -122,9 +123,12 @@ class DiffIm(DifferenceTask):
         self.add_figures("subtract", result.metrics)
         if failure is not None:
             raise failure
-        dia_sources = self.score(result, science)
-        units = column_units(dia_sources.dtype.names or (), shapes="arcsec**2")
-        write_catalog(self.path("diaSrc"), dia_sources, units=units)
+        tables = {"skySrc": result.sky_sources, "spatialMetrics": result.samples}
+        tables["diaSrc"] = self.score(result, science)
+        for kind, table in tables.items():
+            if table is not None:
+                units = column_units(table.dtype.names or (), shapes="arcsec**2")
+                write_catalog(self.path(kind), table, units=units)
 
     def score(self, result: DifferenceResult, science: Exposure) -> NDArray[Any]:
         """Return the detections of a single task with their reliability, if there is a model."""
@@ -144,5 +148,9 @@ class DiffIm(DifferenceTask):
         import numpy as np
 
         from astra.images.dia_source_columns import DIA_SOURCE_DTYPE
+        from astra.images.reliability import with_reliability
 
-        return {"diaSrc": np.zeros(0, dtype=DIA_SOURCE_DTYPE)}
+        nothing = np.zeros(0, dtype=DIA_SOURCE_DTYPE)
+        if self.reliability_model != NO_MODEL:
+            nothing = with_reliability(nothing, np.zeros(0, dtype=np.float32), "")
+        return {"diaSrc": nothing}

@@ -299,3 +299,18 @@ def test_a_satellite_is_masked_and_no_field_has_one_without(scene, result):
     marked = (found.difference.mask & MASK_STREAK) > 0
     assert marked[distance < 3].mean() > 0.95
     assert not marked[distance > 20].any()
+
+
+def test_glints_of_a_satellite_are_flagged(scene):
+    science, template, _ = scene
+    x = np.linspace(60.0, 440.0, 12)
+    y = 80.0 + 0.6 * (x - 60.0)
+    image = science.image.astype(float)
+    add_stars(image, x, y, np.full(12, 3000.0), 4.0)
+    found = difference_images(science.replace(image=image.astype(np.float32)), template, CONFIG)
+    glints = found.dia_sources["glint_trail"]
+    distance = np.abs(found.dia_sources["y"] - 80.0 - 0.6 * (found.dia_sources["x"] - 60.0))
+    assert glints.sum() >= 10
+    assert (distance[glints] < 4).all()
+    assert found.metrics["glintTrails"] == 1
+    assert not difference_images(science, template, CONFIG).dia_sources["glint_trail"].any()
