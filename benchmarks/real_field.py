@@ -26,8 +26,16 @@ VISITS = {
 MOVING = {"r": (351.70379, 0.19755, 20.47), "g": (351.70340, 0.19742, 20.95)}
 EDGE_PIXEL = 20
 SATURATION_GROW_PIXEL = 10
+HALO_PIXEL = 60  # from saturated pixels: light that no kernel matches
 NEAR_PIXEL = 3.0  # a detection this near is on a source
 BRIGHT_SNR = 100.0
+KINDS = """
+bright star   residual within 12 pixels of a star of S/N 100: the PSF is known to some per cent
+halo          within 60 pixels of a saturated star: its light is not in proportion to the PSF
+one epoch     point source of one image alone: asteroids, of which three of the template moved from r to g
+dipole        two lobes: motion or a shift of the WCS
+on a source   no farther than 3 pixels from one: it varied, or its match is not exact
+other         faint: noise (two expected among these pixels) and structure of the sky"""
 REALISATIONS = 3  # of injected sources, a band
 N_INJECTED = 160
 BRIGHT_PIXEL = 12.0  # a detection this near to a source that bright is its residual
@@ -85,36 +93,42 @@ def compare_with_stack(run, band, sources):
     }
 
 
-def saturated(science, template):
+def saturated(science, template, grow_pixel):
     """Saturated pixels of either image, grown."""
-    from scipy.ndimage import binary_dilation
-
     from astra.images.exposure import MASK_SAT, MASK_SAT_TEMPLATE
+    from astra.images.masks import grow_square
 
     bits = (science.mask & MASK_SAT) | (template.mask & (MASK_SAT | MASK_SAT_TEMPLATE))
-    return binary_dilation(bits > 0, np.ones((3, 3)), iterations=SATURATION_GROW_PIXEL)
+    return grow_square(bits > 0, grow_pixel)
 
 
-def kinds_of(detections, sources):
-    """Count detections by kind; each counts once."""
+def kinds_of(detections, sources, halo):
+    """Count detections by kind; each counts once, as the first kind that fits."""
     from scipy.spatial import cKDTree
 
     places = np.stack([detections["x"], detections["y"]], axis=-1)
+    columns, rows = np.rint(places).astype(int).T
     clean = np.isfinite(sources["x"]) & (sources["snr"] > 5)
     bright = clean & (sources["snr"] > BRIGHT_SNR)
     to_bright = cKDTree(np.stack([sources["x"][bright], sources["y"][bright]], axis=-1)).query(places)[0]
     to_any = cKDTree(np.stack([sources["x"][clean], sources["y"][clean]], axis=-1)).query(places)[0]
-    residual = to_bright < BRIGHT_PIXEL
-    dipole = ~residual & detections["isDipole"]
-    on_source = ~residual & ~dipole & (to_any < NEAR_PIXEL)
-    alone = ~residual & ~dipole & ~on_source
-    return {
-        "bright star": residual.sum(),
-        "dipole": dipole.sum(),
-        "on a source": on_source.sum(),
-        "alone >7": (alone & (detections["snr"] > 7)).sum(),
-        "alone 5-7": (alone & (detections["snr"] <= 7)).sum(),
+    science = detections["scienceFlux"] / detections["scienceFluxErr"]
+    template = detections["templateFlux"] / detections["templateFluxErr"]
+    tests = {
+        "bright star": to_bright < BRIGHT_PIXEL,
+        "halo": halo[rows, columns],
+        "one epoch": np.where(
+            detections["isNegative"], (template > 7) & (science < 3), (science > 7) & (template < 3)
+        ),
+        "dipole": detections["isDipole"],
+        "on a source": to_any < NEAR_PIXEL,
+        "other": np.ones(len(detections), dtype=bool),
     }
+    counts, taken = {}, np.zeros(len(detections), dtype=bool)
+    for name, fits in tests.items():
+        counts[name] = int(np.sum(fits & ~taken))
+        taken |= fits
+    return counts
 
 
 def judge_difference(band, pipeline, figures):
@@ -134,7 +148,9 @@ def judge_difference(band, pipeline, figures):
     ny, nx = science.shape
     x, y = (np.rint(detections[axis]).astype(int) for axis in "xy")
     inside = (np.minimum(x, y) >= EDGE_PIXEL) & (x < nx - EDGE_PIXEL) & (y < ny - EDGE_PIXEL)
-    inside &= ~saturated(science, template)[np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)]
+    inside &= ~saturated(science, template, SATURATION_GROW_PIXEL)[
+        np.clip(y, 0, ny - 1), np.clip(x, 0, nx - 1)
+    ]
     others = detections[inside & (distance > 1.0)]
     return {
         "mover mag": float(magnitude_ab(mover["psfFlux"])),
@@ -142,7 +158,7 @@ def judge_difference(band, pipeline, figures):
         "S/N": float(mover["snr"]),
         "others": len(others),
         "negative": others["isNegative"].sum(),
-        **kinds_of(others, read_catalog(calexp.path("src"))),
+        **kinds_of(others, read_catalog(calexp.path("src")), saturated(science, template, HALO_PIXEL)),
         "sigma before": figures["DiffIm:subtract.snrScatterBeforeLocalMean"],
         "sigma": figures["DiffIm:subtract.snrScatter"],
     }
@@ -223,6 +239,7 @@ def main():
         band: judge_difference(band, task, figures_of(task.require(DiffIm))) for band, task in tasks.items()
     }
     print_table("band", differences)
+    print(KINDS)
     print_table("injected", recover_injected(tasks))
 
 
