@@ -20,15 +20,45 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_ccd import CAMERAS, MAKER, cpu_s, prepare, use_camera, write_calibrations
+from process_ccd import (
+    CAMERAS,
+    MAKER,
+    cpu_s,
+    database_url,
+    prepare,
+    use_camera,
+    write_calibrations,
+)
 
 N_REPEATS = 3
+BAD_COLUMN = 2  # in the mask of the pair
 STEPS = ("subtract", "detect", "measure")
+
+
+def write_bad_columns(pair, root, parameters):
+    """Write the bad columns of the frame as defects that hold for ever, as BuildDefects would find them."""
+    import datetime as dt
+
+    from astropy.io import fits
+
+    from astra.database.calibrations import write_calibration_row
+    from astra.database.engine import transaction
+    from astra.images.defects import Defects, boxes_of
+    from astra.products.atomic import checksum
+    from astra.products.calibrations import CalibrationInfo, write_defects
+
+    kinds = (fits.getdata(pair / "mask.fits") & BAD_COLUMN > 0).astype(np.uint8)
+    names = {"instrument": parameters["instrument"], "detector": parameters["detector"]}
+    path = root / "calibrations" / "defects.fits"
+    write_defects(path, Defects(kinds, boxes_of(kinds)), CalibrationInfo(kind="defects", **names))
+    row = {"kind": "defects", **names, "physical_filter": "", "begin_mjd_tai": None, "end_mjd_tai": None}
+    row |= {"path": str(path), "checksum": checksum(path), "task_id": "", "statistics": {}}
+    with transaction(database_url(root)) as connection:
+        write_calibration_row(connection, {**row, "created": dt.datetime.now(dt.UTC)})
 
 
 def ingest(pair, root, parameters):
     """Calibrate the pair's template like any exposure, and put it on the tiles of the sky."""
-    from astra.tasks.ingest_template import IngestTemplate
     from astropy.io import fits
     from astropy.wcs import WCS
 
@@ -37,6 +67,7 @@ def ingest(pair, root, parameters):
     from astra.images.psf import gaussian_psf
     from astra.products.exposures import write_exposure
     from astra.products.reference_catalog import read_reference_catalog
+    from astra.tasks.ingest_template import IngestTemplate
 
     image, variance = (
         np.ascontiguousarray(fits.getdata(pair / name), np.float32) for name in ("tmpl.fits", "tmpl_var.fits")
@@ -72,9 +103,8 @@ def build(task):
 
 def difference_tasks(parameters):
     """GetTemplate and DiffIm, to be run again."""
-    from astra.tasks.get_template import GetTemplate
-
     from astra.tasks.diffim import DiffIm
+    from astra.tasks.get_template import GetTemplate
 
     values = {**parameters, "template_name": "deep"}
     return GetTemplate(**values, rerun=True), DiffIm(**values, rerun=True)
@@ -154,6 +184,7 @@ def report(pair, size):
     parameters = prepare(pair, root, size)
     build(ProcessCcd(**parameters, quality_pictures=False))
     write_calibrations(pair, root, parameters)
+    write_bad_columns(pair, root, parameters)
     build(ProcessCcd(**parameters, rerun=True, quality_pictures=False))
     build(ingest(pair, root, parameters))
     get_template, diffim = difference_tasks(parameters)

@@ -176,12 +176,19 @@ def _footprint_moments(image, footprints, places, moments):  # type: ignore[no-u
     for k in range(len(peaks)):
         column, row, reach = peaks[k, 0], peaks[k, 1], box_pixel[k]
         label, sums = footprints[row, column], np.zeros(6)
+        if label == 0:
+            continue
         for y in range(max(row - reach, 0), min(row + reach + 1, ny)):
             for x in range(max(column - reach, 0), min(column + reach + 1, nx)):
                 value = signs[k] * image[y, x]
-                if label > 0 and footprints[y, x] == label and value > 0.0:
+                if footprints[y, x] == label and value > 0.0:
                     dx, dy = x - column, y - row
-                    sums += value * np.array([1.0, dx, dy, dx * dx, dx * dy, dy * dy])
+                    sums[0] += value
+                    sums[1] += value * dx
+                    sums[2] += value * dy
+                    sums[3] += value * dx * dx
+                    sums[4] += value * dx * dy
+                    sums[5] += value * dy * dy
         if sums[0] > 0.0:
             sums /= sums[0]
             moments[k, 0], moments[k, 1] = column + sums[1], row + sums[2]
