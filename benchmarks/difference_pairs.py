@@ -239,8 +239,7 @@ def astra_row(case, pair, folder, mode, *, whitened):
     cost = json.loads(done.stdout.split("COST", 1)[1])
     name = f"astra{' own warp' * (case == 'own')}{' whitened' * whitened}"
     psf = None
-    has_own_psf = cost["metrics"].get("convolvedScience") or cost["metrics"].get("preconvolved")
-    if whitened or has_own_psf:
+    if whitened or cost["metrics"].get("convolvedScience"):
         name, psf = f"{name} (own PSF)", total_light_psf(pair, out.with_suffix(".psf.fits"))
     return {**score(pair, out, name, psf=psf), **cost}
 

@@ -8,9 +8,8 @@ from astra.images.decorrelation import decorrelate, noise_model
 from astra.images.difference_config import DifferenceConfig
 from astra.images.exposure import Exposure
 from astra.images.kernel import MatchingKernel, fit_kernel
-from astra.images.kernel_direction import choose_mode
+from astra.images.kernel_direction import choose_mode, choose_sharper, width_ratios
 from astra.images.preconvolution import make_score, preconvolve
-from astra.images.spatial import SpatialKernel
 from astra.images.subtraction import subtract_template
 from astra.images.subtraction_method import Subtraction, SubtractionMethod
 
@@ -18,20 +17,21 @@ from astra.images.subtraction_method import Subtraction, SubtractionMethod
 class AlardLupton(SubtractionMethod):
     """Convolve the sharper image with a kernel that makes it look like the other.
 
-    If neither is the sharper one in every direction, the science image is correlated with its PSF first; the
-    subtraction has a score image then, and its matched template the seeing of the correlated image.
+    If neither is the sharper one in every direction, the subtraction has a score image too, to detect on: the
+    science image was correlated with its PSF for it, so that nothing is sharpened.
     """
 
     def subtract(self, science: Exposure, template: Exposure, config: DifferenceConfig) -> Subtraction:
         """Subtract; see `SubtractionMethod.subtract`."""
         mode = _choose_mode(science, template, config)
-        if mode == "preconvolve":
-            return _subtract_preconvolved(science, template, config)
-        if mode == "convolve_science":
-            matching = fit_kernel(science, template, config.matching, noise_power=science.noise_power)
-        else:
-            matching = fit_kernel(template, science, config.matching, noise_power=template.noise_power)
-        return _finish(science, template, matching, config, convolve_science=mode == "convolve_science")
+        if mode != "preconvolve":
+            return _subtract(science, template, mode, config)
+        sharper = "convolve_template"
+        if science.psf is not None and template.psf is not None:
+            sharper = choose_sharper(width_ratios(science.psf, template.psf, science.shape))
+        found = _subtract(science, template, sharper, config)
+        score = _preconvolved_score(science, template, config)
+        return replace(found, score=score, metrics=found.metrics | {"preconvolved": 1.0})
 
 
 def _choose_mode(science: Exposure, template: Exposure, config: DifferenceConfig) -> str:
@@ -43,7 +43,26 @@ def _choose_mode(science: Exposure, template: Exposure, config: DifferenceConfig
     return choose_mode(science.psf, template.psf, science.shape, config.matching.max_sharpening)
 
 
-def _subtract_preconvolved(science: Exposure, template: Exposure, config: DifferenceConfig) -> Subtraction:
+def _subtract(science: Exposure, template: Exposure, mode: str, config: DifferenceConfig) -> Subtraction:
+    """Match one image to the other, subtract and whiten."""
+    convolve_science = mode == "convolve_science"
+    convolved, other = (science, template) if convolve_science else (template, science)
+    matching = fit_kernel(convolved, other, config.matching, noise_power=convolved.noise_power)
+    matched, difference = subtract_template(science, template, matching, convolve_science=convolve_science)
+    if config.decorrelate:
+        planes = [e.variance if config.pixel_variance else None for e in (other, convolved)]
+        difference = decorrelate(
+            difference,
+            matching.kernel,
+            noise_model(other, convolved),
+            other_variance=planes[0],
+            convolved_variance=planes[1],
+        )
+    metrics = {**_kernel_metrics(matching), "convolvedScience": float(convolve_science), "preconvolved": 0.0}
+    return Subtraction(difference, matched, matching.kernel, metrics=metrics)
+
+
+def _preconvolved_score(science: Exposure, template: Exposure, config: DifferenceConfig) -> Exposure:
     """Match the template to the science image correlated with its PSF, and make the score."""
     target = preconvolve(science, config.matching.kernel_half_width_pixel)
     ny, nx = science.shape
@@ -52,44 +71,8 @@ def _subtract_preconvolved(science: Exposure, template: Exposure, config: Differ
     least_snr = config.matching.stamp_min_peak_snr * float(peaks[0] / peaks[1])
     options = replace(config.matching, stamp_min_peak_snr=least_snr)
     matching = fit_kernel(template, target, options, noise_power=template.noise_power)
-    plain = _finish(target, template, matching, replace(config, decorrelate=False), convolve_science=False)
-    score = make_score(plain.difference, science, template, matching.kernel)
-    difference = plain.difference
-    if config.decorrelate:
-        difference = _whiten(difference, matching.kernel, (target, template), per_pixel=False)
-    metrics = plain.metrics | {"preconvolved": 1.0}
-    return Subtraction(difference, plain.matched_template, matching.kernel, score, metrics)
-
-
-def _finish(
-    science: Exposure,
-    template: Exposure,
-    matching: MatchingKernel,
-    config: DifferenceConfig,
-    *,
-    convolve_science: bool,
-) -> Subtraction:
-    """Subtract with a kernel, and whiten."""
-    matched, difference = subtract_template(science, template, matching, convolve_science=convolve_science)
-    if config.decorrelate:
-        pair = (template, science) if convolve_science else (science, template)
-        difference = _whiten(difference, matching.kernel, pair, per_pixel=config.pixel_variance)
-    metrics = {**_kernel_metrics(matching), "convolvedScience": float(convolve_science), "preconvolved": 0.0}
-    return Subtraction(difference, matched, matching.kernel, metrics=metrics)
-
-
-def _whiten(
-    difference: Exposure, kernel: SpatialKernel, pair: tuple[Exposure, Exposure], *, per_pixel: bool
-) -> Exposure:
-    """Whiten a difference of the image left alone and the one that the kernel convolves."""
-    planes = [exposure.variance if per_pixel else None for exposure in pair]
-    return decorrelate(
-        difference,
-        kernel,
-        noise_model(*pair),
-        other_variance=planes[0],
-        convolved_variance=planes[1],
-    )
+    _, difference = subtract_template(target, template, matching, convolve_science=False)
+    return make_score(difference, science, template, matching.kernel)
 
 
 def _kernel_metrics(matching: MatchingKernel) -> dict[str, float]:

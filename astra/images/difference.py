@@ -113,7 +113,7 @@ def difference_images(
             raise
         return DifferenceResult(found.matched_template, found.difference, found.kernel, _none(), metrics, exc)
     difference, peaks, detected = detect_dia_sources(
-        science, found.matched_template, found.difference, config.detection
+        science, found.matched_template, found.difference, config.detection, found.score
     )
     dia_sources = measure_dia_sources(difference, science, found.matched_template, peaks, config.measurement)
     trail, trails = find_glint_trails(dia_sources["x"], dia_sources["y"], config.glint)

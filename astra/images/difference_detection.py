@@ -90,7 +90,11 @@ def make_matched_filter(
 
 
 def detect_dia_sources(
-    science: Exposure, matched: Exposure, difference: Exposure, config: DiaDetectionConfig
+    science: Exposure,
+    matched: Exposure,
+    difference: Exposure,
+    config: DiaDetectionConfig,
+    score: Exposure | None = None,
 ) -> tuple[Exposure, Peaks, dict[str, float]]:
     """Flatten the sky of a difference, find its sources, and mark them in its mask.
 
@@ -99,6 +103,8 @@ def detect_dia_sources(
     science, matched, difference : Exposure, shape (ny, nx)
         The science image, the template that was subtracted from it, and the difference, with PSF.
     config : DiaDetectionConfig
+    score : Exposure, optional
+        Signal to noise of a point source at every pixel, to search in place of the filtered difference.
 
     Returns
     -------
@@ -119,7 +125,10 @@ def detect_dia_sources(
         sources = exclude_sources(snr, matched_filter.weight, SOURCE_SNR, SOURCE_GROW_PIXEL)
         flat = subtract_box_mean(difference.image, sources, config.local_background_pixel)
         difference = difference.replace(image=flat)
-    snr = matched_filter.snr(difference.image, out=snr)
+    if score is None:
+        snr = matched_filter.snr(difference.image, out=snr)
+    else:
+        snr = _weigh_score(score, difference, matched_filter)
     metrics |= _scatters(difference, snr, blank)
     if config.scale_snr and np.isfinite(metrics["snrScatter"]):
         snr /= np.float32(max(metrics["snrScatter"], MIN_SCATTER))
@@ -129,6 +138,14 @@ def detect_dia_sources(
     peaks = _find(difference, snr, config)
     _mark_detected(peaks, snr, mask)
     return difference, peaks, metrics
+
+
+def _weigh_score(score: Exposure, difference: Exposure, matched_filter: MatchedFilter) -> NDArray[np.float32]:
+    """Score, lessened by the systematic errors that the matched filter knows and a score does not."""
+    with np.errstate(invalid="ignore"):
+        share = matched_filter.weight * difference.variance / np.float32(matched_filter.level)
+    share = np.sqrt(np.clip(np.nan_to_num(share), 0, 1)).astype(np.float32)
+    return np.where(np.isfinite(score.image), score.image * share, np.float32(0)).astype(np.float32)
 
 
 def _sample_sky(science: Exposure, matched: Exposure) -> SkySample:

@@ -73,6 +73,11 @@ def choose_mode(science: Psf, template: Psf, shape: tuple[int, int], max_sharpen
     ratios = width_ratios(science, template, shape)
     sharpening = {"convolve_template": 1 / ratios.min(), "convolve_science": ratios.max()}
     modes = list(sharpening)
-    if np.median(ratios) < 1 / SAME_WIDTH:
+    if choose_sharper(ratios) == "convolve_science":
         modes.reverse()
     return next((mode for mode in modes if sharpening[mode] <= max_sharpening), "preconvolve")
+
+
+def choose_sharper(ratios: NDArray[np.float64]) -> str:
+    """Mode that convolves the image that is sharper over most of the frame, or the template."""
+    return "convolve_science" if np.median(ratios) < 1 / SAME_WIDTH else "convolve_template"

@@ -100,7 +100,7 @@ def test_score_of_a_star_is_its_best_signal_to_noise(crossed, found):
     assert (x, y) == (255, 211)
 
 
-def test_whitened_difference_of_a_preconvolved_image_keeps_fluxes_and_their_psf(found):
+def test_difference_beside_a_score_keeps_fluxes_and_their_psf(found):
     difference = found.difference
     cut = difference.image[211 - 15 : 211 + 16, 255 - 15 : 255 + 16]
     stamp = ndimage.shift(difference.psf.stamp(255, 211), (-0.4, 0.3), order=3)
