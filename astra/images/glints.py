@@ -91,7 +91,8 @@ def find_glint_trails(
 
 def _best_line(places: NDArray[np.float64], config: GlintConfig) -> tuple[NDArray[np.int64], float]:
     """Find the sources on the line least likely by chance, and how many such lines chance would make."""
-    pairs = cKDTree(places).query_pairs(config.length_pixel, output_type="ndarray")
+    tree = cKDTree(places)
+    pairs = tree.query_pairs(config.length_pixel, output_type="ndarray")
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     if len(pairs) == 0:
         return np.zeros(0, dtype=np.int64), np.inf
@@ -100,7 +101,11 @@ def _best_line(places: NDArray[np.float64], config: GlintConfig) -> tuple[NDArra
         rng = np.random.default_rng(config.seed)
         pairs = pairs[np.sort(rng.choice(n_lines, config.max_pairs, replace=False))]
     geometry = (config.length_pixel, config.tolerance_pixel, config.separation_pixel)
-    counts, around = _count(places, pairs, geometry)
+    # Whatever lies within half the length of the middle of a pair is within the length of either.
+    near = tree.query_ball_point(places, config.length_pixel, return_sorted=True)
+    ends = np.cumsum([len(part) for part in near])
+    neighbours = np.concatenate([np.asarray(part, dtype=np.int64) for part in near]), ends
+    counts, around = _count(places, pairs, neighbours, geometry)
     share = 2 * config.tolerance_pixel / (np.pi * config.length_pixel)
     # The two that draw the line are on it by construction; what lies on it tells nothing of the density.
     expected = np.maximum(around - counts, 1) * share
@@ -108,19 +113,20 @@ def _best_line(places: NDArray[np.float64], config: GlintConfig) -> tuple[NDArra
     best = int(np.argmin(np.where(counts >= config.min_sources, chance, np.inf)))
     if counts[best] < config.min_sources:
         return np.zeros(0, dtype=np.int64), np.inf
-    return _on_line(places, pairs[best, 0], pairs[best, 1], geometry), float(chance[best])
+    everything = np.arange(len(places))
+    return _on_line(places, everything, pairs[best, 0], pairs[best, 1], geometry), float(chance[best])
 
 
 @njit(cache=True)
-def _on_line(places, one, two, geometry):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """List the sources near the line through two of them, along it, within the length about their middle."""
+def _on_line(places, candidates, one, two, geometry):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """List the candidates near the line through two sources, along it, within the length about the middle."""
     length, tolerance, _ = geometry
     dx, dy = places[two, 0] - places[one, 0], places[two, 1] - places[one, 1]
     norm = max(np.hypot(dx, dy), 1e-9)
     dx, dy = dx / norm, dy / norm
-    found, along = np.empty(len(places), dtype=np.int64), np.empty(len(places))
+    found, along = np.empty(len(candidates), dtype=np.int64), np.empty(len(candidates))
     n = 0
-    for k in range(len(places)):
+    for k in candidates:
         u, v = places[k, 0] - places[one, 0], places[k, 1] - places[one, 1]
         t = u * dx + v * dy
         if abs(u * dy - v * dx) <= tolerance and abs(t - 0.5 * norm) <= 0.5 * length:
@@ -129,22 +135,22 @@ def _on_line(places, one, two, geometry):  # type: ignore[no-untyped-def]  # pra
 
 
 @njit(cache=True)
-def _count(places, pairs, geometry):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Separate sources on the line through each pair, and all sources within the length of its middle."""
-    length, _, separation = geometry
+def _count(places, pairs, neighbours, geometry):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Separate sources on the line through each pair, and how many lie within the length of either of it."""
+    separation = geometry[2]
+    rows, ends = neighbours
     counts, around = np.zeros(len(pairs), dtype=np.int64), np.zeros(len(pairs), dtype=np.int64)
     for k in range(len(pairs)):
         one, two = pairs[k, 0], pairs[k, 1]
+        begin, begin_two = ends[one - 1] if one > 0 else 0, ends[two - 1] if two > 0 else 0
         last = -1
-        for m in _on_line(places, one, two, geometry):
+        for m in _on_line(places, rows[begin : ends[one]], one, two, geometry):
             apart = last < 0
             if not apart:
                 apart = np.hypot(places[m, 0] - places[last, 0], places[m, 1] - places[last, 1]) >= separation
             if apart:
                 counts[k], last = counts[k] + 1, m
-        x, y = 0.5 * (places[one, 0] + places[two, 0]), 0.5 * (places[one, 1] + places[two, 1])
-        for m in range(len(places)):
-            around[k] += np.hypot(places[m, 0] - x, places[m, 1] - y) <= length
+        around[k] = (ends[one] - begin + ends[two] - begin_two) // 2
     return counts, around
 
 
