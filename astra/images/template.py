@@ -23,6 +23,9 @@ from astra.images.warp import FOURIER_SIDE, PixelMap, Planes, make_pixel_map, wa
 if TYPE_CHECKING:
     from astropy.wcs import WCS
 
+PSF_STEP_PIXEL = 128  # between the nodes of the map that warps a PSF
+N_EDGE_POINTS = 17  # along each side of a tile
+BOX_MARGIN_PIXEL = 8  # for how a distortion may bend an edge between those points
 TAPER_PIXEL = 64.0  # of a tile, over which its weight rises from its border
 BORDER_PIXEL = 3.0  # of a tile without weight: the spline knows too little there
 
@@ -63,8 +66,8 @@ def make_template(tiles: Sequence[Exposure], wcs: WCS, shape: tuple[int, int], i
             f"found tiles in {tiles[0].info.band}"
         )
         raise DataError(message, visit=info.visit, detector=info.detector)
-    merged = _Merge(shape)
-    used = [tile for tile in tiles if merged.add(tile, make_pixel_map(wcs, tile.wcs, shape))]
+    merged = _Merge(wcs, shape)
+    used = [tile for tile in tiles if merged.add(tile)]
     if not used:
         message = (
             f"none of {len(tiles)} template tiles has a good pixel on visit {info.visit}, "
@@ -99,29 +102,40 @@ def _metadata(used: Sequence[Exposure], merged: _Merge) -> dict[str, Any]:
 class _Merge:
     """Weighted sums over the tiles of a detector."""
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self.shape = shape
+    def __init__(self, wcs: WCS, shape: tuple[int, int]) -> None:
+        self.wcs, self.shape = wcs, shape
         self._total, self._image, self._sigma = (np.zeros(shape, dtype=np.float32) for _ in range(3))
         self._mask = np.zeros(shape, dtype=np.uint32)
         self._psfs: list[CoaddPsf] = []
         self._powers: list[NDArray[np.float64]] = []
         self._cells: list[NDArray[np.float32]] = []
 
-    def add(self, tile: Exposure, pixel_map: PixelMap) -> bool:
+    def add(self, tile: Exposure) -> bool:
         """Add a tile; tell whether it has a good pixel here."""
+        part = tile_box(tile, self.wcs, self.shape)
+        if part is None or tile.psf is None:
+            return False
+        (y0, y1), (x0, x1) = ((side.start, side.stop) for side in part)
+        pixel_map = make_pixel_map(self.wcs, tile.wcs, (y1 - y0, x1 - x0), origin=(y0, x0))
         planes = warp_planes(repair(tile), pixel_map)
         weight = _weights(planes, pixel_map, tile.shape)
         used = weight > 0
-        if not used.any() or tile.psf is None:
+        if not used.any():
             return False
         image, variance, mask = planes
-        self._total += weight
-        self._image[used] += weight[used] * image[used]
-        self._sigma[used] += weight[used] * np.sqrt(variance[used])
-        self._mask[used] |= mask[used]
-        self._psfs.append(warp_to_coadd_psf(tile.psf, pixel_map))
+        self._total[part] += weight
+        self._image[part][used] += weight[used] * image[used]
+        self._sigma[part][used] += weight[used] * np.sqrt(variance[used])
+        self._mask[part][used] |= mask[used]
+        # The PSF is that of a frame: its map has few nodes, between which it is as straight as can be.
+        whole = make_pixel_map(self.wcs, tile.wcs, self.shape, PSF_STEP_PIXEL)
+        self._psfs.append(warp_to_coadd_psf(tile.psf, whole))
         self._powers.append(warp_noise_power(pixel_map, FOURIER_SIDE, tile.noise_power))
-        self._cells.append(_cell_sums(weight))
+        cells = np.zeros(cell_grid(self.shape), dtype=np.float32)
+        here = _cell_sums(weight)
+        top, left = y0 // CELL_PIXEL, x0 // CELL_PIXEL
+        cells[top : top + here.shape[0], left : left + here.shape[1]] = here
+        self._cells.append(cells)
         return True
 
     def planes(self) -> Planes:
@@ -152,6 +166,28 @@ class _Merge:
         return power
 
 
+def tile_box(tile: Exposure, wcs: WCS, shape: tuple[int, int]) -> tuple[slice, slice] | None:
+    """Rows and columns of a detector that a tile may have pixels on, whole cells of its PSF; None if none."""
+    ny, nx = tile.shape
+    along = np.linspace(0.0, 1.0, N_EDGE_POINTS)
+    zero, one = np.zeros_like(along), np.ones_like(along)
+    x = (nx - 1) * np.concatenate([along, one, along, zero])
+    y = (ny - 1) * np.concatenate([zero, along, one, along])
+    ra, dec = tile.wcs.all_pix2world(x, y, 0)  # type: ignore[union-attr]
+    places = wcs.all_world2pix(ra, dec, 0, quiet=True)
+    if not np.isfinite(places).all():  # far off, a distortion may have no answer: then look everywhere
+        return slice(0, shape[0]), slice(0, shape[1])
+    sides = []
+    for place, length in zip(places[::-1], shape, strict=True):
+        low, high = np.floor(place.min()) - BOX_MARGIN_PIXEL, np.ceil(place.max()) + BOX_MARGIN_PIXEL
+        first = int(np.clip(low, 0, length)) // CELL_PIXEL * CELL_PIXEL
+        stop = min(-(-int(np.clip(high, 0, length)) // CELL_PIXEL) * CELL_PIXEL, length)
+        if high < 0 or low >= length or stop <= first:
+            return None
+        sides.append(slice(first, stop))
+    return sides[0], sides[1]
+
+
 def _weights(planes: Planes, pixel_map: PixelMap, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Inverse variance of each pixel of a warped tile, less towards the border of the tile, 0 beyond."""
     image, variance, mask = planes
@@ -169,5 +205,4 @@ def _cell_sums(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     """Add up weights over the cells of a coadd PSF."""
     rows, columns = (np.arange(0, length, CELL_PIXEL) for length in weight.shape)
     sums: NDArray[np.float32] = np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1)
-    assert sums.shape == cell_grid((weight.shape[0], weight.shape[1]))  # noqa: S101
     return sums
