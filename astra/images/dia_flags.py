@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 CENTRE_HALF_WIDTH = 1  # "Center": the 3 x 3 pixels round the centroid
+MAX_REACH_PIXEL = 300  # of a footprint from a peak: each peak of a bad column would go through all of it
 NEAR_HALF_WIDTH = 3  # this near, pixels matter even if they are not in the footprint
 
 
@@ -96,9 +97,8 @@ def _find_bits(mask, footprints, places, table, contained):  # type: ignore[no-u
     """Fill the bits of each detection."""
     peaks, box_pixel, centroids = places
     for k in range(len(peaks)):
-        bits, left, right, top, bottom = _footprint_bits(
-            mask, footprints, peaks[k, 0], peaks[k, 1], box_pixel[k]
-        )
+        reach = min(box_pixel[k], MAX_REACH_PIXEL)
+        bits, left, right, top, bottom = _footprint_bits(mask, footprints, peaks[k, 0], peaks[k, 1], reach)
         column, row = centroids[k, 0], centroids[k, 1]
         some, every = _bits_near(mask, column, row, CENTRE_HALF_WIDTH)
         table[0, k] = bits | _bits_near(mask, column, row, NEAR_HALF_WIDTH)[0]

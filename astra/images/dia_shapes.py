@@ -20,6 +20,7 @@ from astra.images.stamp_fit import UNUSABLE
 
 FloatArray = NDArray[np.float64]
 
+MAX_REACH_PIXEL = 300  # of a footprint from a peak, as in `astra.images.dia_flags`
 LARGEST_SHAPE_PIXEL = 8.0
 SMALL_WINDOWS = 1.5  # half-width of the box that suffices for most, in windows of a point source
 WIDE_GUESS = 3.0  # second first guess of the width of a source, in widths of the PSF
@@ -174,7 +175,7 @@ def _footprint_moments(image, footprints, places, moments):  # type: ignore[no-u
     peaks, box_pixel, signs = places
     ny, nx = image.shape
     for k in range(len(peaks)):
-        column, row, reach = peaks[k, 0], peaks[k, 1], box_pixel[k]
+        column, row, reach = peaks[k, 0], peaks[k, 1], min(box_pixel[k], MAX_REACH_PIXEL)
         label, sums = footprints[row, column], np.zeros(6)
         if label == 0:
             continue

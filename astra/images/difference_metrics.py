@@ -13,7 +13,14 @@ from scipy.spatial import cKDTree
 
 from astra.images.blank_pixels import find_blank_sky
 from astra.images.dia_pixels import IGNORED
-from astra.images.exposure import MASK_NO_DATA, Exposure, MaskPlane, magnitude_ab
+from astra.images.exposure import (
+    MASK_DETECTED,
+    MASK_DETECTED_NEGATIVE,
+    MASK_NO_DATA,
+    Exposure,
+    MaskPlane,
+    magnitude_ab,
+)
 from astra.images.forced import forced_photometry
 from astra.images.robust import SIGMA_PER_MAD
 from astra.images.sky_sources import place_sky_sources
@@ -21,7 +28,10 @@ from astra.images.spatial import SpatialKernel
 
 HALF_BOX_PIXEL = 64  # of the surroundings of a place
 SKY_RADIUS_PIXEL = 8
+SKY_MARGIN_PIXEL = 12  # within which a source would reach a place
+TRIES = 4  # places looked at for each that is wanted
 LIMIT_SNR = 5.0
+DETECTED = MASK_DETECTED | MASK_DETECTED_NEGATIVE
 SAMPLE_PIXELS = 500_000
 PLANES = (
     "BAD", "SAT", "SAT_TEMPLATE", "NO_DATA", "EDGE", "INTRP", "CR", "STREAK", "DETECTED", "DETECTED_NEGATIVE",
@@ -140,15 +150,26 @@ def sky_dia_sources(
         ``x``, ``y`` [pixel] and the columns of `astra.images.forced.FORCED_DTYPE`; fewer than asked for on a
         crowded field.
     """
-    blank = find_blank_sky([science, matched]) & (difference.mask & IGNORED == 0)
-    owner = np.where(blank, np.int32(0), np.int32(1)).astype(np.int32)
-    places = place_sky_sources(difference, owner, n_sources, SKY_RADIUS_PIXEL // 2)
+    taken = ((difference.mask & (IGNORED | DETECTED)) > 0) | ((science.mask & DETECTED) > 0)
+    places = place_sky_sources(difference, taken.astype(np.int32), TRIES * n_sources, SKY_RADIUS_PIXEL // 2)
+    blank = [_is_blank((science, matched), round(x), round(y)) for x, y in places]
+    places = places[np.array(blank, dtype=bool)][:n_sources]
     forced = forced_photometry(difference, places[:, 0], places[:, 1])
     found = np.zeros(len(places), dtype=[("x", "f8"), ("y", "f8"), *forced.dtype.descr])
     found["x"], found["y"] = places[:, 0], places[:, 1]
     for name in forced.dtype.names or ():
         found[name] = forced[name]
     return found
+
+
+def _is_blank(images: tuple[Exposure, Exposure], x: int, y: int) -> bool:
+    """Tell whether there is nothing but sky near a pixel."""
+    half = SKY_RADIUS_PIXEL // 2
+    top, left = max(y - half - SKY_MARGIN_PIXEL, 0), max(x - half - SKY_MARGIN_PIXEL, 0)
+    part = np.s_[top : y + half + SKY_MARGIN_PIXEL + 1, left : x + half + SKY_MARGIN_PIXEL + 1]
+    pieces = [e.replace(image=e.image[part], variance=e.variance[part], mask=e.mask[part]) for e in images]
+    near = np.s_[y - half - top : y + half + 1 - top, x - half - left : x + half + 1 - left]
+    return bool(find_blank_sky(pieces)[near].all())
 
 
 def difference_figures(
