@@ -51,7 +51,7 @@ class DifferenceConfig:
     mode: str = "auto"
     min_overlap: float = 0.1
     decorrelate: bool = True
-    pixel_variance: bool = True
+    pixel_variance: bool = False
     variance_scale: VarianceScaleConfig = field(default_factory=VarianceScaleConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
     gates: QualityGates = field(default_factory=QualityGates)

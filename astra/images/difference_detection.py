@@ -115,7 +115,7 @@ def detect_dia_sources(
         Scatters and fractions.
     """
     mask = grow_planes(difference.mask, MASK_SAT | MASK_SAT_TEMPLATE, config.saturation_grow_pixel)
-    mask &= ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE | MASK_STREAK)
+    mask &= ~(MASK_DETECTED | MASK_DETECTED_NEGATIVE)
     difference = difference.replace(mask=mask)
     matched_filter = make_matched_filter(difference, science, matched, config)
     blank = _sample_sky(science, matched)

@@ -12,10 +12,10 @@ import luigi
 
 from astra.tasks.base import AstraTask
 from astra.tasks.diffim import DiffIm
+from astra.tasks.get_template import GetTemplate
 from astra.tasks.imaging import ImagingTask
 from astra.tasks.parameters import IdsParameter, PathParameter
 from astra.tasks.process_ccd import ProcessCcd
-from astra.tasks.template import BuildTemplate
 
 if TYPE_CHECKING:
     from astra.images.reliability_sampling import Examples, SamplingConfig
@@ -63,8 +63,8 @@ class TrainReliability(ImagingTask):
     trees = luigi.IntParameter(default=250, description="Number of trees of the model.")
 
     def requires(self) -> list[luigi.Task]:
-        """Calibrate the named visits, build their template, and subtract it if they are labelled."""
-        families: list[type[AstraTask]] = [ProcessCcd, BuildTemplate]
+        """Calibrate the named visits, put their template on them, and subtract it if they are labelled."""
+        families: list[type[AstraTask]] = [ProcessCcd, GetTemplate]
         if self.labels:
             families.append(DiffIm)
         return [
@@ -177,7 +177,7 @@ class TrainReliability(ImagingTask):
 
         for data_id in self.data_ids():
             calexp = self.require(ProcessCcd, **data_id)
-            template = self.require(BuildTemplate, detector=data_id["detector"])
+            template = self.require(GetTemplate, **data_id)
             yield read_pair(calexp, template, self.known_sources)
 
     def _labelled_examples(self) -> Iterator[tuple[str, Examples]]:

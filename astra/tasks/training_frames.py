@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from astra.images.reliability_sampling import Examples
     from astra.products.reliability_labels import Labels
     from astra.tasks.diffim import DiffIm
+    from astra.tasks.get_template import GetTemplate
     from astra.tasks.process_ccd import ProcessCcd
-    from astra.tasks.template import BuildTemplate
 
 INSTRUMENT = "simcam"
 
@@ -88,7 +88,7 @@ def simulated_pairs(folder: Path, seed: int, seeing: float = 1.0) -> Iterator[Tr
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_pair(calexp: ProcessCcd, template: BuildTemplate, known_sources: str) -> TrainingPair:
+def read_pair(calexp: ProcessCcd, template: GetTemplate, known_sources: str) -> TrainingPair:
     """Read a visit and its template from the products of their tasks.
 
     Parameters
@@ -187,7 +187,7 @@ def _features_of(diffim: DiffIm, calexp: ProcessCcd) -> tuple[NDArray[Any], NDAr
     from astra.products.exposures import read_exposure
 
     dia_sources = read_catalog(diffim.path("diaSrc"))
-    difference, template = (read_exposure(diffim.path(kind)) for kind in ("diffexp", "template"))
+    difference, template = (read_exposure(diffim.path(kind)) for kind in ("diffexp", "matchedTemplate"))
     science = read_exposure(calexp.path("calexp"))
     features = reliability_features(dia_sources, difference, science, template)
     return features, dia_sources["snr"].astype(float)

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from astra.images.warp_kernel import BAND_ROWS, TAIL, cubic_weights, resample, spline_coefficients
+from astra.images.warp_kernel import (
+    BAND_ROWS,
+    MIN_REPAIRED,
+    REPAIRED,
+    TAIL,
+    cubic_weights,
+    resample,
+    spline_coefficients,
+)
 
 NO_DATA = np.uint32(256)
 SHAPE = (90, 130)
@@ -67,10 +75,13 @@ def plain_resample(planes, grids, step, shape):
     value = ndimage.map_coordinates(image.astype(float), [y, x], order=3, mode="mirror")
     power = ndimage.map_coordinates(variance.astype(float), [y, x], order=1, mode="nearest")
     ix, iy = np.floor(x).astype(int), np.floor(y).astype(int)
-    bits = np.zeros(shape, np.uint32)
+    bits, share = np.zeros(shape, np.uint32), np.zeros(shape)
     for b in (0, 1):
         for a in (0, 1):
-            bits |= mask[np.clip(iy + b, 0, ny - 1), np.clip(ix + a, 0, nx - 1)]
+            here = mask[np.clip(iy + b, 0, ny - 1), np.clip(ix + a, 0, nx - 1)]
+            bits |= here
+            share += (here & REPAIRED > 0) * abs(1 - b - (y - iy)) * abs(1 - a - (x - ix))
+    bits = np.where(share >= MIN_REPAIRED, bits, bits & ~REPAIRED)
     bits = np.where(inside, bits, NO_DATA)
     good = bits & NO_DATA == 0
     return np.where(good, value * jacobian, np.nan), np.where(good, power * jacobian, np.nan), bits

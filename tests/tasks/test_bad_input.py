@@ -31,7 +31,7 @@ def sentences(result):
         ),
         (
             ["ProcessCcd", "--instrument", "sdss", "--visit", "[1, 2]", "--detector", "[1, 2, 3]"],
-            "the parameters of a batch must have one length, found detector has 3, visit has 2",
+            "the parameters of a batch must have one length, found visit has 2, detector has 3",
         ),
         (
             ["ApPipe", "--reuse", "foo"],

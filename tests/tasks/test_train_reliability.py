@@ -74,7 +74,7 @@ def test_nothing_to_train_on_is_said(astra_root, caplog):
 def test_named_visits_are_required_with_their_template(night):
     required = training(night).requires()
     families = [task.get_task_family() for task in required]
-    assert families == ["ProcessCcd", "BuildTemplate"] * 4
+    assert families == ["ProcessCcd", "GetTemplate"] * 4
     assert {(task.visit, task.detector) for task in required[::2]} == set(night.pairs)
     with_labels = training(night, labels="labels.csv").requires()
     assert sum(isinstance(task, DiffIm) for task in with_labels) == 4
