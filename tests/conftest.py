@@ -15,7 +15,31 @@ from tests import postgresql
 from tests.postgresql import free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
+# Files of a minute and more, which begin first: at the end one process would wait for the other.
+LONG_FILES = (
+    "test_killed_and_shared.py",
+    "test_alert_production.py",
+    "test_luigi_suite.py",
+    "test_templates.py",
+    "test_injected_tasks.py",
+    "test_train_reliability.py",
+    "test_real_field.py",
+    "test_difference_injected.py",
+    "test_demo.py",
+)
 ON_CI = os.environ.get("CI", "").lower() == "true"
+
+
+def pytest_configure(config):
+    """Keep the order of the files: pytest-xdist would begin with those of most tests, not the longest."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files."""
+    rank = {name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.hookimpl(wrapper=True)
