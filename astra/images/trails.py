@@ -123,23 +123,23 @@ def fit_trails(exposure: Exposure, guesses: FloatArray, max_length: FloatArray |
     scales, longest = (sigma_from_fwhm(fwhm), reach), np.full(len(guesses), MAX_LENGTH_PIXEL)
     if max_length is not None:
         longest = np.minimum(max_length, longest)
-    starts, todo = guesses.copy(), np.arange(len(guesses))
+    starts, pending = guesses.copy(), np.arange(len(guesses))
     starts[:, 2] = np.minimum(starts[:, 2], (longest / MARGIN_RATIO) ** 2)
     lengths = np.sqrt(starts[:, 2])
-    while len(todo):
-        room = np.minimum(MARGIN_RATIO * lengths[todo], longest[todo])
-        local_psfs = make_local_psfs(exposure.psf, starts[todo, 0], starts[todo, 1], reach + 1)
-        rows = np.full((len(todo), N_RESULTS), np.nan)
+    while len(pending):
+        room = np.minimum(MARGIN_RATIO * lengths[pending], longest[pending])
+        local_psfs = make_local_psfs(exposure.psf, starts[pending, 0], starts[pending, 1], reach + 1)
+        rows = np.full((len(pending), N_RESULTS), np.nan)
         halves = np.ceil(room / 2.0).astype(np.int64) + reach
-        fit_all(planes, local_psfs, starts[todo], (halves, room + reach), scales, rules, rows)
+        fit_all(planes, local_psfs, starts[pending], (halves, room + reach), scales, rules, rows)
         # Those that fill the room they had, or get lost in it, are fitted again with more.
         filled, lost = np.sqrt(rows[:, 3]) > 0.98 * (room + reach), rows[:, 7] % 2 > 0
-        starts[todo[filled]] = rows[filled, 1:5]
-        starts[todo[lost], 2] = (room[lost] / 2.0) ** 2
+        starts[pending[filled]] = rows[filled, 1:5]
+        starts[pending[lost], 2] = (room[lost] / 2.0) ** 2
         rows[filled, 7] = 1.0
-        table[todo] = rows
-        lengths[todo] = 2.0 * (room + reach)
-        todo = todo[(filled | lost) & (room < longest[todo])]
+        table[pending] = rows
+        lengths[pending] = 2.0 * (room + reach)
+        pending = pending[(filled | lost) & (room < longest[pending])]
     return _as_fits(table)
 
 
