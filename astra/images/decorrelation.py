@@ -88,9 +88,13 @@ def noise_model(other: Exposure, convolved: Exposure) -> NoiseModel:
     other, convolved : Exposure
         The image left alone, and the one that the kernel convolves, before that.
     """
-    flat = np.ones((FOURIER_SIDE, FOURIER_SIDE))
-    powers = [flat if e.noise_power is None else e.noise_power for e in (other, convolved)]
-    return NoiseModel(noise_level(other), noise_level(convolved), powers[0], powers[1])
+    return NoiseModel(noise_level(other), noise_level(convolved), own_power(other), own_power(convolved))
+
+
+def own_power(exposure: Exposure) -> NDArray[np.float64]:
+    """Power spectrum of the noise of an exposure, 1 at zero frequency, shape (64, 64)."""
+    white = np.ones((FOURIER_SIDE, FOURIER_SIDE))
+    return white if exposure.noise_power is None else exposure.noise_power
 
 
 def noise_level(exposure: Exposure) -> float:

@@ -12,11 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.convolved_planes import spread_variance
-from astra.images.decorrelation import FOURIER_SIDE, noise_level, stamp_from_transform, transform_stamp
+from astra.images.decorrelation import (
+    FOURIER_SIDE,
+    noise_level,
+    own_power,
+    stamp_from_transform,
+    transform_stamp,
+)
 from astra.images.exposure import Exposure
 from astra.images.psf import Psf
 from astra.images.spatial import SpatialKernel, convolve_spatial, fit_spatial_kernel
-from astra.images.subtraction import apply_kernel, own_power
+from astra.images.subtraction import apply_kernel
 
 MAX_PSF_ORDER = 3  # of the PSF after the correlation
 MIN_NOISE = 1e-9  # of the noise power over its largest value: keeps a division finite

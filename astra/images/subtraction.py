@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.convolved_planes import convolved_mask, fill_defects, spread_variance
-from astra.images.decorrelation import FOURIER_SIDE, noise_level, transform_stamp
+from astra.images.decorrelation import noise_level, own_power, transform_stamp
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -74,12 +74,6 @@ def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
     mask = convolved_mask(exposure.mask, kernel.half_width)
     power = own_power(exposure) * np.abs(transform_stamp(stamp)) ** 2
     return exposure.replace(image=image, variance=variance, mask=mask, noise_power=power / power[0, 0])
-
-
-def own_power(exposure: Exposure) -> NDArray[np.float64]:
-    """Power spectrum of the noise of an exposure, 1 at zero frequency, shape (64, 64)."""
-    white = np.ones((FOURIER_SIDE, FOURIER_SIDE))
-    return white if exposure.noise_power is None else exposure.noise_power
 
 
 @njit(cache=True)

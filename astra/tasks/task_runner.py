@@ -349,7 +349,7 @@ def _file_name(data_id: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _again(task: Any) -> Iterator[None]:
-    """Let a task run although an earlier invocation did it; Luigi keeps the object, so only for now."""
+    """Let a task run inside the block although an earlier invocation did it; Luigi keeps the object."""
     before = task.rerun
     task.rerun = True
     try:
