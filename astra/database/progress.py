@@ -5,20 +5,51 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
 
 from astra.database.bulk import is_among
 from astra.database.models.state import Status
-from astra.database.state import ID_ROWS, chunks, task_table
+from astra.database.state import ID_ROWS, attempt_table, chunks, task_table
 
 
-def done_ids(connection: Connection, task_ids: Iterable[str], since: dt.datetime | None = None) -> set[str]:
-    """Return the ids of the tasks that are done, and if a moment is given, were completed since then."""
+def done_ids(
+    connection: Connection,
+    task_ids: Iterable[str],
+    since: dt.datetime | None = None,
+    run_pk: int | None = None,
+) -> set[str]:
+    """Return the ids of the tasks that are done.
+
+    Parameters
+    ----------
+    connection : Connection
+        SQLite or PostgreSQL.
+    task_ids : iterable of str
+        Which tasks.
+    since : datetime, optional
+        They must have been completed since then.
+    run_pk : int, optional
+        A run for which also those count that it has done itself, and that another run has begun again.
+    """
     columns = task_table.c
     conditions = [columns.status_code == int(Status.DONE), columns.completed.is_not(None)]
     if since is not None:
         conditions.append(columns.completed >= since)
-    return _matching(connection, task_ids, conditions)
+    done = and_(*conditions)
+    if run_pk is not None:
+        done = or_(done, _begun_again(run_pk))
+    return _matching(connection, task_ids, [done])
+
+
+def _begun_again(run_pk: int) -> ColumnElement[bool]:
+    """Say that a run has done a task, which another has begun since then: two may be given the same work."""
+    mine = exists().where(
+        attempt_table.c.task_pk == task_table.c.pk,
+        attempt_table.c.run_pk == run_pk,
+        attempt_table.c.status_code == int(Status.DONE),
+    )
+    is_begun = task_table.c.status_code.in_([int(Status.CREATED), int(Status.RUNNING)])
+    return is_begun & (task_table.c.run_pk != run_pk) & mine
 
 
 def failed_ids(connection: Connection, task_ids: Iterable[str], since: dt.datetime) -> set[str]:

@@ -236,9 +236,10 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         from astra.database.engine import reading
         from astra.database.progress import done_ids
 
-        since = current_invocation().started if self.must_rerun else None
+        invocation = current_invocation()
+        since = invocation.started if self.must_rerun else None
         with reading(self.database_url) as connection:
-            done = done_ids(connection, task_ids, since)
+            done = done_ids(connection, task_ids, since, invocation.run_keys.get(self.database_url))
         done -= self.stale_ids()
         if config.option("check_inputs"):
             done -= self.changed_ids(done)
