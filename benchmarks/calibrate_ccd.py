@@ -12,6 +12,7 @@ noise of the centroids. Times are CPU seconds, of astra after a call that compil
 are asked if they are installed.
 """
 
+import argparse
 import os
 import resource
 import shutil
@@ -315,7 +316,11 @@ def main(pair, folder):
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as temporary:
-        named = Path(sys.argv[1]) if len(sys.argv) > 1 else make_pair(Path(temporary) / "pair")
+        parser = argparse.ArgumentParser(
+            description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        parser.add_argument("pair", nargs="?", type=Path, help="folder of a simulated pair")
+        named = parser.parse_args().pair or make_pair(Path(temporary) / "pair")
         if not (named / "truth.npz").is_file():
             raise SystemExit(f"{named} holds no pair: make one with {MAKE_PAIR}")
         work = Path(temporary) / "work"

@@ -7,6 +7,7 @@ the calibrated frames, the detections on the differences by kind, and what is fo
 sources. Needs the real data beside the project (../shared/data).
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -169,15 +170,15 @@ def recover_injected(tasks):
     from astra.images.difference import difference_images
     from astra.products.catalogs import read_catalog
     from astra.products.exposures import read_exposure
+    from astra.tasks.get_template import GetTemplate
     from astra.tasks.process_ccd import ProcessCcd
-    from astra.tasks.template import BuildTemplate
     from tests.images.injected_field import plan_injections, recover, table
 
     rows = []
     for pipeline in tasks.values():
         calexp = pipeline.require(ProcessCcd)
         science, sources = read_exposure(calexp.path("calexp")), read_catalog(calexp.path("src"))
-        template = read_exposure(pipeline.require(BuildTemplate).path("template"))
+        template = read_exposure(pipeline.require(GetTemplate).path("template"))
         plain = difference_images(science, template)
         for seed in range(1, REALISATIONS + 1):
             rng = np.random.default_rng(seed)
@@ -244,6 +245,10 @@ def main():
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ASTRA_ROOT"] = folder
         main()
