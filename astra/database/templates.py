@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lsst.sphgeom import DISJOINT, HealpixPixelization, Region
-from sqlalchemy import Connection, Row, Table, and_, delete, exists, func, insert, or_, select
+from sqlalchemy import Connection, Row, Select, Table, and_, delete, exists, func, insert, or_, select
 
 from astra.database.bulk import is_among
 from astra.database.models.templates import Template, TemplateInput
@@ -262,9 +262,7 @@ def templates_on_tiles(
     ]
     if not divisions:
         return []
-    query = select(table).where(table.c.instrument == instrument, table.c.band == band, or_(*divisions))
-    if collection is not None:
-        query = query.where(table.c.collection == collection)
+    query = _of_band(select(table), instrument, band, collection).where(or_(*divisions))
     return list(connection.execute(query.order_by(table.c.created.desc(), table.c.pk.desc())).all())
 
 
@@ -273,11 +271,7 @@ def divisions_of(
 ) -> list[tuple[int, float]]:
     """Return order and pixel scale [arcsec] of the tiles on which a camera has templates of a band."""
     table = template_table
-    query = select(table.c.tile_order, table.c.pixel_scale_arcsec).where(
-        table.c.instrument == instrument, table.c.band == band
-    )
-    if collection is not None:
-        query = query.where(table.c.collection == collection)
+    query = _of_band(select(table.c.tile_order, table.c.pixel_scale_arcsec), instrument, band, collection)
     found = connection.execute(query.distinct().order_by(table.c.tile_order, table.c.pixel_scale_arcsec))
     return [(row.tile_order, row.pixel_scale_arcsec) for row in found]
 
@@ -350,3 +344,10 @@ def collections_of(connection: Connection, instrument: str) -> list[tuple[str, s
     )
     found = connection.execute(query.distinct().order_by(table.c.collection, table.c.band))
     return [(row.collection, row.band) for row in found]
+
+
+def _of_band(query: Select[Any], instrument: str, band: str, collection: str | None) -> Select[Any]:
+    """Restrict a query to the templates of a camera in a band, and of a collection if one is named."""
+    table = template_table
+    query = query.where(table.c.instrument == instrument, table.c.band == band)
+    return query if collection is None else query.where(table.c.collection == collection)
