@@ -6,7 +6,6 @@ identifier 0 become null.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from astra.database.bulk import execute_columns
 from astra.errors import FormatError
 
 _DTYPES: tuple[tuple[type[Any], str], ...] = (
@@ -87,12 +87,18 @@ def fetch(
     rows : structured ndarray, shape (n,)
         In no particular order.
     """
-    dtype = table_dtype(table, names)
     result = connection.execute(sa.select(*(table.c[name] for name in names)).where(*conditions))
-    rows = result.all()
+    return to_array(result.all(), table_dtype(table, names))
+
+
+def to_array(rows: Sequence[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Make a structured array of rows of a database, their values in the order of its fields."""
     array = np.zeros(len(rows), dtype=dtype)
-    for name, values in zip(names, zip(*rows, strict=True), strict=False):
-        null: Any = np.nan if dtype[name].kind == "f" else np.zeros(1, dtype[name])[0]
+    for name, values in zip(dtype.names or (), zip(*rows, strict=True), strict=False):
+        if dtype[name].kind == "f":
+            array[name] = np.array(values, dtype=np.float64)  # turns None into NaN
+            continue
+        null = np.zeros(1, dtype[name])[0]
         array[name] = [null if value is None else value for value in values]
     return array
 
@@ -111,19 +117,15 @@ def insert(connection: sa.Connection, table: sa.Table, rows: NDArray[Any]) -> No
     if missing:
         message = f"rows of {table.name} need the columns {', '.join(missing)}, which may not be null"
         raise FormatError(message, table=table.name, missing=missing)
-    if not len(cast):
-        return
-    columns = [_plain_values(name, cast[name]) for name in names]
-    connection.execute(
-        sa.insert(table), [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-    )
+    execute_columns(connection, sa.insert(table), {name: _plain_values(name, cast[name]) for name in names})
 
 
 def _plain_values(name: str, values: NDArray[Any]) -> list[Any]:
     """Python values of a column, None for null."""
     if values.dtype.kind == "f":
-        return [None if math.isnan(value) else value for value in values.tolist()]
+        plain = values.astype(object)
+        plain[np.isnan(values)] = None
+        return plain.tolist()  # type: ignore[no-any-return]
     if values.dtype.kind == "U" or name in _NULL_IDS:
         return [value or None for value in values.tolist()]
-    plain: list[Any] = values.tolist()
-    return plain
+    return values.tolist()  # type: ignore[no-any-return]

@@ -35,11 +35,29 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
     rows : sequence of mapping
         Parameters, all with the same keys.
     """
-    if not rows:
+    if rows:
+        columns = {name: [row[name] for row in rows] for name in rows[0]}
+        execute_columns(connection, statement, columns)
+
+
+def execute_columns(connection: Connection, statement: Any, given: Mapping[str, list[Any]]) -> None:
+    """Execute an insert, upsert or update for each of many rows, given column by column.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction; SQLite or PostgreSQL.
+    statement : Insert or Update
+        Without clauses that depend on the values.
+    given : mapping of list
+        Parameters, all of the same length.
+    """
+    n_rows = len(next(iter(given.values())))
+    if not n_rows:
         return
     if isinstance(statement, Insert):
         statement = statement.inline()  # else it would ask for the keys that the server made
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(given))
     columns: list[Iterable[Any]] = []
     moments: dict[dt.datetime, Any] = {}
     names = (
@@ -48,11 +66,11 @@ def execute_rows(connection: Connection, statement: Any, rows: Sequence[Mapping[
     for name in names:
         bind = compiled.binds[name]
         process = _processor(bind.type, connection)
-        if name in rows[0]:
-            columns.append(_prepared(process, [row[name] for row in rows], moments))
+        if name in given:
+            columns.append(_prepared(process, given[name], moments))
         else:
             value = bind.effective_value
-            columns.append(repeat(value if process is None else process(value), len(rows)))
+            columns.append(repeat(value if process is None else process(value), n_rows))
     if compiled.positional:
         connection.exec_driver_sql(compiled.string, list(zip(*columns, strict=True)))
         return
@@ -103,7 +121,7 @@ def _is_constant(values: list[Any]) -> bool:
 def _array(values: list[Any]) -> Any:
     """Write numbers and texts as the text of an array, which the driver does ten times as slowly."""
     kinds = set(map(type, values)) - {type(None)}
-    if kinds <= {int, float}:
+    if kinds <= {int, float, bool}:
         return "{" + ",".join("NULL" if value is None else repr(value) for value in values) + "}"
     if kinds == {str}:
         return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"

@@ -7,13 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.sky.association import mean_positions
-from astra.sky.light_curves import statistics_dtype, summarize
+from astra.sky.light_curve_sums import (
+    Chain,
+    FloatArray,
+    add_measurements,
+    band_columns,
+    empty_sums,
+    object_columns,
+)
+from astra.sky.light_curves import statistics_dtype
 from astra.sky.regions import htm_pixels
 
 _OWN_FIELDS = [
-    *[("diaObjectId", "i8"), ("ra", "f8"), ("raErr", "f4"), ("dec", "f8"), ("decErr", "f4")],
-    *[("ra_dec_Cov", "f4"), ("firstDiaSourceMjdTai", "f8"), ("lastDiaSourceMjdTai", "f8")],
+    *[("diaObjectId", "i8"), ("ra", "f8"), ("raErr", "f8"), ("dec", "f8"), ("decErr", "f8")],
+    *[("ra_dec_Cov", "f8"), ("firstDiaSourceMjdTai", "f8"), ("lastDiaSourceMjdTai", "f8")],
     *[("nDiaSources", "i4"), ("pixelId", "i8")],
 ]
 
@@ -33,7 +40,7 @@ def make_dia_objects(sources: NDArray[Any], forced: NDArray[Any] | None = None) 
     ----------
     sources : structured ndarray, shape (n,)
         All detections of the objects: ``diaObjectId``, ``diaSourceId``, position, ``midpointMjdTai``,
-        ``band`` and fluxes, as `astra.sky.light_curves.summarize` needs them.
+        ``band`` and fluxes, as `astra.sky.light_curve_sums.add_measurements` needs them.
     forced : structured ndarray, shape (m,), optional
         Their forced measurements, with ``diaObjectId``; those of other objects do not count.
 
@@ -42,32 +49,29 @@ def make_dia_objects(sources: NDArray[Any], forced: NDArray[Any] | None = None) 
     objects : structured ndarray, shape (n_objects,)
         Ordered by ``diaObjectId``, columns of `dia_object_dtype`.
     """
-    rows = sources[np.lexsort([sources["diaSourceId"], sources["midpointMjdTai"], sources["diaObjectId"]])]
-    ids, start, index, count = np.unique(
-        rows["diaObjectId"], return_index=True, return_inverse=True, return_counts=True
-    )
-    objects = np.zeros(len(ids), dtype=dia_object_dtype())
-    if not len(ids):
-        return objects
-    forced_rows, forced_index = _of_objects(forced, ids)
-    statistics = summarize(rows, index, len(ids), forced=forced_rows, forced_index=forced_index)
-    for name in statistics.dtype.names or ():
-        objects[name] = statistics[name]
-    for name, values in mean_positions(rows, index, len(ids)).items():
+    ids = np.unique(sources["diaObjectId"])
+    chain = Chain(ids, np.full(len(ids), np.inf))
+    return objects_of_states(ids, add_measurements(chain, empty_sums(len(ids)), sources, forced))
+
+
+def objects_of_states(object_ids: NDArray[np.int64], states: FloatArray) -> NDArray[Any]:
+    """Rows of DiaObject from the running sums of objects.
+
+    Parameters
+    ----------
+    object_ids : int64 ndarray, shape (n,)
+        Their ids.
+    states : float64 ndarray, shape (n, N_SUMS)
+        Their sums, each with a detection at least; see `astra.sky.light_curve_sums`.
+
+    Returns
+    -------
+    objects : structured ndarray, shape (n,)
+        Columns of `dia_object_dtype`.
+    """
+    objects = np.zeros(len(object_ids), dtype=dia_object_dtype())
+    objects["diaObjectId"] = object_ids
+    for name, values in (object_columns(states) | band_columns(states)).items():
         objects[name] = values
-    objects["diaObjectId"], objects["nDiaSources"] = ids, count
-    objects["firstDiaSourceMjdTai"] = rows["midpointMjdTai"][start]
-    objects["lastDiaSourceMjdTai"] = rows["midpointMjdTai"][start + count - 1]
     objects["pixelId"] = htm_pixels(objects["ra"], objects["dec"])
     return objects
-
-
-def _of_objects(
-    forced: NDArray[Any] | None, ids: NDArray[np.int64]
-) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
-    """Choose the forced measurements of some objects (ids sorted), with the row of each one's object."""
-    if forced is None:
-        return None, None
-    index = np.minimum(np.searchsorted(ids, forced["diaObjectId"]), len(ids) - 1)
-    belongs = ids[index] == forced["diaObjectId"]
-    return forced[belongs], index[belongs]

@@ -3,6 +3,7 @@ import pytest
 import sqlalchemy as sa
 
 from astra.database import apdb
+from astra.database.engine import open_engine
 from astra.database.models import metadata
 from astra.database.models.apdb import apdb_marker, dia_forced_source, dia_object, dia_source
 from astra.errors import ConflictingDefinitionError, FormatError, MissingDataError
@@ -15,7 +16,7 @@ BASE = 2**45
 
 @pytest.fixture
 def connection():
-    engine = sa.create_engine("sqlite://")
+    engine = open_engine("sqlite://")
     with engine.connect() as connection:
         metadata.create_all(connection)
         yield connection
@@ -74,9 +75,9 @@ def versions(connection, object_id):
 def test_storing_closes_the_current_version_and_opens_a_new_one(connection):
     store(connection, 1, [0, 1], now=61001.0)
     store(connection, 2, [1, 2], now=61002.0)
-    assert versions(connection, 0) == [(61001.0, None, 1)]
-    assert versions(connection, 1) == [(61001.0, 61002.0, 1), (61002.0, None, 2)]
-    assert versions(connection, 2) == [(61002.0, None, 1)]
+    assert versions(connection, 0) == [(60001.0, None, 1)]
+    assert versions(connection, 1) == [(60001.0, 60002.0, 1), (60002.0, None, 2)]
+    assert versions(connection, 2) == [(60002.0, None, 1)]
 
 
 def test_storing_the_same_twice_leaves_the_same_tables(connection):
@@ -101,9 +102,9 @@ def test_removing_a_visit_below_others_remakes_their_versions(connection):
     store(connection, 2, [1], now=61002.0)
     store(connection, 3, [1], now=61003.0)
     apdb.remove_visit(connection, "camera", 2, 1)
-    assert versions(connection, 1) == [(61001.0, 61003.0, 1), (61003.0, None, 2)]
+    assert versions(connection, 1) == [(60001.0, 60003.0, 1), (60003.0, None, 2)]
     apdb.remove_visit(connection, "camera", 1, 1)
-    assert versions(connection, 1) == [(61003.0, None, 1)]
+    assert versions(connection, 1) == [(60003.0, None, 1)]
     assert versions(connection, 0) == []
 
 

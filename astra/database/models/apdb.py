@@ -1,29 +1,36 @@
 """The Rubin Alert Production Database at schema 10.0.0, name for name and column for column.
 
 The tables are those that Rubin's SQL back end makes, with its spatial column ``pixelId`` (HTM level 20), so
-that Rubin's own client can read them; ``apdb_marker`` alone is ours. A specification is a list of lines
-``type: columns``; a ``!`` after the type means not null. Fluxes are in [nJy], times in [d, MJD TAI],
-positions in [deg, ICRS], and ``raErr`` includes cos(dec).
+that Rubin's own client can read them, and its replica chunks. A specification is a list of lines
+``type: columns``; a ``!`` after the type means not null. Units are the comments of the columns; times are MJD
+TAI, positions ICRS, and ``raErr`` includes cos(dec). The tables in snake_case at the end are ours:
+``apdb_marker``, ``dia_object_statistics`` (what DiaObject has no column for) and ``dia_object_sums`` (running
+sums of the newest version of each object, from which the next one is made; they may be lost without harm).
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import (
     CHAR,
     REAL,
+    TIMESTAMP,
     BigInteger,
     Boolean,
     Column,
     Double,
+    ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     SmallInteger,
     String,
     Table,
     Text,
+    Uuid,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -37,8 +44,9 @@ BANDS = "ugrizy"
 METADATA_ROWS = {
     "version:schema": SCHEMA_VERSION,
     "version:ApdbSql": "1.2.1",
+    "version:ApdbSqlReplica": "1.0.0",
     "config:apdb-sql.json": (
-        '{"enable_replica": false, "dia_object_index": "baseline", "htm_level": 20, '
+        '{"enable_replica": true, "dia_object_index": "baseline", "htm_level": 20, '
         '"htm_index_column": "pixelId", "ra_dec_columns": ["ra", "dec"]}'
     ),
 }
@@ -144,18 +152,58 @@ _DIA_FORCED_SOURCE = [
 ]
 
 
+_STATISTICS = [
+    "long!: diaObjectId",
+    "double!: validityStartMjdTai",
+    *(
+        f"double: {b}_{name}"
+        for b in BANDS
+        for name in (
+            *(f"psfFluxPercentile{percent:02d}" for percent in (5, 25, 50, 75, 95)),
+            *("psfFluxChi2", "psfFluxMAD", "psfFluxSkew", "psfFluxStetsonJ"),
+            *("psfFluxLinearSlope", "psfFluxLinearIntercept", "scienceFluxSigma"),
+            *("period", "power", "multiAmp", "multiPhase"),
+        )
+    ),
+    "double: multiPeriod multiPower multiFap",
+    "boolean: flags",
+]
+
+_UNITS = {
+    "nJy/d": r"._psfFlux(MaxSlope|LinearSlope)",
+    "nJy": r"(._)?(psf|fp|science|ap|trail|template)Flux"
+    r"(Mean|MeanErr|Sigma|Min|Max|ErrMean|Err|Percentile..|MAD|LinearIntercept)?"
+    r"|dipole(FluxDiff|MeanFlux)(Err)?|._multiAmp",
+    "deg**2": "ra_dec_Cov",
+    "deg": r"(ra|dec|trailRa|trailDec|trailAngle)(Err)?|dipoleAngle",
+    "arcsec**2": "i(xx|yy|xy)(PSF)?",
+    "arcsec": "dist|(dipole|trail)Length(Err)?",
+    "pixel": "[xy](Err)?|bboxSize",
+    "s": "exposureTime",
+    "d": r".*MjdTai|._period|multiPeriod",
+}
+
+
+def unit_of(name: str) -> str | None:
+    """Return the unit of a column of these tables by its name, None if it has none."""
+    return next((unit for unit, pattern in _UNITS.items() if re.fullmatch(pattern, name)), None)
+
+
 def _columns(specification: list[str], primary_key: str) -> Iterator[Column[Any]]:
     """Make the columns of a specification, in order."""
     keys = primary_key.split()
     for line in specification:
         kind, names = line.split(":")
         for name in names.split():
+            unit = unit_of(name)
             yield Column(
                 name,
                 _TYPES[kind.rstrip("!")],
                 primary_key=name in keys,
                 nullable=not kind.endswith("!"),
                 autoincrement=False,  # PostgreSQL would make a sequence for a 64-bit key
+                comment=None if unit is None else f"[{unit}]",
+                server_default="0" if name == "trailNdata" else None,
             )
 
 
@@ -182,6 +230,8 @@ dia_forced_source = Table(
     metadata,
     *_columns(_DIA_FORCED_SOURCE, "diaObjectId visit detector"),
     Index("IDX_DiaForcedSource_visitDetector", "visit", "detector"),
+    # Ours: what has been measured of an object since its last version, without its whole history.
+    Index("ix_DiaForcedSource_diaObjectId_midpointMjdTai", "diaObjectId", "midpointMjdTai"),
 )
 
 dia_object_match = Table(
@@ -199,6 +249,50 @@ apdb_metadata = Table(
     Column("value", Text, nullable=False),
 )
 
+replica_chunks = Table(
+    "ApdbReplicaChunks",
+    metadata,
+    Column("apdb_replica_chunk", BigInteger, primary_key=True, autoincrement=False, comment="[s]"),
+    Column("last_update_time", TIMESTAMP(timezone=True), nullable=False),
+    Column("unique_id", Uuid, nullable=False),
+)
+
+
+def _chunk_table(table: Table) -> Table:
+    """Make the table that tells the replica chunk of each row of another."""
+    keys = [Column(key.name, key.type, primary_key=True, autoincrement=False) for key in table.primary_key]
+    name, names = f"{table.name}Chunks", [key.name for key in keys]
+
+    def refer(other: Table, own: list[str]) -> ForeignKeyConstraint:
+        targets = [other.c[column] for column in own]
+        constraint = f"{name}_fk_{other.name}"
+        return ForeignKeyConstraint(own, targets, name=constraint, onupdate="CASCADE", ondelete="CASCADE")
+
+    return Table(
+        name,
+        metadata,
+        Column("apdb_replica_chunk", BigInteger, nullable=False, comment="[s]"),
+        *keys,
+        refer(table, names),
+        refer(replica_chunks, ["apdb_replica_chunk"]),
+        Index(f"{name}_apdb_replica_chunk_idx", "apdb_replica_chunk"),
+    )
+
+
+dia_object_chunks = _chunk_table(dia_object)
+dia_source_chunks = _chunk_table(dia_source)
+dia_forced_source_chunks = _chunk_table(dia_forced_source)
+
+update_record_chunks = Table(
+    "ApdbUpdateRecordChunks",
+    metadata,
+    Column("apdb_replica_chunk", BigInteger, primary_key=True, autoincrement=False, comment="[s]"),
+    Column("update_time_ns", BigInteger, primary_key=True, autoincrement=False, comment="[ns]"),
+    Column("update_order", Integer, primary_key=True, autoincrement=False),
+    Column("update_unique_id", Uuid, primary_key=True),
+    Column("update_payload", String, nullable=False),
+)
+
 apdb_marker = Table(
     "apdb_marker",
     metadata,
@@ -214,4 +308,19 @@ apdb_marker = Table(
     Column("n_updated_objects", Integer, nullable=False),
     Column("n_forced_sources", Integer, nullable=False),
     Index("ix_apdb_marker_visit_detector", "visit", "detector"),
+)
+
+dia_object_statistics = Table(
+    "dia_object_statistics",
+    metadata,
+    *_columns(_STATISTICS, "diaObjectId validityStartMjdTai"),
+)
+
+dia_object_sums = Table(
+    "dia_object_sums",
+    metadata,
+    Column("diaObjectId", BigInteger, primary_key=True, autoincrement=False),
+    Column("validityStartMjdTai", Double, nullable=False, comment="[d]"),
+    Column("bands", String(6), nullable=False),
+    Column("sums", LargeBinary, nullable=False),
 )

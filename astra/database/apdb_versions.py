@@ -1,0 +1,264 @@
+"""Versions of DiaObjects: what was known of an object up to the midpoint of a visit that detected it.
+
+A version is a function of the detections and forced measurements of visits up to its ``validityStartMjdTai``
+alone, whatever the order in which they were processed: a visit that comes late has the later versions made
+again. The running sums of the newest version are kept, so that the next one reads only what is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from astra.database.apdb_replica import record_versions
+from astra.database.apdb_rows import LONGEST_EXPOSURE_DAYS, among, known_times, pairs
+from astra.database.arrays import fetch, insert, table_dtype, to_array, to_table
+from astra.database.bulk import execute_columns
+from astra.database.models.apdb import dia_forced_source, dia_object, dia_object_sums, dia_source
+from astra.sky.dia_objects import objects_of_states
+from astra.sky.light_curve_sums import BANDS, N_BAND, N_OBJECT, Chain, add_measurements, empty_sums
+
+FloatArray = NDArray[np.float64]
+
+_ALWAYS = -1e9  # [d, MJD TAI] before any measurement, and a number in JSON
+_SOURCE_COLUMNS = (
+    *("diaSourceId", "diaObjectId", "visit", "detector", "band", "midpointMjdTai"),
+    *("ra", "dec", "raErr", "decErr", "ra_dec_Cov"),
+    *("psfFlux", "psfFluxErr", "scienceFlux", "scienceFluxErr"),
+)
+_FORCED_COLUMNS = (
+    *("diaForcedSourceId", "diaObjectId", "visit", "detector", "band", "midpointMjdTai"),
+    *("psfFlux", "psfFluxErr"),
+)
+_VERSION = ("diaObjectId", "validityStartMjdTai", "validityEndMjdTai")
+
+
+def versions_from(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> NDArray[Any]:
+    """Load which versions of objects start at a time [d, MJD TAI] or later, ordered by object and start."""
+    condition = among(connection, dia_object.c.diaObjectId, object_ids)
+    versions = fetch(connection, dia_object, _VERSION, condition, dia_object.c.validityStartMjdTai >= time)
+    return np.sort(versions, order=list(_VERSION[:2]))
+
+
+def add_versions(
+    connection: sa.Connection,
+    object_ids: NDArray[np.int64],
+    touched: NDArray[np.int64],
+    time: float,
+    chunk: int,
+) -> NDArray[Any]:
+    """Write the versions of objects at a time, and make the later ones again.
+
+    Parameters
+    ----------
+    connection : Connection
+        The caller's transaction; the measurements have been written.
+    object_ids : int64 ndarray, shape (n,)
+        Objects that have been detected at this time, sorted, each once.
+    touched : int64 ndarray, shape (m,)
+        Objects whose later versions may have changed: those, and the ones that were measured.
+    time : float
+        Midpoint of the visit [d, MJD TAI].
+    chunk : int
+        Replica chunk that the versions go into.
+
+    Returns
+    -------
+    objects : structured ndarray, shape (n,)
+        The versions at this time, columns of DiaObject, ordered by ``diaObjectId``.
+    """
+    later = versions_from(connection, touched, time)
+    new = object_ids[~np.isin(object_ids, later["diaObjectId"][later["validityStartMjdTai"] == time])]
+    versions = np.zeros(len(new) + len(later), dtype=later.dtype)
+    versions[len(new) :] = later
+    versions["diaObjectId"][: len(new)], versions["validityStartMjdTai"][: len(new)] = new, time
+    versions["validityEndMjdTai"][: len(new)] = _ends(connection, new, time, later)
+    versions = np.sort(versions, order=list(_VERSION[:2]))
+    written = _write(connection, versions, later, chunk)
+    is_own = np.isin(written["diaObjectId"], object_ids) & (written["validityStartMjdTai"] == time)
+    own: NDArray[Any] = written[is_own]
+    return own
+
+
+def remake_versions(
+    connection: sa.Connection, object_ids: NDArray[np.int64], time: float, chunk: int
+) -> None:
+    """Make the versions of objects from a time [d, MJD TAI] on again."""
+    later = versions_from(connection, object_ids, time)
+    _write(connection, later, later, chunk)
+
+
+def remove_versions(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> None:
+    """Delete the versions of objects that start at a time; the ones before last until theirs ended."""
+    starts_then = dia_object.c.validityStartMjdTai == time
+    gone = fetch(
+        connection, dia_object, _VERSION, among(connection, dia_object.c.diaObjectId, object_ids), starts_then
+    )
+    ids = gone["diaObjectId"]
+    if not len(ids):
+        return
+    forget_sums(connection, ids)
+    connection.execute(
+        sa.delete(dia_object).where(among(connection, dia_object.c.diaObjectId, ids), starts_then)
+    )
+    before = _versions_before(connection, ids, time)
+    before = before[before["validityEndMjdTai"] == time]
+    ends = dict(zip(ids.tolist(), gone["validityEndMjdTai"].tolist(), strict=True))
+    _set_ends(connection, before, np.array([ends[number] for number in before["diaObjectId"].tolist()]))
+
+
+def forget_sums(connection: sa.Connection, object_ids: NDArray[np.int64]) -> None:
+    """Delete the running sums of objects: the next version is made of all measurements."""
+    connection.execute(
+        sa.delete(dia_object_sums).where(among(connection, dia_object_sums.c.diaObjectId, object_ids))
+    )
+
+
+def _versions_before(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> NDArray[Any]:
+    """Last version of each object that starts before a time, ordered by object."""
+    pair = pairs(connection, object_ids, np.full(len(object_ids), time))
+    earlier = dia_object.alias()
+    last = (
+        sa.select(sa.func.max(earlier.c.validityStartMjdTai))
+        .where(earlier.c.diaObjectId == pair.c.id, earlier.c.validityStartMjdTai < pair.c.time)
+        .scalar_subquery()
+    )
+    same = (dia_object.c.diaObjectId == pair.c.id) & (dia_object.c.validityStartMjdTai == last)
+    rows = connection.execute(
+        sa.select(*(dia_object.c[name] for name in _VERSION)).select_from(pair).join(dia_object, same)
+    )
+    return np.sort(to_array(rows.all(), table_dtype(dia_object, _VERSION)), order="diaObjectId")
+
+
+def _ends(connection: sa.Connection, new: NDArray[np.int64], time: float, later: NDArray[Any]) -> FloatArray:
+    """Return the ends of new versions, NaN if they are current; let the versions before end at their start.
+
+    A version ends where the next one starts, or where the validity of the object has been closed.
+    """
+    before = _versions_before(connection, new, time)
+    open_then = ~(before["validityEndMjdTai"] <= time)
+    ends = np.full(len(new), np.nan)
+    ends[np.searchsorted(new, before["diaObjectId"][open_then])] = before["validityEndMjdTai"][open_then]
+    following = later[later["validityStartMjdTai"] > time]
+    ids, first = np.unique(following["diaObjectId"], return_index=True)
+    is_new = np.isin(ids, new)
+    ends[np.searchsorted(new, ids[is_new])] = following["validityStartMjdTai"][first[is_new]]
+    _set_ends(connection, before[open_then], np.full(int(open_then.sum()), time))
+    return ends
+
+
+def _set_ends(connection: sa.Connection, versions: NDArray[Any], ends: FloatArray) -> None:
+    """Give versions another end, NaN for none."""
+    columns = {
+        "object_id": versions["diaObjectId"].tolist(),
+        "start": versions["validityStartMjdTai"].tolist(),
+    }
+    columns["end"] = [None if np.isnan(end) else end for end in ends.tolist()]
+    is_version = (
+        dia_object.c.diaObjectId == sa.bindparam("object_id"),
+        dia_object.c.validityStartMjdTai == sa.bindparam("start"),
+    )
+    statement = sa.update(dia_object).where(*is_version).values(validityEndMjdTai=sa.bindparam("end"))
+    execute_columns(connection, statement, columns)
+
+
+def _write(
+    connection: sa.Connection, versions: NDArray[Any], stored: NDArray[Any], chunk: int
+) -> NDArray[Any]:
+    """Make versions of objects, ordered by object and start, and write them; some are stored already."""
+    if not len(versions):
+        return np.zeros(0, dtype=table_dtype(dia_object))
+    states = _make_states(connection, versions)
+    # Versions that detections moved to other objects have left without any stay as they are.
+    is_made = states[:, 0] > 0
+    versions, states = versions[is_made], states[is_made]
+    is_stored = np.isin(versions[list(_VERSION[:2])], stored[list(_VERSION[:2])])
+    old = versions[is_stored]
+    if len(old):
+        pair = pairs(connection, old["diaObjectId"], old["validityStartMjdTai"])
+        keys = sa.select(pair.c.id, pair.c.time)
+        key = sa.tuple_(dia_object.c.diaObjectId, dia_object.c.validityStartMjdTai)
+        connection.execute(sa.delete(dia_object).where(key.in_(keys)))
+    objects = objects_of_states(versions["diaObjectId"], states)
+    validity = {name: versions[name] for name in _VERSION[1:]}
+    rows = to_table(dia_object, objects, **validity)
+    insert(connection, dia_object, rows)
+    record_versions(connection, chunk, versions["diaObjectId"], versions["validityStartMjdTai"])
+    _keep_sums(connection, versions, states)
+    return rows
+
+
+def _make_states(connection: sa.Connection, versions: NDArray[Any]) -> FloatArray:
+    """Make the running sums of versions, ordered by object and start; shape (n, N_SUMS)."""
+    ids, first = np.unique(versions["diaObjectId"], return_index=True)
+    states = empty_sums(len(versions))
+    since = np.full(len(ids), _ALWAYS)
+    kept, sums_time, sums = _load_sums(connection, ids)
+    row = np.searchsorted(ids, kept)
+    is_before = sums_time < versions["validityStartMjdTai"][first[row]]
+    states[first[row[is_before]]] = sums[is_before]
+    since[row[is_before]] = sums_time[is_before]
+    sources = _measured_since(connection, dia_source, _SOURCE_COLUMNS, ids, since)
+    forced = _measured_since(connection, dia_forced_source, _FORCED_COLUMNS, ids, since)
+    chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
+    return add_measurements(chain, states, sources[0], forced[0], known=sources[1], forced_known=forced[1])
+
+
+def _measured_since(
+    connection: sa.Connection,
+    table: sa.Table,
+    names: Sequence[str],
+    object_ids: NDArray[np.int64],
+    since: FloatArray,
+) -> tuple[NDArray[Any], FloatArray]:
+    """Measurements of objects that became known after a time each [d, MJD TAI], and when they did."""
+    pair = pairs(connection, object_ids, since - LONGEST_EXPOSURE_DAYS)
+    belongs = (table.c.diaObjectId == pair.c.id) & (table.c.midpointMjdTai > pair.c.time)
+    statement = sa.select(*(table.c[name] for name in names)).select_from(pair).join(table, belongs)
+    result = connection.execute(statement.where(table.c.timeWithdrawnMjdTai.is_(None)))
+    rows = to_array(result.all(), table_dtype(table, names))
+    known = known_times(connection, rows)
+    is_new = known > since[np.searchsorted(object_ids, rows["diaObjectId"])]
+    return rows[is_new], known[is_new]
+
+
+def _load_sums(
+    connection: sa.Connection, object_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+    """Load the kept sums of objects: ids, the times until which they count, and states."""
+    columns = dia_object_sums.c.diaObjectId, dia_object_sums.c.validityStartMjdTai
+    condition = among(connection, dia_object_sums.c.diaObjectId, object_ids)
+    query = sa.select(*columns, dia_object_sums.c.bands, dia_object_sums.c.sums).where(condition)
+    rows = connection.execute(query).all()
+    states = empty_sums(len(rows))
+    for state, (_, _, bands, data) in zip(states, rows, strict=True):
+        values = np.frombuffer(data, dtype="<f8")
+        state[:N_OBJECT] = values[:N_OBJECT]
+        for number, band in enumerate(bands):
+            state[_band_slice(band)] = values[N_OBJECT + number * N_BAND :][:N_BAND]
+    ids = np.array([row[0] for row in rows], dtype=np.int64)
+    return ids, np.array([row[1] for row in rows], dtype=np.float64), states
+
+
+def _keep_sums(connection: sa.Connection, versions: NDArray[Any], states: FloatArray) -> None:
+    """Keep the sums of the last of the versions of each object, those of bands with any measurement."""
+    is_last = np.append(versions["diaObjectId"][1:] != versions["diaObjectId"][:-1], True)
+    versions, states = versions[is_last], states[is_last].astype("<f8")
+    empty = empty_sums(1)[0]
+    bands, data = [], []
+    for state in states:
+        used = [band for band in BANDS if (state[_band_slice(band)] != empty[_band_slice(band)]).any()]
+        bands.append("".join(used))
+        data.append(b"".join([state[:N_OBJECT].tobytes(), *(state[_band_slice(b)].tobytes() for b in used)]))
+    forget_sums(connection, versions["diaObjectId"])
+    columns = {name: versions[name].tolist() for name in _VERSION[:2]}
+    execute_columns(connection, sa.insert(dia_object_sums), {**columns, "bands": bands, "sums": data})
+
+
+def _band_slice(band: str) -> slice:
+    first = N_OBJECT + BANDS.index(band) * N_BAND
+    return slice(first, first + N_BAND)
