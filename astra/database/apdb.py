@@ -21,6 +21,15 @@ from astra.database.apdb_reads import (
 )
 from astra.database.apdb_rows import Marker, load_marker, lock
 from astra.database.apdb_store import delete_orphans, remove_visit, store_visit, withdraw_visit
+from astra.database.apdb_updates import (
+    close_validity,
+    find_duplicate_objects,
+    merge_objects,
+    reassign_to_dia_objects,
+    reassign_to_ss_objects,
+    withdraw_forced_sources,
+    withdraw_sources,
+)
 from astra.database.arrays import table_dtype
 
 __all__ = [
@@ -30,16 +39,23 @@ __all__ = [
     "AlertRows",
     "Marker",
     "RegionRows",
+    "close_validity",
     "delete_orphans",
+    "find_duplicate_objects",
     "load_alert_rows",
     "load_dia_objects",
     "load_forced",
     "load_marker",
     "load_sources",
     "lock",
+    "merge_objects",
     "read_region",
+    "reassign_to_dia_objects",
+    "reassign_to_ss_objects",
     "remove_visit",
     "store_visit",
     "table_dtype",
+    "withdraw_forced_sources",
+    "withdraw_sources",
     "withdraw_visit",
 ]

@@ -89,7 +89,8 @@ def load_dia_objects(
         First and last HTM pixel of ranges, see `astra.sky.regions.htm_ranges`, which cover more than a
         region; or the region itself, at whose edge the objects are then cut exactly.
     time_mjd_tai : float, optional
-        Load the versions that held then, `start <= time < end`, instead of the current ones [d, MJD TAI].
+        Load the versions that held then, `start <= time < end`, instead of the current ones [d, MJD TAI];
+        not of objects that have been merged into others or closed since.
     columns : sequence of str, optional
         What to load, ``diaObjectId`` among it, and ``ra`` and ``dec`` if there is a region.
 
@@ -103,7 +104,16 @@ def load_dia_objects(
     inside = sa.or_(sa.false(), *(pixel.between(first, last) for first, last in pixels))
     holds: list[sa.ColumnElement[bool]] = [end.is_(None)]
     if time_mjd_tai is not None:
+        last = dia_object.alias()
+        last_end = (
+            sa.select(last.c.validityEndMjdTai)
+            .where(last.c.diaObjectId == dia_object.c.diaObjectId)
+            .order_by(last.c.validityStartMjdTai.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
         holds = [dia_object.c.validityStartMjdTai <= time_mjd_tai, end.is_(None) | (end > time_mjd_tai)]
+        holds.append(end.is_(None) | last_end.is_(None))
     objects = np.sort(fetch(connection, dia_object, columns, inside, *holds), order="diaObjectId")
     if isinstance(ranges, Region):
         objects = objects[contains(ranges, objects["ra"], objects["dec"])]

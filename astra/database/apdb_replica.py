@@ -48,11 +48,6 @@ class Moment:
         return cls(round((mjd_tai - _UNIX_EPOCH_MJD) * _SECONDS_PER_DAY * 1e6) * 1000)
 
     @property
-    def mjd_tai(self) -> float:
-        """The same as [d, MJD TAI]."""
-        return _UNIX_EPOCH_MJD + self.ns / 1e9 / _SECONDS_PER_DAY
-
-    @property
     def chunk(self) -> int:
         """Replica chunk that the moment falls into [s since 1970-01-01 TAI]."""
         return self.ns // 10**9 // CHUNK_SECONDS * CHUNK_SECONDS

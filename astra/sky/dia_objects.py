@@ -16,6 +16,7 @@ from astra.sky.light_curve_sums import (
     object_columns,
 )
 from astra.sky.light_curves import statistics_dtype
+from astra.sky.matching import find_pairs
 from astra.sky.regions import htm_pixels
 
 _OWN_FIELDS = [
@@ -75,3 +76,46 @@ def objects_of_states(object_ids: NDArray[np.int64], states: FloatArray) -> NDAr
         objects[name] = values
     objects["pixelId"] = htm_pixels(objects["ra"], objects["dec"])
     return objects
+
+
+def find_duplicates(
+    objects: NDArray[Any], sources: NDArray[Any], radius_arcsec: float = 1.0
+) -> dict[int, int]:
+    """Find objects that are one thing on the sky: near each other, and never detected by the same visit.
+
+    The closest pairs are taken first. Of a pair the object that was detected first stays; it does not go in
+    another pair, and the one that goes is in no other.
+
+    Parameters
+    ----------
+    objects : structured ndarray, shape (n,)
+        ``diaObjectId``, ``ra``, ``dec`` [deg] and ``firstDiaSourceMjdTai``.
+    sources : structured ndarray, shape (m,)
+        Their detections: ``diaObjectId`` and ``visit``.
+    radius_arcsec : float, optional
+        Largest separation [arcsec].
+
+    Returns
+    -------
+    merged : dict of int to int
+        ``diaObjectId`` of each object that goes, and of the one that stays.
+    """
+    place = objects["ra"], objects["dec"]
+    pairs = find_pairs(*place, *place, radius_arcsec)
+    pairs = pairs.take(np.flatnonzero(pairs.first < pairs.second))
+    pairs = pairs.take(np.argsort(pairs.separation_arcsec, kind="stable"))
+    near = np.isin(sources["diaObjectId"], objects["diaObjectId"][np.union1d(pairs.first, pairs.second)])
+    visits: dict[int, set[int]] = {}
+    for object_id, visit in zip(
+        sources["diaObjectId"][near].tolist(), sources["visit"][near].tolist(), strict=True
+    ):
+        visits.setdefault(object_id, set()).add(visit)
+    age = [objects["firstDiaSourceMjdTai"].tolist(), objects["diaObjectId"].tolist()]
+    merged: dict[int, int] = {}
+    for rows in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+        stays, goes = (age[1][row] for row in sorted(rows, key=lambda row: (age[0][row], age[1][row])))
+        own, others = visits.setdefault(stays, set()), visits.setdefault(goes, set())
+        if goes not in merged and stays not in merged and goes not in merged.values() and not own & others:
+            merged[goes] = stays
+            own |= others
+    return merged
