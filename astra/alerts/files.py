@@ -7,6 +7,8 @@ from pathlib import Path
 
 import fastavro
 
+from astra.alerts.container import ContainerWriter
+from astra.alerts.encoder_kernels import EncodedRows
 from astra.alerts.packets import Alert
 from astra.alerts.schemas import LATEST_VERSION, load_schema
 from astra.errors import AlertError, MissingDataError
@@ -56,6 +58,35 @@ def write_alerts(
             message = f"alert number {count} of {path} does not fit schema {version}: {exc}"
             raise AlertError(message, path=str(path), version=version) from exc
     return count
+
+
+def write_encoded(path: Path | str, packets: Iterable[EncodedRows], *, version: str = LATEST_VERSION) -> int:
+    """Write packets that `astra.alerts.encoder.encode_alerts` gives to a container file.
+
+    Parameters
+    ----------
+    path : Path or str
+        Where the file must appear, ``<visit>_<detector>.avro``.
+    packets : iterable of EncodedRows
+        Packets without frame; each set of them becomes a block of the file.
+    version : str, optional
+        Schema version that they were encoded with.
+
+    Returns
+    -------
+    n_alerts : int
+        How many were written.
+
+    Raises
+    ------
+    AlertError
+        What encoding them raises; then there is no file, and an older one stands.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        container = ContainerWriter(stream, version)
+        for block in packets:
+            container.write(block)
+    return container.count
 
 
 def read_alerts(path: Path | str) -> list[Alert]:

@@ -1,24 +1,27 @@
-"""Alert packets: rows of the database and stamps, made into one strictly checked record.
-
-Official validators fill in what is missing and skip what is too much; this one does neither, and says
-which field of which record is wrong.
-"""
+"""Alert packets: rows of the database and stamps, made into one strictly checked record."""
 
 from __future__ import annotations
 
-import datetime as dt
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from astra.alerts.schemas import LATEST_VERSION, Schema, load_record_schema, load_schema
-from astra.errors import AlertError
+from astra.alerts.schemas import LATEST_VERSION, extra_fields, load_record_schema
+from astra.alerts.validation import validate_alert
 
-MAX_FLOAT32 = 3.4028234663852886e38
+if TYPE_CHECKING:
+    from astropy.nddata import CCDData
 
 Alert = dict[str, Any]
+Rows = Iterable[Mapping[str, Any]]
+
+__all__ = ["Alert", "Cutouts", "make_alert", "make_alert_dict", "to_record", "validate_alert"]
+
+
+# Records of the lists that only our own schema has.
+_EXTRA = {"upperLimits": "upperLimit", "nearestStars": "nearbySource", "nearestGalaxies": "nearbySource"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ def make_alert(
     observation_reason: str | None = None,
     target_name: str | None = None,
     version: str = LATEST_VERSION,
+    extra: Mapping[str, Rows] | None = None,
 ) -> Alert:
     """Make the packet of one detection and check it.
 
@@ -97,6 +101,8 @@ def make_alert(
         What the visit was for.
     version : str, optional
         Schema version.
+    extra : mapping of str to iterable of mapping, optional
+        Rows of what only our own schema has: ``upperLimits``, ``nearestStars``, ``nearestGalaxies``.
 
     Raises
     ------
@@ -104,6 +110,7 @@ def make_alert(
         If a field is missing or has the wrong type; the message and the context name it.
     """
     stamps = cutouts or Cutouts()
+    rows = dict.fromkeys(extra_fields(version), ()) | dict(extra or {})
 
     def one(record: str, row: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None if row is None else to_record(record, row, version)
@@ -121,147 +128,73 @@ def make_alert(
         "cutoutDifference": stamps.difference,
         "cutoutScience": stamps.science,
         "cutoutTemplate": stamps.template,
+        **{name: [to_record(_EXTRA[name], row, version) for row in rows[name]] or None for name in rows},
     }
     validate_alert(alert, version)
     return alert
 
 
-def validate_alert(alert: Mapping[str, Any], version: str = LATEST_VERSION) -> None:
-    """Check that a packet has every field of the schema, no other, and each of the right type.
+def make_alert_dict(  # noqa: PLR0917  (the signature of 2021)
+    alert_id: int,
+    dia_source: Any,
+    dia_object: Any,
+    obj_dia_src_history: Any,
+    diff_im_cutout: CCDData | bytes | None,
+    template_cutout: CCDData | bytes | None,
+) -> Alert:
+    """Make the packet of one detection from rows as tables give them, and check it.
+
+    Parameters
+    ----------
+    alert_id : int
+        Id of the alert, its ``diaSourceId``.
+    dia_source, dia_object : mapping, structured scalar or pandas.Series
+        Rows of the detection and of its object; None for no object.
+    obj_dia_src_history : iterable of rows, structured ndarray or pandas.DataFrame
+        Rows of the object's earlier detections; None for none.
+    diff_im_cutout, template_cutout : astropy.nddata.CCDData, bytes or None
+        Stamps of the difference image and of the template.
+
+    Returns
+    -------
+    alert : dict
+        Packet of the latest of Rubin's schemas.
 
     Raises
     ------
     AlertError
-        If not; the context has ``field``, its path in the packet.
+        If a field is missing or has the wrong type; the message and the context name it.
     """
-    try:
-        _checker(version)(alert)
-    except _Mismatch as exc:
-        field = ".".join(reversed(exc.path)) or "alert"
-        source_id = alert.get("diaSourceId") if isinstance(alert, Mapping) else None
-        message = f"alert {source_id}, schema {version}: field {field} {exc.problem}"
-        raise AlertError(message, field=field, diaSourceId=source_id, version=version) from None
+    from astra.alerts.cutouts import make_cutout_bytes
+
+    alert = make_alert(
+        _row(dia_source),
+        _rows(obj_dia_src_history),
+        (),
+        None if dia_object is None else _row(dia_object),
+        Cutouts(make_cutout_bytes(diff_im_cutout), None, make_cutout_bytes(template_cutout)),
+    )
+    alert["diaSourceId"] = _plain(alert_id)
+    validate_alert(alert)
+    return alert
 
 
-class _Mismatch(Exception):  # noqa: N818  (never leaves this module)
-    """What is wrong, and where: the path is filled from the inside out."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.path: list[str] = []
-
-
-_Check = Callable[[Any], None]
-
-
-def _is_integer(bits: int) -> Callable[[Any], bool]:
-    limit = 1 << (bits - 1)
-    return lambda value: type(value) is int and -limit <= value < limit
+def _row(row: Any) -> Mapping[str, Any]:
+    """Turn a row of whatever kind of table into a mapping."""
+    if isinstance(row, Mapping):
+        return row
+    names = getattr(getattr(row, "dtype", None), "names", None)
+    if names:
+        return {name: row[name] for name in names}
+    mapping: Mapping[str, Any] = row.to_dict()
+    return mapping
 
 
-def _is_float(largest: float) -> Callable[[Any], bool]:
-    return lambda value: type(value) is float and abs(value) <= largest  # false for NaN too
-
-
-_SCALARS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "int": (_is_integer(32), "an int of 32 bits"),
-    "long": (_is_integer(64), "an int of 64 bits"),
-    "float": (_is_float(MAX_FLOAT32), "a finite float that fits 32 bits"),
-    "double": (_is_float(math.inf), "a float, not NaN"),
-    "boolean": (lambda value: type(value) is bool, "a bool"),
-    "string": (lambda value: type(value) is str, "a str"),
-    "bytes": (lambda value: type(value) is bytes, "bytes"),
-    "timestamp-micros": (
-        lambda value: isinstance(value, dt.datetime) and value.tzinfo is not None,
-        "a datetime with a time zone",
-    ),
-}
-
-
-@cache
-def _checker(version: str) -> _Check:
-    """Compile the schema of a packet into one function."""
-    schema = load_schema(version)
-    return _compile(schema, dict(schema["__named_schemas"]), {})
-
-
-def _compile(schema: Any, named: dict[str, Schema], done: dict[str, _Check]) -> _Check:
-    """Compile any schema of the packet."""
-    if isinstance(schema, list):
-        return _nullable(_compile(schema[1], named, done))
-    kind = schema if isinstance(schema, str) else schema.get("logicalType", schema["type"])
-    if kind in _SCALARS:
-        return _scalar(*_SCALARS[kind])
-    if kind == "array":
-        return _array(_compile(schema["items"], named, done))
-    name = schema if isinstance(schema, str) else schema["name"]
-    if name not in done:
-        fields = named[name]["fields"] if isinstance(schema, str) else schema["fields"]
-        done[name] = _record({field["name"]: _compile(field["type"], named, done) for field in fields})
-    return done[name]
-
-
-def _scalar(is_right: Callable[[Any], bool], expected: str) -> _Check:
-    def check(value: Any) -> None:
-        if not is_right(value):
-            problem = f"must be {expected}, found {type(value).__name__} {str(value)[:40]!r}"
-            raise _Mismatch(problem)
-
-    return check
-
-
-def _nullable(inner: _Check) -> _Check:
-    def check(value: Any) -> None:
-        if value is not None:
-            inner(value)
-
-    return check
-
-
-def _array(inner: _Check) -> _Check:
-    def check(value: Any) -> None:
-        if not isinstance(value, list):
-            problem = f"must be a list, found {type(value).__name__}"
-            raise _Mismatch(problem)
-        for number, item in enumerate(value):
-            try:
-                inner(item)
-            except _Mismatch as exc:
-                exc.path.append(str(number))
-                raise
-
-    return check
-
-
-def _record(fields: dict[str, _Check]) -> _Check:
-    names = fields.keys()
-    items = tuple(fields.items())
-
-    def check(value: Any) -> None:
-        if not isinstance(value, Mapping):
-            problem = f"must be a record, found {type(value).__name__}"
-            raise _Mismatch(problem)
-        if value.keys() != names:
-            _report_names(set(value), set(names))
-        name = ""
-        try:
-            for name, inner in items:
-                inner(value[name])
-        except _Mismatch as exc:
-            exc.path.append(name)
-            raise
-
-    return check
-
-
-def _report_names(found: set[Any], expected: set[str]) -> None:
-    """Raise for the first field that is missing or too much."""
-    for name in sorted(expected - found):
-        mismatch = _Mismatch("is missing")
-        mismatch.path.append(name)
-        raise mismatch
-    for name in sorted(map(str, found - expected)):
-        mismatch = _Mismatch("is not in the schema")
-        mismatch.path.append(name)
-        raise mismatch
+def _rows(table: Any) -> Sequence[Mapping[str, Any]]:
+    """Turn a table, or nothing, into rows."""
+    if table is None:
+        return []
+    if hasattr(table, "to_dict"):
+        rows: Sequence[Mapping[str, Any]] = table.to_dict("records")
+        return rows
+    return [_row(row) for row in table]

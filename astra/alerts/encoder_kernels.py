@@ -1,0 +1,393 @@
+"""Compiled loops that write Avro: columns into slots, one slot a row, and rows into whole packets.
+
+Avro 1.11: integers are zig-zag coded in groups of 7 bits, numbers are little-endian, a union begins with the
+number of its branch, and every nullable field here is ``[null, type]``. A loop over a column returns the
+first row that its field cannot take, or -1; `astra.alerts.columns` says so by name.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+NULL = np.uint8(0)  # branch 0 of a union, in zig-zag code
+VALUE = np.uint8(2)  # branch 1
+MAX_FLOAT32 = 3.4028234663852886e38
+
+
+class EncodedRows(NamedTuple):
+    """Encoded rows end to end: row i is ``data[start[i] : start[i + 1]]``.
+
+    Parameters
+    ----------
+    data : uint8 ndarray
+        Bytes.
+    start : int64 ndarray, shape (n + 1,)
+        Where each row begins, and the end.
+    """
+
+    data: NDArray[np.uint8]
+    start: NDArray[np.int64]
+
+    def row(self, number: int) -> bytes:
+        """Return the bytes of one row."""
+        return self.data[self.start[number] : self.start[number + 1]].tobytes()
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.start) - 1
+
+
+class Nulls(NamedTuple):
+    """Where a column is null, and whether it may be.
+
+    Parameters
+    ----------
+    where : bool ndarray, shape (n,)
+        Rows.
+    allowed : bool
+        Whether the field may be null.
+    """
+
+    where: NDArray[np.bool_]
+    allowed: bool
+
+
+class Lists(NamedTuple):
+    """For each packet, which encoded rows it lists: those of ``rows[start[i] : start[i + 1]]``.
+
+    Parameters
+    ----------
+    encoded : EncodedRows
+        Rows.
+    rows : int64 ndarray
+        Numbers of rows, list after list.
+    start : int64 ndarray, shape (n + 1,)
+        Where each list begins, and the end.
+    """
+
+    encoded: EncodedRows
+    rows: NDArray[np.int64]
+    start: NDArray[np.int64]
+
+
+class Choices(NamedTuple):
+    """For each packet, which encoded row it has: -1 for none.
+
+    Parameters
+    ----------
+    encoded : EncodedRows
+        Rows.
+    rows : int64 ndarray, shape (n,)
+        Numbers of rows.
+    """
+
+    encoded: EncodedRows
+    rows: NDArray[np.int64]
+
+
+class Parts(NamedTuple):
+    """Encoded parts of packets, in the order in which they are written, but for the stamps.
+
+    Parameters
+    ----------
+    head, source : EncodedRows
+        What comes first, row by packet: the fields before the detection, and the detection.
+    prv_sources, prv_forced : Lists
+        Earlier detections and forced measurements.
+    dia_object, ss_source, mpc_orbit : Choices
+        Object, geometry and orbit.
+    """
+
+    head: EncodedRows
+    source: EncodedRows
+    prv_sources: Lists
+    prv_forced: Lists
+    dia_object: Choices
+    ss_source: Choices
+    mpc_orbit: Choices
+
+
+@njit(cache=True, nogil=True)
+def put_long(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    values: NDArray[np.int64],
+    nulls: Nulls,
+    limits: tuple[int, int],
+) -> Any:
+    """Write a column of integers, int or long; return the first row out of range, or -1."""
+    for row in range(len(values)):
+        if nulls.where[row]:
+            if not nulls.allowed:
+                return row
+            position[row] = _put_null(out, position[row])
+            continue
+        if not limits[0] <= values[row] <= limits[1]:
+            return row
+        position[row] = _write_long(out, _begin(out, position[row], nulls.allowed), values[row])
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def put_bool(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    values: NDArray[np.bool_],
+    nulls: Nulls,
+) -> Any:
+    """Write a column of booleans; return the first row that must not be null, or -1."""
+    for row in range(len(values)):
+        if nulls.where[row]:
+            if not nulls.allowed:
+                return row
+            position[row] = _put_null(out, position[row])
+            continue
+        at = _begin(out, position[row], nulls.allowed)
+        out[at] = values[row]
+        position[row] = at + 1
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def put_float(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    values: NDArray[Any],
+    nulls: Nulls,
+) -> Any:
+    """Write a column as float32, NaN as null; return the first row that is too large or null, or -1."""
+    number = np.empty(1, np.float32)
+    bits = number.view(np.uint32)
+    for row in range(len(values)):
+        if nulls.where[row] or np.isnan(values[row]):
+            if not nulls.allowed:
+                return row
+            position[row] = _put_null(out, position[row])
+            continue
+        if abs(values[row]) > MAX_FLOAT32:
+            return row
+        at = _begin(out, position[row], nulls.allowed)
+        number[0] = values[row]
+        for byte in range(4):
+            out[at + byte] = np.uint8((bits[0] >> np.uint32(8 * byte)) & np.uint32(255))
+        position[row] = at + 4
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def put_double(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    values: NDArray[Any],
+    nulls: Nulls,
+) -> Any:
+    """Write a column as float64, NaN as null; return the first row that must not be null, or -1."""
+    number = np.empty(1, np.float64)
+    bits = number.view(np.uint64)
+    for row in range(len(values)):
+        if nulls.where[row] or np.isnan(values[row]):
+            if not nulls.allowed:
+                return row
+            position[row] = _put_null(out, position[row])
+            continue
+        at = _begin(out, position[row], nulls.allowed)
+        number[0] = values[row]
+        for byte in range(8):
+            out[at + byte] = np.uint8((bits[0] >> np.uint64(8 * byte)) & np.uint64(255))
+        position[row] = at + 8
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def put_text(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    values: EncodedRows,
+    nulls: Nulls,
+) -> Any:
+    """Write a column of text in UTF-8; return the first row that must not be null, or -1."""
+    for row in range(len(position)):
+        if nulls.where[row]:
+            if not nulls.allowed:
+                return row
+            position[row] = _put_null(out, position[row])
+            continue
+        at = _begin(out, position[row], nulls.allowed)
+        at = _write_long(out, at, values.start[row + 1] - values.start[row])
+        position[row] = _copy(out, at, values, row)
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def _put_null(out: NDArray[np.uint8], at: int) -> Any:
+    out[at] = NULL
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
+def _begin(out: NDArray[np.uint8], at: int, nullable: bool) -> Any:
+    """Write the number of the branch of a value, if its field may be null."""
+    if not nullable:
+        return at
+    out[at] = VALUE
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
+def pack_slots(
+    data: NDArray[np.uint8],
+    start: NDArray[np.int64],
+    first: int,
+    slots: NDArray[np.uint8],
+    begin: NDArray[np.int64],
+) -> None:
+    """Copy rows out of their slots, end to end; ``start`` knows where from row ``first`` on."""
+    for row in range(len(begin)):
+        at, length = start[first + row], start[first + row + 1] - start[first + row]
+        data[at : at + length] = slots[begin[row] : begin[row] + length]
+
+
+@njit(cache=True, nogil=True)
+def packet_sizes(sizes: NDArray[np.int64], stamps: NDArray[np.int64], parts: Parts) -> None:
+    """Add up the bytes of packets; parameters as in `write_packets`, ``sizes`` begins at zero."""
+    for i in range(len(sizes)):
+        for piece in (parts.head, parts.source):
+            sizes[i] += piece.start[i + 1] - piece.start[i]
+        for related in (parts.prv_sources, parts.prv_forced):
+            sizes[i] += _list_size(related, i)
+        for chosen in (parts.dia_object, parts.ss_source, parts.mpc_orbit):
+            row = chosen.rows[i]
+            sizes[i] += 1 if row < 0 else 1 + chosen.encoded.start[row + 1] - chosen.encoded.start[row]
+        for length in stamps[i]:
+            sizes[i] += 1 if length < 0 else 1 + _long_size(length) + length
+
+
+@njit(cache=True, nogil=True)
+def write_packets(
+    out: NDArray[np.uint8], position: NDArray[np.int64], stamps: NDArray[np.int64], parts: Parts
+) -> None:
+    """Write all of some packets but the content of their stamps.
+
+    Parameters
+    ----------
+    out : uint8 ndarray
+        Where to.
+    position : int64 ndarray, shape (n,)
+        Where each packet begins; moved on to its end.
+    stamps : int64 ndarray, shape (n, 3)
+        Size of each stamp, -1 for none; on return, where its content belongs, -1 for none.
+    parts : Parts
+        All else.
+    """
+    for i in range(len(position)):
+        at = position[i]
+        for piece in (parts.head, parts.source):
+            at = _copy(out, at, piece, i)
+        for related in (parts.prv_sources, parts.prv_forced):
+            at = _write_list(out, at, related, i)
+        for chosen in (parts.dia_object, parts.ss_source, parts.mpc_orbit):
+            at = _write_choice(out, at, chosen, i)
+        position[i] = _write_stamp_lengths(out, at, stamps[i])
+
+
+@njit(cache=True, nogil=True)
+def copy_rows(out: NDArray[np.uint8], position: NDArray[np.int64], encoded: EncodedRows, first: int) -> None:
+    """Write encoded rows, from row ``first`` on, at positions, and move those on."""
+    for i in range(len(position)):
+        position[i] = _copy(out, position[i], encoded, first + i)
+
+
+@njit(cache=True, nogil=True)
+def list_sizes(sizes: NDArray[np.int64], one: Lists) -> None:
+    """Add the bytes of a nullable array to the size of each packet."""
+    for i in range(len(sizes)):
+        sizes[i] += _list_size(one, i)
+
+
+@njit(cache=True, nogil=True)
+def write_lists(out: NDArray[np.uint8], position: NDArray[np.int64], one: Lists) -> None:
+    """Write a nullable array for each packet, at positions, and move those on."""
+    for i in range(len(position)):
+        position[i] = _write_list(out, position[i], one, i)
+
+
+@njit(cache=True, nogil=True)
+def _copy(out: NDArray[np.uint8], at: int, encoded: EncodedRows, row: int) -> Any:
+    begin, end = encoded.start[row], encoded.start[row + 1]
+    out[at : at + end - begin] = encoded.data[begin:end]
+    return at + end - begin
+
+
+@njit(cache=True, nogil=True)
+def _write_list(out: NDArray[np.uint8], at: int, one: Lists, i: int) -> Any:
+    """Write one block with all rows, and the empty block that ends an array; null if there are none."""
+    first, last = one.start[i], one.start[i + 1]
+    if first == last:
+        out[at] = NULL
+        return at + 1
+    out[at] = VALUE
+    at = _write_long(out, at + 1, last - first)
+    for number in range(first, last):
+        at = _copy(out, at, one.encoded, one.rows[number])
+    out[at] = 0
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
+def _write_choice(out: NDArray[np.uint8], at: int, one: Choices, i: int) -> Any:
+    """Write a nullable record."""
+    row = one.rows[i]
+    out[at] = NULL if row < 0 else VALUE
+    return at + 1 if row < 0 else _copy(out, at + 1, one.encoded, row)
+
+
+@njit(cache=True, nogil=True)
+def _write_stamp_lengths(out: NDArray[np.uint8], at: int, stamps: NDArray[np.int64]) -> Any:
+    """Write nullable bytes but for their content, and note where that belongs."""
+    for number in range(len(stamps)):
+        length = stamps[number]
+        out[at] = NULL if length < 0 else VALUE
+        at += 1
+        if length >= 0:
+            at = _write_long(out, at, length)
+            stamps[number] = at
+            at += length
+    return at
+
+
+@njit(cache=True, nogil=True)
+def _list_size(one: Lists, i: int) -> Any:
+    first, last = one.start[i], one.start[i + 1]
+    if first == last:
+        return 1
+    size = 2 + _long_size(last - first)
+    for number in range(first, last):
+        row = one.rows[number]
+        size += one.encoded.start[row + 1] - one.encoded.start[row]
+    return size
+
+
+@njit(cache=True, nogil=True)
+def _write_long(out: NDArray[np.uint8], at: int, value: int) -> Any:
+    code = np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
+    while code > np.uint64(127):
+        out[at] = np.uint8((code & np.uint64(127)) | np.uint64(128))
+        at += 1
+        code >>= np.uint64(7)
+    out[at] = np.uint8(code)
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
+def _long_size(value: int) -> Any:
+    code = np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
+    size = 1
+    while code > np.uint64(127):
+        size += 1
+        code >>= np.uint64(7)
+    return size
