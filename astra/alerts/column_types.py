@@ -8,8 +8,9 @@ Nothing is converted that would change a value: a column of integers is none of 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from astra.errors import AlertError
 Columns = Mapping[str, NDArray[Any]]
 
 _INT, _LONG = (-(1 << 31), (1 << 31) - 1), (-(1 << 63), (1 << 63) - 1)
-INTEGER_RANGES = {"int": _INT, "long": _LONG, "timestamp-micros": _LONG}
+_RANGES = {"int": _INT, "long": _LONG, "timestamp-micros": _LONG}
 _LONGEST = {"int": 5, "long": 10, "float": 4, "double": 8, "boolean": 1, "timestamp-micros": 10, "string": 10}
 _EXPECTED = {
     "int": "an int of 32 bits",
@@ -81,8 +82,8 @@ class PreparedColumn:
         Which one.
     values : ndarray or EncodedRows
         Values; of text, its UTF-8.
-    nulls : bool ndarray, shape (n,)
-        Where it is null.
+    nulls : bool ndarray, shape (n,) or (0,)
+        Where it is null; empty if it must not be.
     """
 
     field: Field
@@ -114,17 +115,25 @@ class ColumnTable:
     columns: Columns | NDArray[Any]
     version: str
 
-    def names(self) -> Iterable[str]:
+    @cached_property
+    def names(self) -> frozenset[str]:
         """Names of the columns that are there."""
-        return self.columns.keys() if isinstance(self.columns, Mapping) else self.columns.dtype.names or ()
+        columns = self.columns
+        return frozenset(columns if isinstance(columns, Mapping) else columns.dtype.names or ())
 
+    @cached_property
     def length(self) -> int:
-        """Return the number of rows; ValueError if the columns disagree."""
-        lengths = {len(self.columns[name]) for name in self.names()} or {0}
+        """Number of rows; ValueError if the columns disagree."""
+        lengths = {len(self.columns[name]) for name in self.names} or {0}
         if len(lengths) > 1:
             message = f"the columns of {self.record} must be of one length, found {sorted(lengths)}"
             raise ValueError(message)
         return lengths.pop()
+
+    @cached_property
+    def nowhere(self) -> NDArray[np.bool_]:
+        """No row, of as many as there are."""
+        return np.zeros(self.length, dtype=np.bool_)
 
     def wrong_value(self, field: Field, row: int) -> AlertError:
         """Make the error of a value that its field cannot take."""
@@ -146,24 +155,24 @@ class ColumnTable:
         return AlertError(f"alert schema {self.version}: field {name} {problem}{where}", **context)
 
     def _source_id(self, row: int) -> int | None:
-        value = self.columns["diaSourceId"][row] if "diaSourceId" in self.names() else None
+        value = self.columns["diaSourceId"][row] if "diaSourceId" in self.names else None
         return int(value) if isinstance(value, (int, np.integer)) else None
 
 
-def prepare_column(table: ColumnTable, field: Field, length: int) -> PreparedColumn:
+def prepare_column(table: ColumnTable, field: Field) -> PreparedColumn:
     """Check the type of a column, and bring it to one that compiled loops take.
 
     Raises
     ------
     AlertError
-        If it is missing and must not be, or of another type; the message and the context name it.
+        If it is missing or null and must not be, or of another type; the message and the context name it.
     """
-    if field.name not in table.names():
-        if length and not field.nullable:
-            raise table.error(field, f"is missing, and must be {_EXPECTED[field.kind]}")
-        return PreparedColumn(field, _blank(field.kind, length), np.ones(length, dtype=np.bool_))
+    if field.name not in table.names:
+        return _absent(table, field)
     column = table.columns[field.name]
-    values, nulls = np.ma.getdata(column), np.ma.getmaskarray(column)
+    values, nulls = column, table.nowhere
+    if isinstance(column, np.ma.MaskedArray):
+        values, nulls = np.ma.getdata(column), np.ma.getmaskarray(column)
     if values.dtype.kind == "O":
         nulls = nulls | np.array([_is_null(value) for value in values.tolist()], dtype=np.bool_)
         values = _from_objects(table, field, values, nulls)
@@ -171,7 +180,19 @@ def prepare_column(table: ColumnTable, field: Field, length: int) -> PreparedCol
         nulls = nulls | np.isnat(values)
     if values.dtype.kind not in _NUMPY_KINDS.get(field.kind, "Mi"):
         raise table.error(field, f"must be {_EXPECTED[field.kind]}, found a column of type {values.dtype}")
+    if not field.nullable:
+        if nulls is not table.nowhere and nulls.any():
+            raise table.wrong_value(field, int(np.argmax(nulls)))
+        nulls = nulls[:0]
     return PreparedColumn(field, _for_loops(table, field, values), np.ascontiguousarray(nulls))
+
+
+def _absent(table: ColumnTable, field: Field) -> PreparedColumn:
+    """Make a column that is null throughout, if it may be."""
+    if not field.nullable and table.length:
+        raise table.error(field, f"is missing, and must be {_EXPECTED[field.kind]}")
+    nulls = np.ones(table.length, dtype=np.bool_)
+    return PreparedColumn(field, _blank(field.kind, table.length), nulls if field.nullable else nulls[:0])
 
 
 def _blank(kind: str, length: int) -> Any:
@@ -212,16 +233,41 @@ def _has_python_type(value: Any, kind: str) -> bool:
 def _for_loops(table: ColumnTable, field: Field, values: NDArray[Any]) -> Any:
     """Bring a column to one of the few types that the loops are compiled for."""
     if field.kind == "string":
-        return _utf8(table, field, values.tolist())
-    if field.kind in INTEGER_RANGES:
-        if values.dtype == np.uint64 and (values > np.uint64(_LONG[1])).any():
-            raise table.wrong_value(field, int(np.argmax(values > np.uint64(_LONG[1]))))
+        return _ascii(values) or _utf8(table, field, values.tolist())
+    if field.kind in _RANGES:
+        _check_range(table, field, values)
         times = values.astype("M8[us]").view(np.int64) if values.dtype.kind == "M" else values
         return np.ascontiguousarray(times, dtype=np.int64)
     if field.kind == "boolean":
         return np.ascontiguousarray(values)
     narrow = values.dtype.itemsize <= np.dtype(np.float32).itemsize
     return np.ascontiguousarray(values, dtype=np.float32 if narrow else np.float64)
+
+
+def _check_range(table: ColumnTable, field: Field, values: NDArray[Any]) -> None:
+    """Refuse integers that are too large, where the type of the column has such."""
+    low, high = _RANGES[field.kind]
+    if values.dtype.kind == "M" or (np.iinfo(values.dtype).min >= low and np.iinfo(values.dtype).max <= high):
+        return
+    is_wrong = (values > high) | (values < low)
+    if is_wrong.any():
+        raise table.wrong_value(field, int(np.argmax(is_wrong)))
+
+
+def _ascii(values: NDArray[Any]) -> EncodedRows | None:
+    """Encode a column of plain text all at once; None if it is something else."""
+    width = values.dtype.itemsize // 4
+    if values.dtype.kind != "U" or not width:
+        return None
+    letters = np.ascontiguousarray(values).view(np.uint32).reshape(len(values), width)
+    if (letters > 127).any():
+        return None
+    # numpy fills up with zeros; one within the text stays.
+    last = np.argmax(letters[:, ::-1] != 0, axis=1)
+    lengths = np.where((letters != 0).any(axis=1), width - last, 0)
+    start = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=start[1:])
+    return EncodedRows(letters[np.arange(width) < lengths[:, None]].astype(np.uint8), start)
 
 
 def _utf8(table: ColumnTable, field: Field, texts: list[str]) -> EncodedRows:

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from astra.alerts import encoder_kernels as kernels
 from astra.alerts.column_types import (
-    INTEGER_RANGES,
     Columns,
     ColumnTable,
     Field,
     PreparedColumn,
     prepare_column,
 )
-from astra.alerts.encoder_kernels import EncodedRows, Nulls
+from astra.alerts.encoder_kernels import EncodedRows
 from astra.alerts.schemas import LATEST_VERSION, load_record_schema
 
 _CHUNK_ROWS = 1024  # what fits the second-level cache: each column passes over it
@@ -99,8 +98,8 @@ def encode_fields(
 ) -> EncodedRows:
     """Encode rows of some fields; parameters as in `encode_rows`."""
     table = ColumnTable(record, columns, version)
-    length = table.length()
-    prepared = [prepare_column(table, field, length) for field in fields]
+    length = table.length
+    prepared = [prepare_column(table, field) for field in fields]
     stride = sum(column.longest for column in prepared)
     parts = []
     for begin in range(0, length, _CHUNK_ROWS):
@@ -117,17 +116,14 @@ def encode_fields(
 
 def _write(column: PreparedColumn, out: NDArray[np.uint8], position: NDArray[np.int64], begin: int) -> int:
     """Write rows of a column from ``begin`` on; return the first that does not fit, or -1."""
-    rows, kind = slice(begin, begin + len(position)), column.field.kind
-    values = (
-        column.values._replace(start=column.values.start[begin : rows.stop + 1])
-        if kind == "string"
-        else (column.values[rows])
-    )
-    nulls = Nulls(column.nulls[rows], column.field.nullable)
-    limits = () if kind in _KERNELS else (INTEGER_RANGES[kind],)
-    kernel: Callable[..., int] = _KERNELS.get(kind, kernels.put_long)
-    bad = kernel(out, position, values, nulls, *limits)
-    return -1 if bad < 0 else int(bad) + begin
+    end, values, nulls = begin + len(position), column.values, column.nulls
+    if isinstance(values, EncodedRows):
+        values = values._replace(start=values.start[begin : end + 1])
+    elif end - begin < len(values):
+        values = values[begin:end]
+    kernel: Callable[..., int] = _KERNELS.get(column.field.kind, kernels.put_long)
+    bad = kernel(out, position, values, nulls[begin:end])
+    return -1 if bad < 0 else bad + begin
 
 
 def _pack(parts: Sequence[tuple[NDArray[Any], ...]], length: int) -> EncodedRows:

@@ -15,6 +15,7 @@ from astra.alerts.cutout_headers import (
     CutoutConfig,
     corners,
     is_on_image,
+    is_same_wcs,
     plane_header,
     primary_headers,
 )
@@ -34,10 +35,13 @@ class StampPlan:
         Bytes of each stamp; -1 for none.
     content : Stamps
         What is in them, see `astra.alerts.cutout_kernels`.
+    wcs : astropy.wcs.WCS or None
+        That of the image.
     """
 
     sizes: NDArray[np.int64]
     content: Stamps
+    wcs: Any = None
 
     def write(self, out: NDArray[np.uint8], position: NDArray[np.int64], rows: slice) -> None:
         """Write the stamps of some rows where they belong; a negative position is left out."""
@@ -87,7 +91,9 @@ class StampCutter:
             MASK_NO_DATA,
         )
 
-    def plan(self, x: NDArray[Any], y: NDArray[Any], size_pixel: NDArray[Any]) -> StampPlan:
+    def plan(
+        self, x: NDArray[Any], y: NDArray[Any], size_pixel: NDArray[Any], like: StampPlan | None = None
+    ) -> StampPlan:
         """Plan stamps around positions.
 
         Parameters
@@ -96,55 +102,51 @@ class StampCutter:
             Positions [pixel]; a masked one has no stamp.
         size_pixel : ndarray, shape (n,)
             Sides of the footprints [pixel].
+        like : StampPlan, optional
+            Plan of the same positions and configuration on another image: where the WCS is the same, so are
+            the headers, and they are not made again.
         """
-        at_x, at_y, wanted = (_plain(column) for column in (x, y, size_pixel))
-        side = self.config.sides(wanted)
-        corner, found = corners(at_x, at_y, side), np.zeros(len(side), dtype=np.bool_)
+        at_x, at_y = _numbers(x), _numbers(y)
         on_image = is_on_image(at_x, at_y, self.exposure.shape)
-        side = np.where(on_image, side, 0)
+        at = np.where(on_image, at_x, 0.0), np.where(on_image, at_y, 0.0)
+        side = np.where(on_image, self.config.sides(_numbers(size_pixel)), 0)
+        corner, found = corners(*at, side), np.zeros(len(side), dtype=np.bool_)
         find_data(corner, side, self.planes, found)
-        rows = np.flatnonzero(found)
-        psf = self._psf(at_x, at_y, rows)
-        headers = self._headers((at_x, at_y), side, rows, psf)
-        sizes = np.full(len(side), -1, dtype=np.int64)
-        sizes[rows] = _sizes(side[rows], psf, headers)
-        return StampPlan(sizes, Stamps(corner, side, self.planes, psf, headers))
-
-    def _psf(self, x: NDArray[np.float64], y: NDArray[np.float64], rows: NDArray[np.int64]) -> PsfTerms:
-        terms = psf_terms(self.exposure, x[rows], y[rows], average=self.config.use_average_psf)
-        design = np.zeros((len(x), terms.design.shape[1]))
-        design[rows] = terms.design
-        return PsfTerms(design, terms.terms)
+        psf = psf_terms(self.exposure, *at, average=self.config.use_average_psf)
+        headers = self._headers(at, side, like)._replace(psf=_psf_header(psf))
+        sizes = np.where(found, _sizes(side, psf, headers), -1)
+        return StampPlan(sizes, Stamps(corner, side, self.planes, psf, headers), self.exposure.wcs)
 
     def _headers(
         self,
         at: tuple[NDArray[np.float64], NDArray[np.float64]],
         side: NDArray[np.int64],
-        rows: Any,
-        psf: PsfTerms,
+        like: StampPlan | None,
     ) -> Headers:
-        own = primary_headers(
-            self.exposure, at[0][rows], at[1][rows], side[rows], self.config.detector_rotation_deg
-        )
-        primary = np.zeros((len(side), own.shape[1]), dtype=np.uint8)
-        primary[rows] = own
-        sides, number = np.unique(side[rows], return_inverse=True)
-        side_number = np.zeros(len(side), dtype=np.int64)
-        side_number[rows] = number
-        psf_side = round(psf.terms.shape[1] ** 0.5)
+        """Make all headers but that of the PSF."""
+        wcs = self.exposure.wcs
+        if like is not None and np.array_equal(like.content.side, side) and is_same_wcs(like.wcs, wcs):
+            return like.content.headers
+        sides, number = np.unique(side, return_inverse=True)
         return Headers(
-            primary,
+            primary_headers(self.exposure, *at, side, self.config.detector_rotation_deg),
             _stack([plane_header("MASK", "i4", one, MASK_CARDS) for one in sides.tolist()]),
             _stack([plane_header("UNCERT", "f4", one, VARIANCE_CARDS) for one in sides.tolist()]),
-            _stack([plane_header("PSFIMAGE", "f4", psf_side, [])] if psf_side else []).ravel(),
-            side_number,
+            _stack([]).ravel(),
+            number.astype(np.int64),
         )
 
 
-def _plain(column: NDArray[Any]) -> NDArray[np.float64]:
+def _psf_header(psf: PsfTerms) -> NDArray[np.uint8]:
+    side = round(psf.terms.shape[1] ** 0.5)
+    return _stack([plane_header("PSFIMAGE", "f4", side, [])] if side else []).ravel()
+
+
+def _numbers(column: NDArray[Any]) -> NDArray[np.float64]:
     """Numbers of a column, NaN where it is null."""
     values: NDArray[Any] = np.array(np.ma.getdata(column), dtype=np.float64)
-    values[np.ma.getmaskarray(column)] = np.nan
+    if isinstance(column, np.ma.MaskedArray):
+        values[np.ma.getmaskarray(column)] = np.nan
     return values
 
 

@@ -114,6 +114,21 @@ def linearize_at(wcs: Any, x: NDArray[np.float64], y: NDArray[np.float64]) -> ND
     return np.column_stack([np.rad2deg(ra[:, 0]), np.rad2deg(dec[:, 0]), *steps])
 
 
+def is_same_wcs(first: Any, second: Any) -> bool:
+    """Whether two `astropy.wcs.WCS` without lookup tables, or None, put every pixel at the same place."""
+    if first is second or first is None or second is None:
+        return first is second
+    tables = [
+        getattr(one, name) for one in (first, second) for name in ("cpdis1", "cpdis2", "det2im1", "det2im2")
+    ]
+    if any(table is not None for table in tables) or not first.wcs.compare(second.wcs):
+        return False
+    if first.sip is None or second.sip is None:
+        return first.sip is second.sip
+    pairs = [(getattr(first.sip, name), getattr(second.sip, name)) for name in ("a", "b", "crpix")]
+    return all(np.array_equal(*pair) for pair in pairs)
+
+
 def corners(x: NDArray[np.float64], y: NDArray[np.float64], side: NDArray[np.int64]) -> NDArray[np.int64]:
     """First row and column of stamps, which may be beyond the edge [pixel], shape (n, 2)."""
     centre = np.floor(np.column_stack([y, x]) + 0.5)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from astra.alerts import encoder_kernels as kernels
 from astra.alerts.column_types import Columns, Field
-from astra.alerts.columns import encode_fields, encode_rows
-from astra.alerts.cutout_batch import StampCutter
+from astra.alerts.columns import columns_of, encode_fields, encode_rows
+from astra.alerts.cutout_batch import StampCutter, StampPlan
 from astra.alerts.encoder_kernels import Choices, EncodedRows, Lists, Parts
 from astra.alerts.schemas import LATEST_VERSION, extra_fields, load_schema, schema_id
 
@@ -139,7 +139,7 @@ def encode_alerts(
         If there are lists of something that the schema does not have.
     """
     whole = _Packets(batch, version, framed)
-    plans = {name: _plan(cutter, batch) for name, cutter in (cutters or {}).items()}
+    plans = _plan(cutters or {}, batch)
     for begin in range(0, len(batch), _BATCH):
         rows = slice(begin, min(begin + _BATCH, len(batch)))
         stamps = np.full((rows.stop - begin, len(_IMAGES)), -1, dtype=np.int64)
@@ -161,9 +161,13 @@ def encode_all(
     ]
 
 
-def _plan(cutter: StampCutter, batch: AlertBatch) -> Any:
-    sources = batch.dia_sources
-    return cutter.plan(sources["x"], sources["y"], sources["bboxSize"])
+def _plan(cutters: Mapping[str, StampCutter], batch: AlertBatch) -> dict[str, StampPlan]:
+    """Plan the stamps of all images; those of one WCS share their headers."""
+    sources, plans = batch.dia_sources, dict[str, StampPlan]()
+    for name, cutter in cutters.items():
+        like = next(iter(plans.values()), None)
+        plans[name] = cutter.plan(sources["x"], sources["y"], sources["bboxSize"], like)
+    return plans
 
 
 class _Packets:
@@ -207,9 +211,8 @@ def _some(part: Any, rows: slice) -> Any:
 
 def _heads(batch: AlertBatch, version: str, framed: bool) -> EncodedRows:
     """Encode what packets begin with: the frame, and the fields before the detection."""
-    columns = {"diaSourceId": batch.dia_sources["diaSourceId"]}
-    for name in ("observation_reason", "target_name"):
-        columns[name] = np.full(len(batch), getattr(batch, name), dtype=object)
+    visit = {"observation_reason": batch.observation_reason, "target_name": batch.target_name}
+    columns = columns_of([visit] * len(batch), visit) | {"diaSourceId": batch.dia_sources["diaSourceId"]}
     heads = encode_fields("alert", _HEAD, columns, version)
     if not framed:
         return heads

@@ -42,21 +42,6 @@ class EncodedRows(NamedTuple):
         return len(self.start) - 1
 
 
-class Nulls(NamedTuple):
-    """Where a column is null, and whether it may be.
-
-    Parameters
-    ----------
-    where : bool ndarray, shape (n,)
-        Rows.
-    allowed : bool
-        Whether the field may be null.
-    """
-
-    where: NDArray[np.bool_]
-    allowed: bool
-
-
 class Lists(NamedTuple):
     """For each packet, which encoded rows it lists: those of ``rows[start[i] : start[i + 1]]``.
 
@@ -117,19 +102,32 @@ def put_long(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
     values: NDArray[np.int64],
-    nulls: Nulls,
-    limits: tuple[int, int],
-) -> Any:
-    """Write a column of integers, int or long; return the first row out of range, or -1."""
+    nulls: NDArray[np.bool_],
+) -> int:
+    """Write a column of integers, int or long, at each row's position, and move that on.
+
+    Parameters
+    ----------
+    out : uint8 ndarray
+        Where to.
+    position : int64 ndarray, shape (n,)
+        Where each row goes on.
+    values : int64 ndarray, shape (n,)
+        Values.
+    nulls : bool ndarray, shape (n,) or (0,)
+        Where they are null; empty if the field must not be.
+
+    Returns
+    -------
+    bad : int
+        First row that the field cannot take, or -1.
+    """
+    nullable = len(nulls) > 0
     for row in range(len(values)):
-        if nulls.where[row]:
-            if not nulls.allowed:
-                return row
+        if nullable and nulls[row]:
             position[row] = _put_null(out, position[row])
-            continue
-        if not limits[0] <= values[row] <= limits[1]:
-            return row
-        position[row] = _write_long(out, _begin(out, position[row], nulls.allowed), values[row])
+        else:
+            position[row] = _write_long(out, _begin(out, position[row], nullable), values[row])
     return -1
 
 
@@ -138,16 +136,15 @@ def put_bool(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
     values: NDArray[np.bool_],
-    nulls: Nulls,
-) -> Any:
-    """Write a column of booleans; return the first row that must not be null, or -1."""
+    nulls: NDArray[np.bool_],
+) -> int:
+    """Write a column of booleans; parameters as in `put_long`."""
+    nullable = len(nulls) > 0
     for row in range(len(values)):
-        if nulls.where[row]:
-            if not nulls.allowed:
-                return row
+        if nullable and nulls[row]:
             position[row] = _put_null(out, position[row])
             continue
-        at = _begin(out, position[row], nulls.allowed)
+        at = _begin(out, position[row], nullable)
         out[at] = values[row]
         position[row] = at + 1
     return -1
@@ -158,20 +155,20 @@ def put_float(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
     values: NDArray[Any],
-    nulls: Nulls,
+    nulls: NDArray[np.bool_],
 ) -> Any:
-    """Write a column as float32, NaN as null; return the first row that is too large or null, or -1."""
-    number = np.empty(1, np.float32)
+    """Write a column as float32, NaN as null; parameters as in `put_long`."""
+    number, nullable = np.empty(1, np.float32), len(nulls) > 0
     bits = number.view(np.uint32)
     for row in range(len(values)):
-        if nulls.where[row] or np.isnan(values[row]):
-            if not nulls.allowed:
+        if np.isnan(values[row]) or (nullable and nulls[row]):
+            if not nullable:
                 return row
             position[row] = _put_null(out, position[row])
             continue
         if abs(values[row]) > MAX_FLOAT32:
             return row
-        at = _begin(out, position[row], nulls.allowed)
+        at = _begin(out, position[row], nullable)
         number[0] = values[row]
         for byte in range(4):
             out[at + byte] = np.uint8((bits[0] >> np.uint32(8 * byte)) & np.uint32(255))
@@ -184,18 +181,18 @@ def put_double(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
     values: NDArray[Any],
-    nulls: Nulls,
+    nulls: NDArray[np.bool_],
 ) -> Any:
-    """Write a column as float64, NaN as null; return the first row that must not be null, or -1."""
-    number = np.empty(1, np.float64)
+    """Write a column as float64, NaN as null; parameters as in `put_long`."""
+    number, nullable = np.empty(1, np.float64), len(nulls) > 0
     bits = number.view(np.uint64)
     for row in range(len(values)):
-        if nulls.where[row] or np.isnan(values[row]):
-            if not nulls.allowed:
+        if np.isnan(values[row]) or (nullable and nulls[row]):
+            if not nullable:
                 return row
             position[row] = _put_null(out, position[row])
             continue
-        at = _begin(out, position[row], nulls.allowed)
+        at = _begin(out, position[row], nullable)
         number[0] = values[row]
         for byte in range(8):
             out[at + byte] = np.uint8((bits[0] >> np.uint64(8 * byte)) & np.uint64(255))
@@ -205,19 +202,15 @@ def put_double(
 
 @njit(cache=True, nogil=True)
 def put_text(
-    out: NDArray[np.uint8],
-    position: NDArray[np.int64],
-    values: EncodedRows,
-    nulls: Nulls,
-) -> Any:
-    """Write a column of text in UTF-8; return the first row that must not be null, or -1."""
+    out: NDArray[np.uint8], position: NDArray[np.int64], values: EncodedRows, nulls: NDArray[np.bool_]
+) -> int:
+    """Write a column of text in UTF-8, each after its length; parameters as in `put_long`."""
+    nullable = len(nulls) > 0
     for row in range(len(position)):
-        if nulls.where[row]:
-            if not nulls.allowed:
-                return row
+        if nullable and nulls[row]:
             position[row] = _put_null(out, position[row])
             continue
-        at = _begin(out, position[row], nulls.allowed)
+        at = _begin(out, position[row], nullable)
         at = _write_long(out, at, values.start[row + 1] - values.start[row])
         position[row] = _copy(out, at, values, row)
     return -1

@@ -59,7 +59,7 @@ def test_fields_are_the_official_ones_in_name_type_order_and_default(official, r
 
 def test_we_write_the_latest_published_version():
     assert schema_id() == Schema.from_file().get_schema_id() == 1101
-    assert available_versions() == ["11.1"]
+    assert available_versions() == ["10.0", "11.0", "11.1", "astra-1.0"]
     assert schema_version(1101) == "11.1"
 
 
@@ -96,7 +96,9 @@ def test_a_malformed_version_is_refused(version):
 
 
 def test_an_unknown_version_is_refused_by_name():
-    with pytest.raises(AlertError, match=r"alert schema 3.0 is not known; known are 11.1"):
+    with pytest.raises(
+        AlertError, match=r"alert schema 3.0 is not known; known are 10.0, 11.0, 11.1, astra-1.0"
+    ):
         load_schema("3.0")
 
 
