@@ -20,13 +20,24 @@ def grow_square(mask: NDArray[np.bool_], radius_pixel: int) -> NDArray[np.bool_]
     -------
     grown : bool ndarray, shape (ny, nx)
     """
-    # Shifted copies are eight times as fast as a morphological dilation by the same square.
-    rows = mask.copy()
-    for k in range(1, min(radius_pixel, mask.shape[0] - 1) + 1):
-        rows[k:] |= mask[:-k]
-        rows[:-k] |= mask[k:]
-    grown = rows.copy()
-    for k in range(1, min(radius_pixel, mask.shape[1] - 1) + 1):
-        grown[:, k:] |= rows[:, :-k]
-        grown[:, :-k] |= rows[:, k:]
-    return grown
+    ny, nx = mask.shape
+    reach_y, reach_x = min(radius_pixel, ny), min(radius_pixel, nx)
+    padded = np.zeros((ny + 2 * reach_y, nx + 2 * reach_x), dtype=bool)
+    padded[reach_y : reach_y + ny, reach_x : reach_x + nx] = mask
+    _any_of_next(padded, 2 * reach_y + 1)
+    grown = padded[:ny]
+    _any_of_next(grown.T, 2 * reach_x + 1)
+    return grown[:, :nx].copy()
+
+
+def _any_of_next(mask: NDArray[np.bool_], n: int) -> None:
+    """Set each element to whether any of the n that begin with it along the first axis is True, in place.
+
+    Windows are doubled, as van Herk (1992, Pattern Recognition Letters 13, 517) has it for lines: the number
+    of passes is the logarithm of n. Beyond the end nothing is True.
+    """
+    width = 1
+    while width < n:
+        step = min(width, n - width)
+        mask[:-step] |= mask[step:]
+        width += step
