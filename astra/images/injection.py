@@ -71,7 +71,7 @@ def inject_sources(
         raise ValueError("sources cannot be injected into an exposure without a PSF")
     electrons = electrons_per_njy(exposure)
     signal, footprint = render_sources(exposure, injections)
-    lit = np.flatnonzero(signal)
+    lit = np.flatnonzero(signal != 0)  # of bools: four times as fast as of numbers
     expected = np.maximum(signal.ravel()[lit].astype(float), 0.0) * electrons
     noise = (rng.poisson(expected) - expected) / electrons
     image, variance = exposure.image.copy(), exposure.variance.copy()
@@ -80,7 +80,7 @@ def inject_sources(
     return exposure.replace(
         image=image,
         variance=variance,
-        mask=_mark(exposure.mask, footprint, injections, into_template=into_template),
+        mask=_mark(exposure.mask, lit[footprint.ravel()[lit]], injections, into_template=into_template),
         metadata={**exposure.metadata, "NINJECT": len(injections)},
     )
 
@@ -171,12 +171,13 @@ def _add_stamps(stamps, columns, rows, flux, fraction, signal, footprint):  # ty
 
 
 def _mark(
-    mask: NDArray[np.uint32], footprint: NDArray[np.bool_], injections: NDArray[Any], *, into_template: bool
+    mask: NDArray[np.uint32], bright: NDArray[np.int64], injections: NDArray[Any], *, into_template: bool
 ) -> NDArray[np.uint32]:
-    """Set the planes of injected light and of the centres of injected sources."""
+    """Set the planes of injected light, at flat indices, and of the centres of injected sources."""
     light = MASK_INJECTED_TEMPLATE if into_template else MASK_INJECTED
     core = MASK_INJECTED_CORE_TEMPLATE if into_template else MASK_INJECTED_CORE
-    out = np.where(footprint, mask | light, mask).astype(np.uint32)
+    out = mask.astype(np.uint32)
+    out.ravel()[bright] |= light
     ny, nx = mask.shape
     for x, y in zip(np.rint(injections["x"]), np.rint(injections["y"]), strict=True):
         if -CORE_HALF_WIDTH <= x < nx + CORE_HALF_WIDTH and -CORE_HALF_WIDTH <= y < ny + CORE_HALF_WIDTH:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -93,7 +94,8 @@ def plan_injections(
     """
     config = config or InjectionConfig()
     free = _free_pixels(science, template, config.edge_pixel)
-    blank = free & ~grow_square((science.mask & MASK_DETECTED) > 0, int(np.ceil(config.edge_pixel / 2)))
+    sources_pixel = grow_square((science.mask & MASK_DETECTED) > 0, int(np.ceil(config.edge_pixel / 2)))
+    blank = _PixelsToDraw(free & ~sources_pixel)
     hosts = _hosts(sources, config)
     taken: list[NDArray[np.float64]] = []
     parts = []
@@ -121,11 +123,25 @@ def plan_injections(
 
 
 def _free_pixels(science: Exposure, template: Exposure, edge: int) -> NDArray[np.bool_]:
-    """Pixels far enough from what cannot be used."""
-    unusable = ((science.mask | template.mask) & UNUSABLE) > 0
-    unusable |= ~(np.isfinite(science.image) & np.isfinite(template.image))
-    near: NDArray[np.bool_] = grow_square(np.pad(unusable, 1, constant_values=True), edge)[1:-1, 1:-1]
-    return ~near
+    """Pixels far enough from what cannot be used, and from the edge of the image."""
+    unusable = np.empty(science.shape, dtype=bool)
+    _mark_unusable(*(plane for e in (science, template) for plane in (e.image, e.mask)), UNUSABLE, unusable)
+    free: NDArray[np.bool_] = ~grow_square(unusable, edge)
+    ny, nx = free.shape
+    for edges in (np.s_[:edge], np.s_[max(ny - edge, 0) :], np.s_[:, :edge], np.s_[:, max(nx - edge, 0) :]):
+        free[edges] = False
+    return free
+
+
+@njit(cache=True)
+def _mark_unusable(first, first_mask, second, second_mask, bits, unusable):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Tell where one of two images has one of some mask bits or no finite value."""
+    ny, nx = unusable.shape
+    for y in range(ny):
+        for x in range(nx):
+            flagged = ((first_mask[y, x] | second_mask[y, x]) & bits) != 0
+            # A difference with itself is 0 for finite values alone.
+            unusable[y, x] = flagged | (first[y, x] - first[y, x] != 0) | (second[y, x] - second[y, x] != 0)
 
 
 def _hosts(sources: NDArray[np.void], config: InjectionConfig) -> NDArray[np.void]:
@@ -137,14 +153,40 @@ def _hosts(sources: NDArray[np.void], config: InjectionConfig) -> NDArray[np.voi
     return hosts
 
 
-def _blank_positions(blank: NDArray[np.bool_], n: int, rng: np.random.Generator) -> NDArray[np.void]:
+class _PixelsToDraw:
+    """The True pixels of a mask, of which any number is drawn without a list of all."""
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        self.mask = mask
+        self.ends = np.cumsum(np.count_nonzero(mask, axis=1))  # how many there are to the end of each line
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Draw rows and columns of n pixels, shape (n,); none if there is none."""
+        total = int(self.ends[-1]) if len(self.ends) else 0
+        ranks = rng.integers(0, max(total, 1), size=n if total else 0)
+        rows = np.searchsorted(self.ends, ranks, side="right")
+        columns = np.empty(len(rows), dtype=np.int64)
+        _find_true(self.mask, rows, ranks - np.append(0, self.ends)[rows], columns)
+        return rows, columns
+
+
+@njit(cache=True)
+def _find_true(mask, rows, ranks, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Column of the True pixel of a rank, from 0, in its row."""
+    for k in range(len(rows)):
+        line, left, x = mask[rows[k]], ranks[k], 0
+        while left > 0 or not line[x]:
+            left -= line[x]
+            x += 1
+        columns[k] = x
+
+
+def _blank_positions(blank: _PixelsToDraw, n: int, rng: np.random.Generator) -> NDArray[np.void]:
     """Candidates on pixels without a source."""
-    pixels = np.flatnonzero(blank)
-    chosen = rng.choice(pixels, size=n * TRIES_PER_SOURCE if len(pixels) else 0)
-    candidates = np.zeros(len(chosen), dtype=INJECTION_DTYPE)
-    rows, columns = np.divmod(chosen, blank.shape[1])
-    candidates["x"] = columns + rng.uniform(-0.5, 0.5, len(chosen))
-    candidates["y"] = rows + rng.uniform(-0.5, 0.5, len(chosen))
+    rows, columns = blank.draw(n * TRIES_PER_SOURCE, rng)
+    candidates = np.zeros(len(rows), dtype=INJECTION_DTYPE)
+    candidates["x"] = columns + rng.uniform(-0.5, 0.5, len(rows))
+    candidates["y"] = rows + rng.uniform(-0.5, 0.5, len(rows))
     candidates["hostId"], candidates["hostOffset"] = NO_HOST, np.nan
     return candidates
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 from scipy.spatial import cKDTree
 
 from astra.images.exposure import MASK_DETECTED, MASK_SAT
 from astra.images.forced import forced_photometry
-from astra.images.injection_plan import InjectionConfig, plan_injections
+from astra.images.injection_plan import InjectionConfig, _free_pixels, _PixelsToDraw, plan_injections
 from tests.images.difference_field import make_exposure
 
 CONFIG = InjectionConfig(n_isolated=25, n_hosted=12, n_trails=5, n_negative=7, spacing_pixel=20.0)
@@ -105,3 +106,30 @@ def test_without_room_or_galaxies_there_are_fewer():
 def test_an_impossible_range_is_refused():
     with pytest.raises(ValueError, match="snr_min"):
         InjectionConfig(snr_min=0.0)
+
+
+@pytest.mark.parametrize("shape", [(40, 57), (1, 9), (7, 3)])
+def test_drawn_pixels_are_those_of_a_list_of_all(shape):
+    mask = np.random.default_rng(2).random(shape) < 0.3
+    rows, columns = _PixelsToDraw(mask).draw(500, np.random.default_rng(8))
+    chosen = np.random.default_rng(8).choice(np.flatnonzero(mask), size=500)
+    np.testing.assert_array_equal(rows * shape[1] + columns, chosen)
+    nothing = _PixelsToDraw(np.zeros(shape, dtype=bool)).draw(500, np.random.default_rng(8))
+    assert [len(axis) for axis in nothing] == [0, 0]
+
+
+@pytest.mark.parametrize("edge", [0, 1, 6, 100])
+def test_free_pixels_are_those_away_from_unusable_ones_and_the_edge(edge):
+    science, template, _ = make_scene((60, 83))
+    rng = np.random.default_rng(1)
+    planes = [exposure.image.copy() for exposure in (science, template)]
+    for image, value in zip(planes, (np.nan, -np.inf), strict=True):
+        image[rng.integers(0, 60, 3), rng.integers(0, 83, 3)] = value
+    mask = template.mask.copy()
+    mask[rng.integers(0, 60, 3), rng.integers(0, 83, 3)] |= MASK_SAT
+    mask[30] |= MASK_DETECTED  # which may be used
+    science, template = science.replace(image=planes[0]), template.replace(image=planes[1], mask=mask)
+    unusable = ((science.mask | mask) & MASK_SAT > 0) | ~np.isfinite(planes[0]) | ~np.isfinite(planes[1])
+    around = np.pad(unusable, 1, constant_values=True)
+    grown = binary_dilation(around, np.ones((2 * edge + 1, 2 * edge + 1)))[1:-1, 1:-1]
+    np.testing.assert_array_equal(_free_pixels(science, template, edge), ~grown)
