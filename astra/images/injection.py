@@ -9,7 +9,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.errors import DataError
-from astra.images.exposure import MASK_INJECTED, MASK_INJECTED_TEMPLATE, Exposure, MaskPlane
+from astra.images.exposure import (
+    MASK_INJECTED,
+    MASK_INJECTED_CORE,
+    MASK_INJECTED_CORE_TEMPLATE,
+    MASK_INJECTED_TEMPLATE,
+    Exposure,
+)
 from astra.images.stamps import psf_stamps
 
 INJECTION_DTYPE = np.dtype(
@@ -21,8 +27,6 @@ INJECTION_DTYPE = np.dtype(
         ("isNegative", "?"),
     ]
 )
-MASK_INJECTED_CORE = np.uint32(MaskPlane.INJECTED_CORE)
-MASK_INJECTED_CORE_TEMPLATE = np.uint32(MaskPlane.INJECTED_CORE_TEMPLATE)
 
 HALF_WIDTH_PER_FWHM = 4.0
 CORE_HALF_WIDTH = 1  # the core of an injected source: 3 x 3 pixels

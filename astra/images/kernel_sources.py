@@ -10,12 +10,15 @@ from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
     MASK_EDGE,
+    MASK_INJECTED,
+    MASK_INJECTED_TEMPLATE,
     MASK_NO_DATA,
     MASK_SAT,
     Exposure,
 )
 
-UNUSABLE = MASK_BAD | MASK_SAT | MASK_CR | MASK_EDGE | MASK_NO_DATA
+# Injected sources are in one of the images alone: of many, the kernel and its judgement would be others.
+UNUSABLE = MASK_BAD | MASK_SAT | MASK_CR | MASK_EDGE | MASK_NO_DATA | MASK_INJECTED | MASK_INJECTED_TEMPLATE
 CELL_PIXEL = 128
 PEAK_HALF_WIDTH = 5  # pixels within which a source must be the brightest
 MIN_NEIGHBOURS = 5  # of the 3x3 pixels of a peak that must be significant too: a cosmic ray has fewer

@@ -16,6 +16,10 @@ from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
     MASK_EDGE,
+    MASK_INJECTED,
+    MASK_INJECTED_CORE,
+    MASK_INJECTED_CORE_TEMPLATE,
+    MASK_INJECTED_TEMPLATE,
     MASK_INTRP,
     MASK_NO_DATA,
     MASK_SAT,
@@ -26,6 +30,13 @@ from astra.images.kernel import MatchingKernel
 from astra.images.spatial import SpatialKernel, convolve_spatial
 
 TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
+TEMPLATE_PLANES |= MASK_INJECTED_TEMPLATE | MASK_INJECTED_CORE_TEMPLATE
+# What has another plane if it is the template's.
+SATURATED_AND_INJECTED = (
+    (MASK_SAT, MASK_SAT_TEMPLATE),
+    (MASK_INJECTED, MASK_INJECTED_TEMPLATE),
+    (MASK_INJECTED_CORE, MASK_INJECTED_CORE_TEMPLATE),
+)
 REPAIR_SIGMA_PIXEL = 1.5
 
 
@@ -141,13 +152,14 @@ def _joint_power(one: Exposure, other: Exposure) -> NDArray[np.float64] | None:
 def _subtract(science, template, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Subtract two triples of image, variance and mask; NaN and NO_DATA where either has no pixel.
 
-    Of the template's mask, what cannot be repaired is kept; its saturation has a plane of its own.
+    Masks are joined as in `join_masks`.
     """
     for y in range(out[0].shape[0]):
         for x in range(out[0].shape[1]):
             bits = science[2][y, x] | (template[2][y, x] & TEMPLATE_PLANES)
-            if template[2][y, x] & MASK_SAT:
-                bits |= MASK_SAT_TEMPLATE
+            for own, of_template in SATURATED_AND_INJECTED:
+                if template[2][y, x] & own:
+                    bits |= of_template
             image = science[0][y, x] - template[0][y, x]
             variance = science[1][y, x] + template[1][y, x]
             if bits & MASK_NO_DATA or not (np.isfinite(image) and np.isfinite(variance)):
@@ -156,9 +168,13 @@ def _subtract(science, template, out):  # type: ignore[no-untyped-def]  # pragma
 
 
 def join_masks(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Join the masks: of the template, what cannot be repaired; its saturation has a plane of its own."""
-    moved = np.where((template & MASK_SAT) > 0, MASK_SAT_TEMPLATE, np.uint32(0)).astype(np.uint32)
-    joined: NDArray[np.uint32] = science | (template & TEMPLATE_PLANES) | moved
+    """Join the masks: of the template, what cannot be repaired, what is saturated and what was injected.
+
+    The last two have planes of their own, as in the LSST stack.
+    """
+    joined: NDArray[np.uint32] = science | (template & TEMPLATE_PLANES)
+    for own, of_template in SATURATED_AND_INJECTED:
+        joined |= np.where((template & own) > 0, of_template, np.uint32(0))
     return joined
 
 

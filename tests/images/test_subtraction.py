@@ -10,11 +10,12 @@ from astra.images.exposure import (
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
+    MaskPlane,
 )
 from astra.images.kernel import MatchingKernel
 from astra.images.psf import gaussian_psf
 from astra.images.spatial import SpatialKernel
-from astra.images.subtraction import apply_kernel, repair, subtract_template
+from astra.images.subtraction import apply_kernel, join_masks, repair, subtract_template
 from tests.images.difference_field import make_exposure
 
 SHAPE = (300, 380)
@@ -129,3 +130,29 @@ def test_noise_of_a_difference_has_the_power_that_is_told(rng):
     both = np.ix_(low, low)
     assert power[both].sum() == pytest.approx(expected[both].sum(), rel=0.05)
     assert power[~low][:, ~low].sum() == pytest.approx(expected[~low][:, ~low].sum(), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("of_template", "on_difference"),
+    [
+        ("SAT", "SAT_TEMPLATE"),
+        ("INJECTED", "INJECTED_TEMPLATE"),
+        ("INJECTED_CORE", "INJECTED_CORE_TEMPLATE"),
+        ("INJECTED_TEMPLATE", "INJECTED_TEMPLATE"),
+        ("INJECTED_CORE_TEMPLATE", "INJECTED_CORE_TEMPLATE"),
+        ("BAD", "BAD"),
+        ("CR", None),
+        ("DETECTED", None),
+    ],
+)
+def test_what_is_the_templates_has_a_plane_of_its_own(rng, of_template, on_difference):
+    science, template = (make_exposure(rng, (40, 60), NO_STARS, 3.0) for _ in range(2))
+    mask = template.mask.copy()
+    mask[20, 30] = MaskPlane[of_template]
+    delta = np.zeros((1, 3, 3))
+    delta[0, 1, 1] = 1.0
+    same = MatchingKernel(SpatialKernel(delta), np.zeros(1), 0, 1.0, 10, 10, 1.0)
+    _, difference = subtract_template(science, template.replace(mask=mask), same, convolve_science=False)
+    expected = np.uint32(MaskPlane[on_difference]) if on_difference else np.uint32(0)
+    assert difference.mask[20, 30] & ~np.uint32(MaskPlane.EDGE) == expected
+    assert join_masks(science.mask, mask)[20, 30] == expected
