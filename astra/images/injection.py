@@ -28,6 +28,12 @@ INJECTION_DTYPE = np.dtype(
     ]
 )
 
+INJECTED_PLANES = MASK_INJECTED | MASK_INJECTED_TEMPLATE | MASK_INJECTED_CORE | MASK_INJECTED_CORE_TEMPLATE
+INJECTED_FLAGS = tuple(
+    f"pixelFlags_{name}{where}" for name in ("injected", "injected_template") for where in ("", "Center")
+)
+COUNT_KEY = "NINJECT"
+
 HALF_WIDTH_PER_FWHM = 4.0
 CORE_HALF_WIDTH = 1  # the core of an injected source: 3 x 3 pixels
 FOOTPRINT_FRACTION = 0.01  # of its brightest pixel: what is fainter is not marked
@@ -74,6 +80,7 @@ def inject_sources(
     if exposure.psf is None:
         raise ValueError("sources cannot be injected into an exposure without a PSF")
     electrons = electrons_per_njy(exposure)
+    n_injected = len(injections) + int(exposure.metadata.get(COUNT_KEY, 0))
     signal, footprint = render_sources(exposure, injections)
     lit = np.flatnonzero(signal != 0)  # of bools: four times as fast as of numbers
     expected = np.maximum(signal.ravel()[lit].astype(float), 0.0) * electrons
@@ -85,7 +92,7 @@ def inject_sources(
         image=image,
         variance=variance,
         mask=_mark(exposure.mask, lit[footprint.ravel()[lit]], injections, into_template=into_template),
-        metadata={**exposure.metadata, "NINJECT": len(injections)},
+        metadata={**exposure.metadata, COUNT_KEY: n_injected},
     )
 
 
@@ -107,6 +114,39 @@ def electrons_per_njy(exposure: Exposure) -> float:
         )
         raise DataError(message, visit=exposure.info.visit, detector=exposure.info.detector)
     return electrons
+
+
+def refuse_injected(*exposures: Exposure, detections: NDArray[np.void] | None = None) -> None:
+    """Refuse exposures and detections with injected sources: for all that makes templates, rows or alerts.
+
+    Parameters
+    ----------
+    *exposures : Exposure
+        Judged by their record and, as that may get lost, by their masks.
+    detections : structured ndarray, optional
+        Judged by those of their flags that tell of injected light.
+
+    Raises
+    ------
+    DataError
+        If there are any.
+    """
+    for exposure in exposures:
+        n_injected = int(exposure.metadata.get(COUNT_KEY, 0))
+        if n_injected or np.bitwise_or.reduce(exposure.mask, axis=None) & INJECTED_PLANES:
+            place = f"visit {exposure.info.visit}, detector {exposure.info.detector}"
+            _refuse(f"{place} has {n_injected or 'some'} injected sources")
+    flags = [] if detections is None else [detections[name] for name in _flags_of(detections)]
+    if flags and np.any(flags):
+        _refuse(f"{int(np.sum(np.any(flags, axis=0)))} of {len(flags[0])} detections are on injected sources")
+
+
+def _flags_of(detections: NDArray[np.void]) -> list[str]:
+    return [name for name in INJECTED_FLAGS if name in (detections.dtype.names or ())]
+
+
+def _refuse(what: str) -> None:
+    raise DataError(f"{what}, which must not get into templates, the tables of the survey or its alerts")
 
 
 def render_sources(

@@ -29,6 +29,7 @@ from astra.images.exposure import (
     VisitInfo,
 )
 from astra.images.failures import Attempts
+from astra.images.injection import COUNT_KEY
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf, gaussian_psf
 from astra.products.exposures import KIND as EXPOSURE
@@ -138,8 +139,13 @@ def read_template_source(path: Path | str, source: TemplateSource) -> Exposure:
         wcs=wcs,
         psf=psf,
         photo_calib=PhotoCalib(),
-        metadata={"TMPLFILE": Path(path).name, "NJYPERCT": scale},
+        metadata={"TMPLFILE": Path(path).name, "NJYPERCT": scale, **_injected(header)},
     )
+
+
+def _injected(header: fits.Header) -> dict[str, int]:
+    """Keep how many sources were injected, where other software has rewritten a file of astra."""
+    return {COUNT_KEY: int(header[COUNT_KEY])} if header.get(COUNT_KEY) else {}
 
 
 def _require_calibrated(exposure: Exposure, path: Path | str, source: TemplateSource) -> Exposure:

@@ -60,6 +60,7 @@ class PackageAlerts(DifferenceTask):
         from astra.alerts.files import write_alerts
         from astra.database.apdb import load_alert_rows
         from astra.database.engine import reading
+        from astra.images.injection import refuse_injected
         from astra.products.exposures import read_exposure
 
         self.sweep()  # once: all alerts lie in one folder
@@ -71,6 +72,7 @@ class PackageAlerts(DifferenceTask):
                     "science": read_exposure(required["calexp"].path("calexp")),
                     "template": read_exposure(required["template"].path("template")),
                 }
+                refuse_injected(*images.values())
                 with reading(task.database_url) as connection:
                     _, rows = load_alert_rows(connection, task.instrument, task.visit, task.detector)
                 with task.timer("package"):

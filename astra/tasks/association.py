@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import luigi
 
-from astra.errors import ConflictingDefinitionError, DataError
+from astra.errors import ConflictingDefinitionError
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
 from astra.tasks.process_ccd import ProcessCcd
@@ -68,6 +68,7 @@ class Associate(DifferenceTask):
 
     def run(self) -> None:
         """Read, associate and store each detector in a transaction of its own."""
+        from astra.images.injection import refuse_injected
         from astra.products.catalogs import read_catalog
         from astra.products.exposures import read_exposure
 
@@ -76,8 +77,8 @@ class Associate(DifferenceTask):
                 required = task.requires()
                 difference = read_exposure(required["diffim"].path("diffexp"))
                 science = read_exposure(required["calexp"].path("calexp"))
-                task.refuse_injected(difference, science)
                 dia_sources = read_catalog(required["diffim"].path("diaSrc"))
+                refuse_injected(difference, science, detections=dia_sources)
                 with task.timer("associate"):
                     result = task.store(dia_sources, difference, science)
                 task.add_figures(
@@ -91,22 +92,6 @@ class Associate(DifferenceTask):
                         "nDiaForcedSources": len(result.forced),
                     },
                 )
-
-    def refuse_injected(self, *exposures: Exposure) -> None:
-        """Keep injected sources out of the tables of the survey.
-
-        Raises
-        ------
-        DataError
-            If an exposure has any.
-        """
-        n_injected = max(int(exposure.metadata.get("NINJECT", 0)) for exposure in exposures)
-        if n_injected:
-            message = (
-                f"visit {self.visit}, detector {self.detector} has {n_injected} injected sources, which must "
-                "not be associated"
-            )
-            raise DataError(message, visit=self.visit, detector=self.detector, n_injected=n_injected)
 
     def store(self, dia_sources: Any, difference: Exposure, science: Exposure) -> AssociationResult:
         """Associate the detections of a single task in one transaction.

@@ -120,9 +120,11 @@ class IngestTemplate(AstraTask):
 
     def read(self) -> Exposure:
         """Read the file of a single task, and measure its PSF if nothing tells it."""
+        from astra.images.injection import refuse_injected
         from astra.products.template_source import read_template_source, with_measured_psf
 
         template = read_template_source(self.path, self.source())
+        refuse_injected(template)
         if template.psf is not None:
             return template
         with self.timer("psf"):

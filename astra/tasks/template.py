@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from astra.images.coadd import Coadd
+    from astra.images.exposure import Exposure
     from astra.products.template_files import TemplateInput
     from astra.sky.sky_tiles import Tile
 
@@ -100,10 +101,10 @@ class BuildTemplate(TemplateRuleTask):
     def coadd(self, inputs: list[TemplateInput]) -> Coadd:
         """Coadd exposures on the tile of a single task."""
         from astra.images.coadd import CoaddInput
-        from astra.products.exposures import read_exposure, read_exposure_wcs
+        from astra.products.exposures import read_exposure_wcs
 
         files = [
-            CoaddInput(f"{one.visit} {one.detector}", functools.partial(read_exposure, one.path))
+            CoaddInput(f"{one.visit} {one.detector}", functools.partial(_read_real, one.path))
             for one in inputs
         ]
         images = [read_exposure_wcs(one.path) for one in inputs]
@@ -119,6 +120,16 @@ class BuildTemplate(TemplateRuleTask):
         values = {"band": self.band, "path": str(self.path("template")), "nInputs": n_used}
         figures = write_template(self, self.sky_tiles(), coadd, values, [one.row() for one in inputs])
         self.add_figures("coadd", {**figures, "nLeftOut": len(inputs) - n_used})
+
+
+def _read_real(path: str) -> Exposure:
+    """Read an exposure without injected sources; DataError if it has any."""
+    from astra.images.injection import refuse_injected
+    from astra.products.exposures import read_exposure
+
+    exposure = read_exposure(path)
+    refuse_injected(exposure)
+    return exposure
 
 
 def _with_weights(inputs: list[TemplateInput], coadd: Coadd) -> list[TemplateInput]:

@@ -200,3 +200,10 @@ def test_an_exposure_of_astra_is_read_whole(tmp_path):
     write_exposure(tmp_path / "raw.fits", template.replace(unit="adu"))
     with pytest.raises(FormatError, match="is not calibrated"):
         read_template_source(tmp_path / "raw.fits", DEEP)
+
+
+def test_injected_sources_stay_known_when_other_software_rewrites_the_file(tmp_path):
+    path = write(tmp_path / "a.fits", FILTER="r", NINJECT=7)
+    assert read(path, noise=2.0, zero_point_mag=28.9).metadata["NINJECT"] == 7
+    path = write(tmp_path / "b.fits", FILTER="r")
+    assert "NINJECT" not in read(path, noise=2.0, zero_point_mag=28.9).metadata
