@@ -15,15 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.errors import FormatError
-from astra.images.exposure import (
-    MASK_BAD,
-    MASK_CR,
-    MASK_INTRP,
-    MASK_NO_DATA,
-    MASK_SAT,
-    MASK_SAT_TEMPLATE,
-    Exposure,
-)
+from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE, Exposure
 from astra.images.psf import sigma_from_fwhm
 from astra.images.reliability_kernels import (
     FIT_RADIUS,
@@ -240,14 +232,15 @@ def cut_source_stamps(
     for name, plane in (
         ("difference", difference.image),
         ("variance", difference.variance),
-        ("mask", difference.mask & UNUSABLE),
         ("science", science.image),
         ("template", matched_template.image),
     ):
         cut[name] = np.full((len(x), side, side), np.nan)
         copy_stamps(plane, columns, rows, cut[name])
+    mask = np.zeros((len(x), side, side), np.uint32)
+    copy_stamps(difference.mask, columns, rows, mask)
     pair = np.nan_to_num(cut["science"]), np.nan_to_num(cut["template"])
-    usable = np.isfinite(cut["difference"]) & (cut["variance"] > 0) & (cut["mask"] == 0)
+    usable = np.isfinite(cut["difference"]) & (cut["variance"] > 0) & ((mask & UNUSABLE) == 0)
     model = psf_stamps(psf, x, y, side)
     margin = (side - model.shape[1]) // 2
     return Stamps(
@@ -282,13 +275,13 @@ def _look_around(
 ) -> FloatArray:
     """Look at what is near each source, shape (n, N_SURROUNDINGS)."""
     science, matched_template = pair
-    planes = _plane_bits(difference, science, matched_template)
+    masks = difference.mask, science.mask, matched_template.mask
     positions = np.stack([dia_sources["x"], dia_sources["y"]], axis=1).astype(float)
     around = np.empty((len(dia_sources), N_SURROUNDINGS))
     for is_negative, other in ((False, matched_template), (True, science)):
         rows = np.flatnonzero(dia_sources["isNegative"] == is_negative)
         found = np.empty((len(rows), N_SURROUNDINGS))
-        _measure_surroundings(planes, other.image, positions[rows], reach_pixel, found)
+        _measure_surroundings(masks, other.image, positions[rows], reach_pixel, found)
         around[rows] = found
     return around
 
@@ -299,15 +292,6 @@ def _gaussian_taps(fwhm_pixel: float) -> FloatArray:
     offset = np.arange(-int(np.ceil(2.5 * sigma)), int(np.ceil(2.5 * sigma)) + 1)
     taps: FloatArray = np.exp(-0.5 * (offset / sigma) ** 2)
     return taps
-
-
-def _plane_bits(difference: Exposure, science: Exposure, matched: Exposure) -> NDArray[np.uint8]:
-    """Bits for saturated, defective, interpolated and missing pixels of either image."""
-    mask = difference.mask | science.mask | matched.mask
-    planes = np.zeros(mask.shape, np.uint8)
-    for bit, flags in enumerate((MASK_SAT | MASK_SAT_TEMPLATE, MASK_BAD | MASK_CR, MASK_INTRP, MASK_NO_DATA)):
-        planes |= ((mask & flags) > 0).astype(np.uint8) << bit
-    return planes
 
 
 _FIT, _BEYOND_OWN, _LINE, _STEEPNESS, _EXTREMES = slice(0, 5), 5, 6, 7, slice(8, 10)
@@ -340,9 +324,9 @@ def _measure_all(stamps, flux, fwhm, taps, table):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True)
-def _measure_surroundings(planes, image, positions, reach, table):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _measure_surroundings(masks, image, positions, reach, table):  # type: ignore[no-untyped-def]  # pragma: no cover
     for k in range(len(positions)):
-        surroundings(planes, image, positions[k], reach, table[k])
+        surroundings(masks, image, positions[k], reach, table[k])
 
 
 def _name_numbers(

@@ -11,6 +11,15 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.images.exposure import (
+    MASK_BAD,
+    MASK_CR,
+    MASK_INTRP,
+    MASK_NO_DATA,
+    MASK_SAT,
+    MASK_SAT_TEMPLATE,
+)
+
 RING_EDGES = np.array([0.0, 0.5, 1.0, 1.5, 2.25, 3.0])  # [FWHM]
 N_RINGS = len(RING_EDGES) - 1
 FIT_RADIUS = 1.75  # of the fits of point source and template [FWHM]
@@ -18,6 +27,8 @@ RIDGE = 1e-9
 N_SHAPE = 5
 N_LOBES = 5
 N_SURROUNDINGS = 6
+_KINDS = (MASK_SAT | MASK_SAT_TEMPLATE, MASK_BAD | MASK_CR, MASK_INTRP, MASK_NO_DATA)
+_LOOKED_FOR = _KINDS[0] | _KINDS[1] | _KINDS[2] | _KINDS[3]
 
 
 @njit(cache=True)
@@ -227,25 +238,30 @@ def line_snr(d, w, centre, fwhm):  # type: ignore[no-untyped-def]  # pragma: no 
 
 
 @njit(cache=True)
-def surroundings(planes, image, position, reach, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def surroundings(masks, image, position, reach, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill distances [pixel] to the nearest saturated, defective, interpolated and missing pixel.
 
-    ``planes`` has a bit for each of the four. Then the brightest pixel of the image, and its distance.
+    Of any of three masks. Then the brightest pixel of the image, and its distance.
     What is not found within ``reach`` [pixel] is at infinity; beyond the image everything is missing.
     """
-    ny, nx = planes.shape
+    ny, nx = image.shape
     x, y = int(np.rint(position[0])), int(np.rint(position[1]))
     out[:4] = np.inf
     out[4], out[5] = -np.inf, np.inf
     for j in range(y - reach, y + reach + 1):
         for i in range(x - reach, x + reach + 1):
+            inside = 0 <= j < ny and 0 <= i < nx
+            bits = (
+                (masks[0][j, i] | masks[1][j, i] | masks[2][j, i]) & _LOOKED_FOR if inside else MASK_NO_DATA
+            )
+            brighter = inside and image[j, i] > out[4]
+            if bits == 0 and not brighter:
+                continue
             distance = np.hypot(j - position[1], i - position[0])
             if distance > reach:
                 continue
-            inside = 0 <= j < ny and 0 <= i < nx
-            bits = planes[j, i] if inside else 8
             for k in range(4):
-                if bits >> k & 1 and distance < out[k]:
+                if bits & _KINDS[k] and distance < out[k]:
                     out[k] = distance
-            if inside and image[j, i] > out[4]:
+            if brighter:
                 out[4], out[5] = image[j, i], distance

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from astra.errors import FormatError
-from astra.images.exposure import MASK_SAT
+from astra.images.exposure import MASK_CR, MASK_DETECTED, MASK_INTRP, MASK_SAT, MASK_SAT_TEMPLATE
 from astra.images.reliability_features import (
     MANTISSA_BITS,
     REACH_FWHM,
@@ -183,15 +183,16 @@ def test_line_is_found_along_rows_and_columns_alike():
 
 
 def test_surroundings_are_distances_to_the_nearest():
-    planes, image = np.zeros((60, 80), np.uint8), np.zeros((60, 80), np.float32)
-    planes[20, 30], planes[25, 33], planes[30, 30] = 1, 2, 4
+    image, masks = np.zeros((60, 80), np.float32), np.zeros((3, 60, 80), np.uint32)
+    masks[0, 20, 30], masks[1, 25, 33], masks[2, 30, 30] = MASK_SAT_TEMPLATE, MASK_CR, MASK_INTRP
+    masks[1, 27, 31] = MASK_DETECTED  # which says nothing
     image[20, 45] = 7.0
     out = np.empty(N_SURROUNDINGS)
-    surroundings(planes, image, np.array([30.0, 27.0]), 25, out)
+    surroundings(tuple(masks), image, np.array([30.0, 27.0]), 25, out)
     np.testing.assert_allclose(out[:3], [7.0, np.hypot(2, 3), 3.0])
     assert np.isinf(out[3])
     np.testing.assert_allclose(out[4:], [7.0, np.hypot(15, 7)])
-    surroundings(planes, image, np.array([4.0, 27.0]), 25, out)
+    surroundings(tuple(masks), image, np.array([4.0, 27.0]), 25, out)
     assert out[3] == 5.0
 
 
