@@ -17,12 +17,12 @@ from astra.images.background import is_unusable
 from astra.images.deblend import split_peaks
 from astra.images.exposure import MASK_DETECTED, MASK_SAT, MASK_SUSPECT, Exposure
 from astra.images.masks import grow_square
+from astra.images.matched_filter import correlate_stamp, split_stamps
 from astra.images.psf import Psf
-from astra.images.spatial import SpatialKernel, convolve_spatial
 
 VARIANCE_MESH_PIXEL = 128
 VARIANCE_STRIDE = 4
-TRIMMED_POWER = 1e-6  # of sum(P**2), of the filter
+TRIMMED_POWER = 1e-5  # of sum(P**2), of the filter
 TRIMMED_FRACTION = 1e-4  # the same, where pixels that cannot be used are allowed for
 MIN_INFORMATION = 0.1  # of sum(P**2 / V) that must come from usable pixels
 
@@ -83,8 +83,9 @@ def filter_with_psf(exposure: Exposure, psf: Psf) -> NDArray[np.float32]:
     ny, nx = exposure.shape
     stamp = psf.stamp((nx - 1) / 2, (ny - 1) / 2)
     stamp = stamp[(_core(stamp**2, TRIMMED_POWER),) * 2]
-    image = np.where(unusable, np.float32(0), exposure.image).astype(np.float32, copy=False)
-    significance = convolve_spatial(image, SpatialKernel(stamp[None, ::-1, ::-1]))
+    [columns], [rows] = split_stamps(stamp[None])
+    stamp = np.einsum("kj,ki->ji", columns, rows, dtype=np.float64)  # but for what the products leave out
+    significance: NDArray[np.float32] = correlate_stamp(exposure.image, unusable, columns, rows)
     sky, stride = sky_variance(exposure, unusable)
     power = stamp[(_core(stamp**2, TRIMMED_FRACTION),) * 2] ** 2
     divide_by_noise(significance, unusable, power / power.sum(), (sky * np.float32(np.sum(stamp**2)), stride))
@@ -143,7 +144,7 @@ def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped
     """
     ny, nx = signal.shape
     half, (variance, stride) = kernel.shape[0] // 2, noise
-    seen, sigma = np.ones((2 * half + 1, nx), dtype=np.float32), np.empty(nx, dtype=np.float32)
+    seen, inverse = np.ones((2 * half + 1, nx), dtype=np.float32), np.empty(nx, dtype=np.float32)
     for row in range(-half, ny + half):
         lose_power(seen, unusable, kernel, row)
         y = row - half
@@ -151,16 +152,19 @@ def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped
             continue
         if y % stride == 0:
             for x in range(nx):
-                sigma[x] = np.sqrt(variance[y // stride, x // stride])
+                inverse[x] = 1.0 / np.sqrt(variance[y // stride, x // stride])
         line = seen[y % len(seen)]
-        for x in range(nx):
-            if line[x] == np.float32(1.0):
-                signal[y, x] /= sigma[x]
-            elif line[x] > MIN_INFORMATION:
-                signal[y, x] /= sigma[x] * np.sqrt(line[x])
-            else:
-                signal[y, x] = 0.0
+        scale_row(signal[y], inverse, line)
         line[:] = 1.0
+
+
+@njit(cache=True, error_model="numpy")
+def scale_row(signal, inverse, seen):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Multiply a row by the inverse noise of what is seen; 0 where that is too little."""
+    least = np.float32(MIN_INFORMATION)
+    for x in range(len(signal)):
+        scaled = signal[x] * inverse[x] / np.sqrt(max(seen[x], least))
+        signal[x] = scaled if seen[x] > least else np.float32(0.0)
 
 
 def detect_sources(
@@ -230,31 +234,67 @@ def extract_sources(
 
 
 def mark_detected(
-    mask: NDArray[np.uint32], segments: NDArray[np.int32], *, grow_pixel: int = 0
+    mask: NDArray[np.uint32],
+    segments: NDArray[np.int32],
+    *,
+    grow_pixel: int = 0,
+    overwrite: bool = False,
 ) -> NDArray[np.uint32]:
     """Return the mask with the bit DETECTED anew, set on the footprints grown by some pixels."""
-    footprint = grow_square(segments > 0, grow_pixel)
-    marked: NDArray[np.uint32] = mask & ~MASK_DETECTED
-    marked[footprint] |= MASK_DETECTED
+    marked = mask if overwrite else mask.copy()
+    footprint = grow_square(segments > 0, grow_pixel) if grow_pixel > 0 else segments > 0
+    set_anew(marked, footprint, MASK_DETECTED)
     return marked
 
 
-def mark_suspect(mask: NDArray[np.uint32], segments: NDArray[np.int32]) -> NDArray[np.uint32]:
+@njit(cache=True)
+def set_anew(mask, chosen, bit):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set a bit on the chosen pixels and on no others, in place."""
+    ny, nx = mask.shape
+    for y in range(ny):
+        for x in range(nx):
+            mask[y, x] = (mask[y, x] & ~bit) | (bit if chosen[y, x] else np.uint32(0))
+
+
+def mark_suspect(
+    mask: NDArray[np.uint32], segments: NDArray[np.int32], *, overwrite: bool = False
+) -> NDArray[np.uint32]:
     """Return the mask with SUSPECT set on the footprints that are blended with a saturated source.
 
     The halo, the spikes and the bleed trail of such a star are taken for sources.
     """
     n = int(segments.max(initial=0))
-    saturated = np.zeros(n + 1, dtype=np.bool_)
-    saturated[segments[(mask & MASK_SAT) != 0]] = True
-    saturated[0] = False
+    saturated = (bits_of_labels(mask, segments, n) & MASK_SAT) != 0
     if not saturated.any():
         return mask
     group = join_touching(segments, n)
     suspect = np.isin(group, group[saturated])
     suspect[0] = False
-    marked: NDArray[np.uint32] = np.where(suspect[segments], mask | MASK_SUSPECT, mask)
+    marked = mask if overwrite else mask.copy()
+    set_on_labels(marked, segments, suspect, MASK_SUSPECT)
     return marked
+
+
+@njit(cache=True)
+def bits_of_labels(mask, segments, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Bits that any pixel of each label 1 to n has, (n + 1,); 0 for the label 0."""
+    bits = np.zeros(n + 1, dtype=np.uint32)
+    ny, nx = segments.shape
+    for y in range(ny):
+        for x in range(nx):
+            if segments[y, x] > 0:
+                bits[segments[y, x]] |= mask[y, x]
+    return bits
+
+
+@njit(cache=True)
+def set_on_labels(mask, segments, chosen, bit):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set a bit on the pixels of the chosen labels, in place."""
+    ny, nx = segments.shape
+    for y in range(ny):
+        for x in range(nx):
+            if segments[y, x] > 0 and chosen[segments[y, x]]:
+                mask[y, x] |= bit
 
 
 @njit(cache=True)

@@ -277,3 +277,29 @@ def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyp
                 _correlate_line(weighted, (y - y0, 0), stamp, scratch, snr)
                 for x in range(x1 - x0):
                     snr[x] = snr[x] / (norm * np.sqrt(central[x])) if central[x] > 0.0 else np.float32(0.0)
+
+
+@njit(cache=True)
+def correlate_stamp(image, unusable, columns, rows):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Correlate an image (ny, nx) with one stamp, the sum of the products of ``columns`` and ``rows``.
+
+    What is unusable, or beyond the border, is 0. Tile by tile, so that a pixel stays in the cache.
+    """
+    ny, nx = image.shape
+    half = columns.shape[1] // 2
+    side = TILE_PIXEL + 2 * half
+    lines, scratch = np.empty((side, side), np.float32), np.empty(side, np.float32)
+    out = np.empty((ny, nx), np.float32)
+    for y0 in range(0, ny, TILE_PIXEL):
+        for x0 in range(0, nx, TILE_PIXEL):
+            y1, x1 = min(y0 + TILE_PIXEL, ny), min(x0 + TILE_PIXEL, nx)
+            left, right = max(x0 - half, 0), min(x1 + half, nx)
+            lines[:] = 0.0
+            for y in range(max(y0 - half, 0), min(y1 + half, ny)):
+                line, values = lines[y - y0 + half, left - x0 + half :], image[y, left:right]
+                lost = unusable[y, left:right]
+                for x in range(right - left):
+                    line[x] = np.float32(0.0) if lost[x] else values[x]
+            for y in range(y0, y1):
+                _correlate_line(lines, (y - y0, 0), (columns, rows), scratch, out[y, x0:x1])
+    return out

@@ -50,7 +50,9 @@ def test_the_filter_is_that_of_its_definition():
     mask = np.where(usable, 0, MASK_BAD).astype(np.uint32)
     found = filter_with_psf(make_exposure(image, np.full(SHAPE, 2.0), mask), Psf(stamp[None]))
     expected = plain_significance(image, 2.0, usable, stamp / stamp.sum())
-    assert np.abs(found - expected).max() < 2e-3
+    # A hundredth of sigma is what the products of columns and rows may leave out.
+    assert np.abs(found - expected).max() < 1e-2
+    assert np.abs(found - expected).std() < 2e-3
 
 
 def test_a_sky_that_brightens_lowers_the_significance():
