@@ -155,7 +155,7 @@ def fit_psf_fluxes(pixels: Pixels, labels: NDArray[np.int64], positions: FloatAr
         NaN where the fit failed.
     """
     design = psf_design(psf, positions[:, 0], positions[:, 1])
-    table = fit_fluxes(pixels, labels, positions, make_psf_splines(psf), design, _fit_size(psf))
+    table = fit_fluxes(pixels, labels, positions, make_psf_splines(psf), design, fit_size(psf))
     return PsfFluxes(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4] > 0)
 
 
@@ -198,7 +198,7 @@ def fit_fluxes(pixels, labels, positions, splines, design, size):  # type: ignor
     return table
 
 
-def _fit_size(psf: Psf) -> int:
+def fit_size(psf: Psf) -> int:
     """Side of the stamps to fit [pixel]: the wings beyond hold next to nothing of sum(P**2)."""
     fwhm = psf.fwhm_pixel(psf.x_centre, psf.y_centre)
     return min(2 * int(np.ceil(FIT_RADIUS_FWHM * fwhm)) + 1, psf.size)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from astra.images.background import is_unusable
-from astra.images.detection import Detections
+from astra.images.background import UNUSABLE
+from astra.images.detection import Detections, bits_of_labels
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -101,13 +102,29 @@ def source_dtype(config: MeasurementConfig) -> np.dtype[np.void]:
 
 def make_pixels(exposure: Exposure, segments: NDArray[np.int32]) -> Pixels:
     """Bundle image, variance and owners: label of a source, 0 nobody's, -1 unusable."""
-    owner = segments.copy()
-    owner[is_unusable(exposure)] = -1
+    owner = owners(exposure.image, exposure.variance, exposure.mask, segments, UNUSABLE)
     return Pixels(exposure.image, exposure.variance, owner)
 
 
+@njit(cache=True)
+def owners(image, variance, mask, segments, bits):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Labels of the pixels, -1 for those without information; see `has_no_information`."""
+    ny, nx = segments.shape
+    owner = np.empty((ny, nx), dtype=np.int32)
+    for y in range(ny):
+        for x in range(nx):
+            known = (image[y, x] - image[y, x] == 0.0) & (variance[y, x] > 0.0) & (mask[y, x] & bits == 0)
+            owner[y, x] = segments[y, x] if known else np.int32(-1)
+    return owner
+
+
 def measure_sources(
-    exposure: Exposure, psf: Psf, detections: Detections, config: MeasurementConfig
+    exposure: Exposure,
+    psf: Psf,
+    detections: Detections,
+    config: MeasurementConfig,
+    *,
+    pixels: Pixels | None = None,
 ) -> NDArray[np.void]:
     """Measure all detections.
 
@@ -121,6 +138,8 @@ def measure_sources(
         Peaks and footprints.
     config : MeasurementConfig
         Apertures and edge.
+    pixels : Pixels, optional
+        What `make_pixels` makes of exposure and footprints, if that is at hand.
 
     Returns
     -------
@@ -130,7 +149,7 @@ def measure_sources(
     sources = _blank(len(detections), config)
     if len(detections) == 0:
         return sources
-    pixels = make_pixels(exposure, detections.segments)
+    pixels = pixels or make_pixels(exposure, detections.segments)
     sigma = central_sigma(psf, exposure.shape)
     _set_points(sources, exposure, pixels, psf, detections)
     _set_shapes(sources, pixels, psf, sigma)
@@ -290,10 +309,9 @@ def _set_mask_flags(
 ) -> None:
     """Fill the flags that come from the mask plane: anywhere in the footprint, or in the central 3 x 3."""
     n, (ny, nx) = len(sources), exposure.shape
-    owned = segments > 0
-    label, bits = segments[owned], exposure.mask[owned]
+    bits = bits_of_labels(exposure.mask, segments, n)[1:]
     for name, bit in FOOTPRINT_FLAGS.items():
-        sources[name] = np.bincount(label[(bits & bit) != 0], minlength=n + 1)[1:] > 0
+        sources[name] = (bits & bit) != 0
     x, y = np.rint(sources["x"]).astype(np.int64), np.rint(sources["y"]).astype(np.int64)
     centre = np.zeros(n, dtype=np.uint32)
     for dy in (-1, 0, 1):

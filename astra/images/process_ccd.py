@@ -103,12 +103,15 @@ def process_ccd(
     science = subtract_background(science, background, overwrite=True)
     science = remove_own_noise(science, first.footprints, overwrite=True)
     detections = _detect(science, first.psf, config)
-    science = science.replace(mask=mark_suspect(science.mask, detections.segments))
-    sources = measure_sources(science, first.psf, detections, config.measurement)
-    sky = measure_sky_sources(science, first.psf, detections.segments, n_sources=config.n_sky_sources)
+    science = science.replace(mask=mark_suspect(science.mask, detections.segments, overwrite=True))
+    pixels = make_pixels(science, detections.segments)
+    sources = measure_sources(science, first.psf, detections, config.measurement, pixels=pixels)
+    sky = measure_sky_sources(
+        science, first.psf, detections.segments, pixels=pixels, n_sources=config.n_sky_sources
+    )
     add_flux_noise(sources, sky.get("sky_psf_excess_adu", 0.0))
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
-    set_higher_moments(sources, make_pixels(science, detections.segments), sources["calib_psf_used"])
+    set_higher_moments(sources, pixels, sources["calib_psf_used"])
     has_psf = first.psf_fit is not None
     calibration = calibrate_sources(sources, exposure, reference, config, attempts, has_psf=has_psf)
     metrics = {
@@ -233,7 +236,7 @@ def _calibrate(
     return science.replace(
         image=np.multiply(science.image, scale, out=science.image),
         variance=np.multiply(science.variance, scale**2, out=science.variance),
-        mask=mark_detected(science.mask, detections.segments),
+        mask=mark_detected(science.mask, detections.segments, overwrite=True),
         unit=unit,
         wcs=None if astrometry is None else astrometry.wcs,
         psf=None if first.psf_fit is None else first.psf_fit.psf,

@@ -7,12 +7,13 @@ the variance of the pixels tells (confusion: Condon 1974, ApJ 188, 279). Blank s
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.exposure import MASK_SAT, Exposure
 from astra.images.fluxes import aperture_sums, fit_psf_fluxes
-from astra.images.masks import grow_square
 from astra.images.measurement import make_pixels
+from astra.images.moments import Pixels
 from astra.images.psf import Psf
 from astra.images.robust import SIGMA_PER_MAD
 
@@ -47,14 +48,34 @@ def place_sky_sources(
         x, y [pixel]; fewer than ``n_sources`` on a crowded image. The same for the same input.
     """
     ny, nx = exposure.shape
-    taken = (owner != 0) | ((exposure.mask & MASK_SAT) != 0)
-    taken = grow_square(taken, radius_pixel)
     rim = max(radius_pixel, 1)
-    taken[:rim], taken[-rim:], taken[:, :rim], taken[:, -rim:] = True, True, True, True
     steps = np.arange(1, n_sources * _TRIES_PER_SOURCE + 1)
     x, y = (0.5 + steps / _PLASTIC) % 1.0 * (nx - 1), (0.5 + steps / _PLASTIC**2) % 1.0 * (ny - 1)
-    free = ~taken[np.rint(y).astype(np.int64), np.rint(x).astype(np.int64)]
-    return np.stack([x[free], y[free]], axis=-1)[:n_sources]
+    columns, rows = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
+    inside = (np.minimum(columns, rows) >= rim) & (columns < nx - rim) & (rows < ny - rim)
+    chosen = first_blank(owner, exposure.mask, (columns, rows, inside), radius_pixel, n_sources)
+    return np.stack([x[chosen], y[chosen]], axis=-1)
+
+
+@njit(cache=True)
+def first_blank(owner, mask, places, radius, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Find the first n places inside the image about which no pixel is owned or saturated."""
+    columns, rows, inside = places
+    chosen = np.empty(n, dtype=np.int64)
+    found = 0
+    for k in range(len(columns)):
+        if found == n:
+            break
+        blank = inside[k]
+        for y in range(rows[k] - radius, rows[k] + radius + 1):
+            if not blank:
+                break
+            for x in range(columns[k] - radius, columns[k] + radius + 1):
+                blank = blank and owner[y, x] == 0 and mask[y, x] & MASK_SAT == 0
+        if blank:
+            chosen[found] = k
+            found += 1
+    return chosen[:found]
 
 
 def measure_sky_sources(
@@ -62,6 +83,7 @@ def measure_sky_sources(
     psf: Psf,
     segments: NDArray[np.int32],
     *,
+    pixels: Pixels | None = None,
     n_sources: int = 1000,
     radius_pixel: int = 8,
     aperture_radius_pixel: float = 6.0,
@@ -76,6 +98,8 @@ def measure_sky_sources(
         Point-spread function.
     segments : int32 ndarray, shape (ny, nx)
         Footprints of sources, above 0.
+    pixels : Pixels, optional
+        What `astra.images.measurement.make_pixels` makes of both, if that is at hand.
     n_sources, radius_pixel : int
         See `place_sky_sources`.
     aperture_radius_pixel : float
@@ -89,7 +113,7 @@ def measure_sky_sources(
         sky are right. Only the number if that is below 3. From 100 positions on, ``sky_psf_excess_adu`` is
         the noise of PSF fluxes beside that of their pixels; 0 where there is none.
     """
-    pixels = make_pixels(exposure, segments)
+    pixels = pixels or make_pixels(exposure, segments)
     positions = place_sky_sources(exposure, pixels.owner, n_sources, radius_pixel)
     figures = {"n_sky_sources": float(len(positions))}
     if len(positions) < 3:
