@@ -12,6 +12,7 @@ from astra.errors import ConfigError
 
 DEFAULT_DATABASE_URL = "sqlite:///astra.db"
 _SQLITE_PREFIX = "sqlite:///"
+_SECRET_WORDS = ("password", "username", "secret", "token")
 
 
 class astra(luigi.Config):
@@ -42,6 +43,30 @@ class astra(luigi.Config):
     sas_base_dir = luigi.Parameter(
         default="", description="Top of the SDSS tree of products; default: environment SAS_BASE_DIR."
     )
+
+
+def section_options(section: str) -> dict[str, Any]:
+    """Return the options of a section: typed where it is one of ours, else as they stand in luigi.cfg.
+
+    Raises
+    ------
+    ConfigError
+        If the section holds what must only come from the environment.
+    """
+    stored = luigi.configuration.get_config()
+    found: dict[str, Any] = {}
+    if section and stored.has_section(section):
+        found = dict(stored.data[section] if hasattr(stored, "data") else stored[section])  # TOML, or INI
+    secrets = [name for name in found if any(word in name.lower() for word in _SECRET_WORDS)]
+    if secrets:
+        message = (
+            f"section [{section}] must not hold {', '.join(secrets)}: credentials come from the environment"
+        )
+        raise ConfigError(message, section=section, options=secrets)
+    own = globals().get(section)
+    if isinstance(own, type) and issubclass(own, luigi.Config):
+        return dict(own().param_kwargs)
+    return found
 
 
 def option(name: str) -> Any:

@@ -14,6 +14,7 @@ AstraError
 │   ├── BadSubtractionError
 │   └── NotConvergedError
 ├── AlertError             a packet does not satisfy its schema
+├── SendError              alerts have not arrived; they are kept      -> mend what it names, and run again
 ├── ConflictingDefinitionError   a visit is defined already, otherwise -> update_records, or fix the input
 ├── BatchError             members of a batch failed, the others are done -> their own rows say why
 └── StateError             the database
@@ -101,6 +102,10 @@ class NotConvergedError(AlgorithmError):
 
 class AlertError(AstraError):
     """An alert packet does not satisfy its schema."""
+
+
+class SendError(AstraError):
+    """Alerts have not arrived where they were sent; they are kept."""
 
 
 class ConflictingDefinitionError(AstraError):

@@ -98,3 +98,9 @@ SUBTRACTION_METHODS = Registry(
         "zogy": "astra.images.zogy:Zogy",
     },
 )
+ALERT_SINKS = Registry(
+    "astra.alert_sinks",
+    "alert sink",
+    "astra.alerts.sinks:AlertSink",
+    {"files": "astra.alerts.sinks:FilesSink"},
+)

@@ -5,9 +5,10 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from astra import plugins
+from astra.alerts.sinks import AlertSink
 from astra.errors import ConfigError
 from astra.images.subtraction_method import SubtractionMethod
-from astra.plugins import GROUPERS, SUBTRACTION_METHODS, VISIT_REGIONS
+from astra.plugins import ALERT_SINKS, GROUPERS, SUBTRACTION_METHODS, VISIT_REGIONS
 from astra.sky.grouping import Grouper, OneToOne
 from astra.sky.visit_regions import VisitRegionAlgorithm
 
@@ -32,6 +33,8 @@ def test_every_built_in_ingredient_can_be_made():
     methods = [SUBTRACTION_METHODS.get(name) for name in SUBTRACTION_METHODS.names()]
     assert methods
     assert all(isinstance(method, SubtractionMethod) for method in methods)
+    assert all(isinstance(ALERT_SINKS.get(name), AlertSink) for name in ALERT_SINKS.names())
+    assert set(ALERT_SINKS.names()) >= {"files"}
     assert set(GROUPERS.names()) >= {"one-to-one", "by-group-metadata", "one-to-one-and-by-counter"}
 
 

@@ -30,6 +30,7 @@ MODULES = (
     "efficiency",
     "association",
     "alerts",
+    "send_alerts",
     "ap_pipe",
     "demo",
 )
