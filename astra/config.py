@@ -45,6 +45,32 @@ class astra(luigi.Config):
     )
 
 
+class astra_kafka(luigi.Config):
+    """The section ``[astra_kafka]``: where alerts are sent; credentials come from the environment alone."""
+
+    servers = luigi.Parameter(default="", description="Kafka brokers: host:port, separated by commas.")
+    topic = luigi.Parameter(default="", description="Topic of alerts in Rubin's format.")
+    ztf_topic = luigi.Parameter(default="", description="Topic of alerts in ZTF's format.")
+    security_protocol = luigi.ChoiceParameter(
+        default="PLAINTEXT",
+        choices=["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        description="How brokers are spoken to; SASL takes ASTRA_KAFKA_USERNAME and ASTRA_KAFKA_PASSWORD.",
+    )
+    sasl_mechanism = luigi.Parameter(default="SCRAM-SHA-512", description="How SASL proves who one is.")
+    ca_file = luigi.Parameter(default="", description="Certificates of the authority, for SSL.")
+    compression = luigi.ChoiceParameter(
+        default="snappy",
+        choices=["none", "gzip", "snappy", "lz4", "zstd"],
+        description="Compression of batches.",
+    )
+    max_message_bytes = luigi.IntParameter(
+        default=1_000_000, description="Largest message that the brokers take [byte]."
+    )
+    delivery_timeout_s = luigi.FloatParameter(
+        default=30.0, description="How long an alert is tried before it counts as failed [s]."
+    )
+
+
 def section_options(section: str) -> dict[str, Any]:
     """Return the options of a section: typed where it is one of ours, else as they stand in luigi.cfg.
 

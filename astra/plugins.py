@@ -102,5 +102,5 @@ ALERT_SINKS = Registry(
     "astra.alert_sinks",
     "alert sink",
     "astra.alerts.sinks:AlertSink",
-    {"files": "astra.alerts.sinks:FilesSink"},
+    {"files": "astra.alerts.sinks:FilesSink", "kafka": "astra.alerts.kafka:KafkaSink"},
 )
