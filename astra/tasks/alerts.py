@@ -78,6 +78,18 @@ class PackageAlerts(DifferenceTask):
                 with task.timer("package"):
                     n_alerts = write_alerts(task.path("alerts"), _packets(rows, images))
                 task.add_figures("package", {"nAlerts": n_alerts})
+                task.record_timing([row.dia_source for row in rows])
+
+    def record_timing(self, dia_sources: list[dict[str, Any]]) -> None:
+        """Note when the alerts of a single task were written."""
+        from astropy.time import Time
+
+        from astra.database.alert_timing import record_written
+        from astra.database.engine import transaction
+
+        place = (self.instrument, self.visit, self.detector)
+        with transaction(self.database_url) as connection:
+            record_written(connection, place, dia_sources, float(Time.now().tai.mjd))
 
 
 def _packets(rows: list[AlertRows], images: dict[str, Exposure]) -> Iterator[dict[str, Any]]:
