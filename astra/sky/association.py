@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.sky.matching import Pairs, find_pairs, match_one_to_one, positional_score
+from astra.sky.assignment import assign
+from astra.sky.matching import find_pairs, pair_costs, worst_cost
+from astra.sky.position_index import PositionIndex
+from astra.sky.proper_motion import DAYS_PER_YEAR, move_stars
 from astra.sky.regions import positions, unit_vectors
-
-ARCSEC_PER_DEG = 3600.0
-ALONE_PER_RADIUS = 1.01  # a source without object counts as one just beyond the radius; Rubin's value
 
 # Detections that are no measurement of the sky are not associated, nor stored.
 REJECTED_FLAGS = ("sky_source", "centroid_flag", "pixelFlags_crCenter", "pixelFlags_offimage")
@@ -88,48 +88,85 @@ def is_measurement(
     return keep
 
 
-def associate(sources: NDArray[Any], objects: NDArray[Any], *, radius_arcsec: float = 1.0) -> Association:
+def associate(
+    sources: NDArray[Any],
+    objects: NDArray[Any],
+    *,
+    radius_arcsec: float = 1.0,
+    max_offset_sigma: float | None = None,
+    index: PositionIndex | None = None,
+) -> Association:
     """Give each source at most one object within a radius, and each object at most one source.
 
-    Of all ways to pair, the one of the least total score is taken: squared distances in units of their
-    errors if both sides have errors, else distances. A source without object scores worse than any pair.
+    Of all ways to pair, the one of the least total cost is taken: squared distances in units of their
+    errors, see `astra.sky.matching.pair_costs`. To stay alone costs as much as the largest offset that is
+    still believed, so that a source goes without its nearest object only where the whole gains.
 
     Parameters
     ----------
     sources, objects : structured ndarray, shape (n,) and (m,)
-        With ``ra``, ``dec`` [deg] and, if known, ``raErr`` (times cos(dec)) and ``decErr`` [deg].
+        With ``ra``, ``dec`` [deg] and, if known, ``raErr`` (times cos(dec)), ``decErr`` [deg] and
+        ``ra_dec_Cov`` [deg**2]. Objects that have ``pmRa`` (times cos(dec)), ``pmDec`` [mas/yr] and
+        ``epochMjdTai`` [d] are moved to the mean ``midpointMjdTai`` of the sources [d] first.
     radius_arcsec : float, optional
         Largest separation [arcsec].
+    max_offset_sigma : float, optional
+        Largest offset in units of its error; by default any within the radius will do, as errors are often
+        too small.
+    index : PositionIndex, optional
+        The positions of the objects, moved, if they are sorted already.
+
+    Raises
+    ------
+    ValueError
+        If a limit is not positive.
     """
-    candidates = find_pairs(sources["ra"], sources["dec"], objects["ra"], objects["dec"], radius_arcsec)
-    score = _score(candidates, sources, objects)
-    alone = ALONE_PER_RADIUS * radius_arcsec if score is None else None
-    matches = match_one_to_one(candidates, score, score_alone=alone)
-    index = np.full(len(sources), -1, dtype=np.int64)
+    objects = at_time_of(objects, sources)
+    columns = sources["ra"], sources["dec"], objects["ra"], objects["dec"]
+    pairs = find_pairs(*columns, radius_arcsec, index=index)
+    alone = np.full(len(sources), _cost_alone(radius_arcsec, max_offset_sigma))
+    chosen = assign(pairs.first, pairs.second, pair_costs(pairs, sources, objects), alone)
+    chosen = chosen[chosen >= 0]
+    found = np.full(len(sources), -1, dtype=np.int64)
     separation = np.full(len(sources), np.nan)
-    index[matches.first] = matches.second
-    separation[matches.first] = matches.separation_arcsec
-    return Association(index, separation)
+    found[pairs.first[chosen]] = pairs.second[chosen]
+    separation[pairs.first[chosen]] = pairs.separation_arcsec[chosen]
+    return Association(found, separation)
 
 
-def _score(pairs: Pairs, sources: NDArray[Any], objects: NDArray[Any]) -> NDArray[np.float64] | None:
-    """Scores of candidate pairs; None if either side has no error columns."""
-    for table in (sources, objects):
-        if not {"raErr", "decErr"} <= set(table.dtype.names or ()):
-            return None
-    source, target = sources[pairs.first], objects[pairs.second]
-    delta_ra = (source["ra"] - target["ra"] + 180.0) % 360.0 - 180.0
-    cos_dec = np.cos(np.deg2rad(0.5 * (source["dec"] + target["dec"])))
+def _cost_alone(radius_arcsec: float, max_offset_sigma: float | None) -> float:
+    """Cost of a source without object: more than that of any pair that is believed, wherever it is."""
+    if max_offset_sigma is None:
+        return worst_cost(radius_arcsec) + 1.0
+    if not max_offset_sigma > 0:
+        message = f"the largest offset must be positive, found {max_offset_sigma} sigma"
+        raise ValueError(message)
+    return 0.5 * max_offset_sigma**2
 
-    def errors(name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return tuple(table[name].astype(float) * ARCSEC_PER_DEG for table in (source, target))  # type: ignore[return-value]
 
-    return positional_score(
-        delta_ra * cos_dec * ARCSEC_PER_DEG,
-        (source["dec"] - target["dec"]) * ARCSEC_PER_DEG,
-        errors("raErr"),
-        errors("decErr"),
-    )
+def at_time_of(objects: NDArray[Any], sources: NDArray[Any]) -> NDArray[Any]:
+    """Move objects with known proper motions to the mean time of sources.
+
+    Parameters
+    ----------
+    objects : structured ndarray, shape (m,)
+        With ``ra``, ``dec`` [deg] and, if known, ``pmRa``, ``pmDec`` [mas/yr] and ``epochMjdTai`` [d].
+    sources : structured ndarray, shape (n,)
+        With ``midpointMjdTai`` [d] if known.
+
+    Returns
+    -------
+    moved : structured ndarray, shape (m,)
+        The objects themselves if nothing is known of motions.
+    """
+    is_known = {"pmRa", "pmDec", "epochMjdTai"} <= set(objects.dtype.names or ())
+    if not (is_known and len(sources) and "midpointMjdTai" in (sources.dtype.names or ())):
+        return objects
+    moved = objects.copy()
+    interval = (float(sources["midpointMjdTai"].mean()) - objects["epochMjdTai"]) / DAYS_PER_YEAR
+    motion = objects["pmRa"].astype(float), objects["pmDec"].astype(float)
+    moved["ra"], moved["dec"] = move_stars(objects["ra"], objects["dec"], *motion, interval)
+    return moved
 
 
 def may_found_object(

@@ -2,10 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from astra.sky.matching import Pairs, find_pairs, keep_nearest, match_one_to_one, positional_score
+from astra.sky.matching import Pairs, find_pairs, offsets_arcsec, pair_costs, worst_cost
+
+ERRORS = [("ra", "f8"), ("dec", "f8"), ("raErr", "f8"), ("decErr", "f8"), ("ra_dec_Cov", "f8")]
 
 
 def brute_force_pairs(ra, dec, other_ra, other_dec, radius_arcsec):
@@ -21,20 +21,20 @@ def brute_force_pairs(ra, dec, other_ra, other_dec, radius_arcsec):
     return found
 
 
-@pytest.mark.parametrize("dec", [0.0, 89.9999, -89.9999, 45.0])
+@pytest.mark.parametrize("dec", [0.0, 89.9999, -89.9999, 90.0, 45.0])
 @pytest.mark.parametrize("ra", [0.0, 180.0])
-def test_pairs_agree_with_brute_force_at_the_poles_and_the_ra_wrap(ra, dec):
+@pytest.mark.parametrize("radius", [2.0, 25.0])
+def test_pairs_agree_with_brute_force_at_the_poles_and_the_ra_wrap(ra, dec, radius):
     rng = np.random.default_rng(7)
     spread = 3.0 / 3600
 
     def field(n):
-        return (ra + rng.normal(0, spread, n) / np.cos(np.deg2rad(dec))) % 360, np.clip(
-            dec + rng.normal(0, spread, n), -90, 90
-        )
+        cos = max(np.cos(np.deg2rad(dec)), 1e-9)
+        return (ra + rng.normal(0, spread, n) / cos) % 360, np.clip(dec + rng.normal(0, spread, n), -90, 90)
 
     first, second = field(40), field(50)
-    pairs = find_pairs(*first, *second, 2.0)
-    expected = brute_force_pairs(*first, *second, 2.0)
+    pairs = find_pairs(*first, *second, radius)
+    expected = brute_force_pairs(*first, *second, radius)
     assert expected
     assert list(zip(pairs.first, pairs.second, strict=True)) == [(i, j) for i, j, _ in expected]
     np.testing.assert_allclose(pairs.separation_arcsec, [s for *_, s in expected], atol=1e-6)
@@ -45,10 +45,23 @@ def test_radius_is_inclusive_only_within_itself():
     assert pairs.first.tolist() == [0]
 
 
+def test_right_ascensions_outside_one_turn_are_the_same_places():
+    pairs = find_pairs([-1e-18, 370.0], [0.0, 5.0], [360.0, 10.0], [0.0, 5.0], 1.0)
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([0, 1], [0, 1])
+
+
+def test_more_neighbours_than_the_first_buffer_holds_are_all_found():
+    rng = np.random.default_rng(3)
+    ra, dec = 10 + rng.normal(0, 1e-5, (2, 6000))
+    assert len(find_pairs([10.0, 10.0], [10.0, 10.0], ra, dec, 60.0).first) == 12000
+
+
 def test_nothing_to_match_is_an_empty_result():
     assert len(find_pairs([], [], [1.0], [1.0], 1.0).first) == 0
+    assert len(find_pairs([1.0], [1.0], [], [], 1.0).first) == 0
     assert len(find_pairs([np.nan], [0.0], [1.0], [1.0], 1.0).first) == 0
-    assert len(match_one_to_one(find_pairs([], [], [], [], 1.0)).first) == 0
+    pairs = find_pairs([np.nan, 1.0], [0.0, 1.0], [np.inf, 1.0], [1.0, 1.0], 1.0)
+    assert (pairs.first.tolist(), pairs.second.tolist()) == ([1], [1])
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0, np.nan])
@@ -57,50 +70,61 @@ def test_a_radius_that_is_not_positive_is_refused(radius):
         find_pairs([1.0], [1.0], [1.0], [1.0], radius)
 
 
-def make_pairs(triples):
-    first, second, separation = zip(*triples, strict=True)
-    return Pairs(np.array(first), np.array(second), np.array(separation, dtype=float))
+def table(ra, dec, ra_err, dec_err, correlation=0.0):
+    """Positions [deg] with errors [arcsec]."""
+    rows = np.zeros(np.size(ra), ERRORS)
+    rows["ra"], rows["dec"] = ra, dec
+    rows["raErr"], rows["decErr"] = np.asarray(ra_err) / 3600, np.asarray(dec_err) / 3600
+    rows["ra_dec_Cov"] = correlation * rows["raErr"] * rows["decErr"]
+    return rows
 
 
-def test_a_source_loses_its_nearest_only_where_the_whole_gains():
-    shared = make_pairs([(0, 0, 0.1), (0, 1, 0.3), (1, 0, 0.2)])
-    matched = match_one_to_one(shared)
-    assert dict(zip(matched.first.tolist(), matched.second.tolist(), strict=True)) == {0: 1, 1: 0}
+def costs(first, second):
+    rows = np.arange(len(first))
+    return pair_costs(Pairs(rows, rows, np.zeros(len(rows))), first, second)
 
 
-def test_of_two_sources_near_one_object_the_nearer_wins():
-    matched = match_one_to_one(make_pairs([(0, 5, 0.4), (3, 5, 0.2)]))
-    assert (matched.first.tolist(), matched.second.tolist()) == ([3], [5])
+def test_cost_counts_distance_in_errors_with_floor_and_stand_in():
+    sources = table(np.full(4, 1 / 3600), np.zeros(4), [0.3, 0.0, np.nan, 0.01], np.full(4, 0.3))
+    objects = table(np.zeros(4), np.zeros(4), np.full(4, 1e-9), np.full(4, 0.3))
+    np.testing.assert_allclose(costs(sources, objects), 0.5 / np.array([0.3, 0.2, 0.2, 0.05]) ** 2, rtol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=9))
-def test_total_score_is_the_least_of_all_ways(triples):
-    unique = sorted({(i, j): s for i, j, s in triples}.items())
-    pairs = make_pairs([(i, j, s) for (i, j), s in unique])
-    alone = 1.01
-    matched = match_one_to_one(pairs, score_alone=alone)
-    rows = sorted(set(pairs.first.tolist()))
-    cost = dict(unique)
-    best = min(
-        sum(alone if j is None else cost[i, j] for i, j in zip(rows, way, strict=True))
-        for way in itertools.product([None, 0, 1, 2, 3], repeat=len(rows))
-        if all(j is None or (i, j) in cost for i, j in zip(rows, way, strict=True))
-        and len([j for j in way if j is not None]) == len({j for j in way if j is not None})
-    )
-    total = matched.separation_arcsec.sum() + alone * (len(rows) - len(matched.first))
-    assert len(set(matched.second.tolist())) == len(matched.second)
-    np.testing.assert_allclose(total, best, atol=1e-9)
+def test_cost_is_that_of_the_inverse_covariance():
+    source = table([40.0], [-30.0], 0.3, 0.2, 0.6)
+    east, north = 0.2, -0.35
+    place = table([40.0 + east / 3600 / np.cos(np.radians(30.0))], [-30.0 + north / 3600], 0.1, 0.25, -0.4)
+    covariance = np.array([[0.1, 0.036 - 0.01], [0.036 - 0.01, 0.1025]])
+    offset = np.array([east, north])
+    expected = 0.5 * offset @ np.linalg.solve(covariance, offset)
+    assert costs(source, place)[0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_keep_nearest_lets_objects_be_shared():
-    nearest = keep_nearest(make_pairs([(0, 0, 0.3), (0, 1, 0.2), (2, 1, 0.9)]))
-    assert (nearest.first.tolist(), nearest.second.tolist()) == ([0, 2], [1, 1])
+def test_no_cost_exceeds_the_worst():
+    rng = np.random.default_rng(1)
+    n, errors = 500, rng.uniform(0, 0.06, (4, 500))
+    angle, distance = rng.uniform(0, 2 * np.pi, n), np.full(n, 1.0)
+    place = table(distance * np.cos(angle) / 3600, distance * np.sin(angle) / 3600, *errors[:2], 0.98)
+    assert costs(table(np.zeros(n), np.zeros(n), *errors[2:], 0.98), place).max() <= worst_cost(1.0) + 1e-6
 
 
-def test_score_counts_distance_in_errors_with_floor_and_stand_in():
-    one = np.ones(4)
-    errors = np.array([0.3, 0.0, np.nan, 0.01])
-    zeros = np.full(4, 1e-9)
-    score = positional_score(one, 0 * one, (errors, zeros), (errors, zeros))
-    np.testing.assert_allclose(score, 0.5 / np.array([0.3, 0.2, 0.2, 0.05]) ** 2, rtol=1e-6)
+def test_errors_of_the_second_are_turned_into_the_directions_of_the_first_beside_a_pole():
+    """What lies a quarter of a turn away has its east where the first has its north."""
+    north, east = table([90.0], [90 - 1e-4 / 3600], 0.4, 0.1), table([0.0], [90 - 0.5 / 3600], 0.0, 0.0)
+    east["raErr"] = east["decErr"] = 1e-9
+    along, across = costs(east, north)[0], costs(east, table([0.0], [90 - 1e-4 / 3600], 0.4, 0.1))[0]
+    assert along == pytest.approx(0.5 * (0.5 / 0.4) ** 2, rel=1e-3)
+    assert across == pytest.approx(0.5 * (0.5 / 0.1) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("dec", [0.0, 60.0, -89.9999, 90.0])
+def test_offsets_have_the_length_of_the_separation(dec):
+    rng = np.random.default_rng(5)
+    ra = rng.uniform(0, 360, 100)
+    other_dec = np.clip(dec + rng.normal(0, 0.3 / 3600, 100), -90, 90)
+    cos = max(np.cos(np.radians(dec)), 1e-6)
+    other_ra = ra + rng.normal(0, 0.3 / 3600, 100) / cos
+    east, north = offsets_arcsec(ra, np.full(100, dec), other_ra, other_dec)
+    for i in range(100):
+        found = brute_force_pairs(ra[[i]], [dec], other_ra[[i]], other_dec[[i]], 3600.0)
+        assert np.hypot(east[i], north[i]) == pytest.approx(found[0][2], abs=1e-8)
