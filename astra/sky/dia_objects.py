@@ -102,9 +102,10 @@ def find_duplicates(
     """
     place = objects["ra"], objects["dec"]
     pairs = find_pairs(*place, *place, radius_arcsec)
-    pairs = pairs.take(np.flatnonzero(pairs.first < pairs.second))
-    pairs = pairs.take(np.argsort(pairs.separation_arcsec, kind="stable"))
-    near = np.isin(sources["diaObjectId"], objects["diaObjectId"][np.union1d(pairs.first, pairs.second)])
+    rows_of_pairs = np.flatnonzero(pairs.first < pairs.second)
+    rows_of_pairs = rows_of_pairs[np.argsort(pairs.separation_arcsec[rows_of_pairs], kind="stable")]
+    first, second = pairs.first[rows_of_pairs], pairs.second[rows_of_pairs]
+    near = np.isin(sources["diaObjectId"], objects["diaObjectId"][np.union1d(first, second)])
     visits: dict[int, set[int]] = {}
     for object_id, visit in zip(
         sources["diaObjectId"][near].tolist(), sources["visit"][near].tolist(), strict=True
@@ -112,7 +113,7 @@ def find_duplicates(
         visits.setdefault(object_id, set()).add(visit)
     age = [objects["firstDiaSourceMjdTai"].tolist(), objects["diaObjectId"].tolist()]
     merged: dict[int, int] = {}
-    for rows in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True):
+    for rows in zip(first.tolist(), second.tolist(), strict=True):
         stays, goes = (age[1][row] for row in sorted(rows, key=lambda row: (age[0][row], age[1][row])))
         own, others = visits.setdefault(stays, set()), visits.setdefault(goes, set())
         if goes not in merged and stays not in merged and goes not in merged.values() and not own & others:
