@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +16,7 @@ from astra.database.apdb_versions import add_versions, remake_versions, remove_v
 from astra.database.arrays import fetch, insert
 from astra.database.models.apdb import apdb_marker, dia_forced_source, dia_object, dia_source
 from astra.errors import ConflictingDefinitionError
+from astra.sky.light_curve_plugins import DEFAULT_PLUGINS
 
 
 def store_visit(
@@ -23,6 +25,8 @@ def store_visit(
     dia_sources: NDArray[Any],
     dia_objects: NDArray[Any] | None,
     forced: NDArray[Any],
+    *,
+    plugins: Sequence[str] = DEFAULT_PLUGINS,
 ) -> NDArray[Any]:
     """Write what one visit and detector found, in the caller's transaction.
 
@@ -41,6 +45,9 @@ def store_visit(
     dia_objects : structured ndarray or None
         Objects that were detected, by ``diaObjectId``; their rows are made here. None: those of the
         detections.
+    plugins : sequence of str, optional
+        Statistics of the objects to compute, see `astra.sky.light_curve_plugins`; those that DiaObject has no
+        columns for go into ``dia_object_statistics``.
 
     Returns
     -------
@@ -54,11 +61,13 @@ def store_visit(
     FormatError
         If a column that may not be null is missing.
     ValueError
-        If the objects are not those of the detections.
+        If the objects are not those of the detections, or there is no such statistic.
     """
     _refuse_other_instrument(connection, marker)
     vanished = withdraw_visit(
-        connection, marker.instrument, marker.visit, marker.detector, time_mjd_tai=marker.timeProcessedMjdTai
+        *(connection, marker.instrument, marker.visit, marker.detector),
+        time_mjd_tai=marker.timeProcessedMjdTai,
+        plugins=plugins,
     )
     insert(connection, dia_source, dia_sources)
     insert(connection, dia_forced_source, forced)
@@ -67,7 +76,8 @@ def store_visit(
     record_visit(connection, chunk, marker.visit, marker.detector)
     detected = _detected(dia_sources, dia_objects)
     touched = np.union1d(detected, forced["diaObjectId"])
-    objects = add_versions(connection, detected, touched, marker.midpointMjdTai, chunk)
+    time = marker.midpointMjdTai
+    objects = add_versions(connection, detected, touched, time=time, chunk=chunk, plugins=plugins)
     delete_orphans(connection, vanished)
     return objects
 
@@ -82,13 +92,21 @@ def _detected(dia_sources: NDArray[Any], dia_objects: NDArray[Any] | None) -> ND
     return ids
 
 
-def remove_visit(connection: sa.Connection, instrument: str, visit: int, detector: int) -> None:
+def remove_visit(
+    connection: sa.Connection,
+    instrument: str,
+    visit: int,
+    detector: int,
+    *,
+    plugins: Sequence[str] = DEFAULT_PLUGINS,
+) -> None:
     """Withdraw all that one visit and detector wrote; nothing happens if it wrote nothing.
 
     Objects that lose their last detection go, with their forced measurements. The others get their previous
     version back; versions that later visits wrote are made again from the detections that remain.
     """
-    delete_orphans(connection, withdraw_visit(connection, instrument, visit, detector))
+    vanished = withdraw_visit(connection, instrument, visit, detector, plugins=plugins)
+    delete_orphans(connection, vanished)
 
 
 def withdraw_visit(
@@ -98,6 +116,7 @@ def withdraw_visit(
     detector: int,
     *,
     time_mjd_tai: float | None = None,
+    plugins: Sequence[str] = DEFAULT_PLUGINS,
 ) -> NDArray[np.int64]:
     """Withdraw a visit and detector, to associate it again in the same transaction; see `remove_visit`.
 
@@ -110,6 +129,8 @@ def withdraw_visit(
     time_mjd_tai : float, optional
         Now, which tells the replica chunk of versions that are made again; by default when the visit was
         processed [d, MJD TAI].
+    plugins : sequence of str, optional
+        Statistics of those versions, as for `store_visit`.
 
     Returns
     -------
@@ -129,7 +150,7 @@ def withdraw_visit(
     chunk = open_chunk(
         connection, Moment.at(marker.timeProcessedMjdTai if time_mjd_tai is None else time_mjd_tai)
     )
-    remake_versions(connection, np.union1d(detected, forced), time, chunk)
+    remake_versions(connection, np.union1d(detected, forced), time=time, chunk=chunk, plugins=plugins)
     has_any = _fetch_ids(connection, dia_source, detected)
     vanished: NDArray[np.int64] = np.setdiff1d(detected, has_any)
     return vanished

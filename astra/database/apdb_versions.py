@@ -18,8 +18,15 @@ from astra.database.apdb_replica import record_versions
 from astra.database.apdb_rows import LONGEST_EXPOSURE_DAYS, among, known_times, pairs
 from astra.database.arrays import fetch, insert, table_dtype, to_array, to_table
 from astra.database.bulk import execute_columns
-from astra.database.models.apdb import dia_forced_source, dia_object, dia_object_sums, dia_source
+from astra.database.models.apdb import (
+    dia_forced_source,
+    dia_object,
+    dia_object_statistics,
+    dia_object_sums,
+    dia_source,
+)
 from astra.sky.dia_objects import objects_of_states
+from astra.sky.light_curve_plugins import DEFAULT_PLUGINS, OBJECT_FLAGS, statistics
 from astra.sky.light_curve_sums import BANDS, N_BAND, N_OBJECT, Chain, add_measurements, empty_sums
 
 FloatArray = NDArray[np.float64]
@@ -48,8 +55,10 @@ def add_versions(
     connection: sa.Connection,
     object_ids: NDArray[np.int64],
     touched: NDArray[np.int64],
+    *,
     time: float,
     chunk: int,
+    plugins: Sequence[str] = DEFAULT_PLUGINS,
 ) -> NDArray[Any]:
     """Write the versions of objects at a time, and make the later ones again.
 
@@ -65,6 +74,8 @@ def add_versions(
         Midpoint of the visit [d, MJD TAI].
     chunk : int
         Replica chunk that the versions go into.
+    plugins : sequence of str, optional
+        Statistics to compute; those that DiaObject has no columns for go into ``dia_object_statistics``.
 
     Returns
     -------
@@ -78,18 +89,23 @@ def add_versions(
     versions["diaObjectId"][: len(new)], versions["validityStartMjdTai"][: len(new)] = new, time
     versions["validityEndMjdTai"][: len(new)] = _ends(connection, new, time, later)
     versions = np.sort(versions, order=list(_VERSION[:2]))
-    written = _write(connection, versions, later, chunk)
+    written = _write(connection, versions, later, chunk, plugins)
     is_own = np.isin(written["diaObjectId"], object_ids) & (written["validityStartMjdTai"] == time)
     own: NDArray[Any] = written[is_own]
     return own
 
 
 def remake_versions(
-    connection: sa.Connection, object_ids: NDArray[np.int64], time: float, chunk: int
+    connection: sa.Connection,
+    object_ids: NDArray[np.int64],
+    *,
+    time: float,
+    chunk: int,
+    plugins: Sequence[str] = DEFAULT_PLUGINS,
 ) -> None:
-    """Make the versions of objects from a time [d, MJD TAI] on again."""
+    """Make the versions of objects from a time [d, MJD TAI] on again; see `add_versions`."""
     later = versions_from(connection, object_ids, time)
-    _write(connection, later, later, chunk)
+    _write(connection, later, later, chunk, plugins)
 
 
 def remove_versions(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> None:
@@ -102,9 +118,8 @@ def remove_versions(connection: sa.Connection, object_ids: NDArray[np.int64], ti
     if not len(ids):
         return
     forget_sums(connection, ids)
-    connection.execute(
-        sa.delete(dia_object).where(among(connection, dia_object.c.diaObjectId, ids), starts_then)
-    )
+    _delete(connection, dia_object, gone)
+    _delete(connection, dia_object_statistics, gone)
     before = _versions_before(connection, ids, time)
     before = before[before["validityEndMjdTai"] == time]
     ends = dict(zip(ids.tolist(), gone["validityEndMjdTai"].tolist(), strict=True))
@@ -167,7 +182,11 @@ def _set_ends(connection: sa.Connection, versions: NDArray[Any], ends: FloatArra
 
 
 def _write(
-    connection: sa.Connection, versions: NDArray[Any], stored: NDArray[Any], chunk: int
+    connection: sa.Connection,
+    versions: NDArray[Any],
+    stored: NDArray[Any],
+    chunk: int,
+    plugins: Sequence[str],
 ) -> NDArray[Any]:
     """Make versions of objects, ordered by object and start, and write them; some are stored already."""
     if not len(versions):
@@ -177,19 +196,38 @@ def _write(
     is_made = states[:, 0] > 0
     versions, states = versions[is_made], states[is_made]
     is_stored = np.isin(versions[list(_VERSION[:2])], stored[list(_VERSION[:2])])
-    old = versions[is_stored]
-    if len(old):
-        pair = pairs(connection, old["diaObjectId"], old["validityStartMjdTai"])
-        keys = sa.select(pair.c.id, pair.c.time)
-        key = sa.tuple_(dia_object.c.diaObjectId, dia_object.c.validityStartMjdTai)
-        connection.execute(sa.delete(dia_object).where(key.in_(keys)))
+    _delete(connection, dia_object, versions[is_stored])
+    _delete(connection, dia_object_statistics, versions[is_stored])
     objects = objects_of_states(versions["diaObjectId"], states)
     validity = {name: versions[name] for name in _VERSION[1:]}
     rows = to_table(dia_object, objects, **validity)
     insert(connection, dia_object, rows)
     record_versions(connection, chunk, versions["diaObjectId"], versions["validityStartMjdTai"])
     _keep_sums(connection, versions, states)
+    _write_statistics(connection, versions, plugins)
     return rows
+
+
+def _delete(connection: sa.Connection, table: sa.Table, versions: NDArray[Any]) -> None:
+    """Delete the rows of versions in a table that has them as its key."""
+    if len(versions):
+        pair = pairs(connection, versions["diaObjectId"], versions["validityStartMjdTai"])
+        key = sa.tuple_(table.c.diaObjectId, table.c.validityStartMjdTai)
+        connection.execute(sa.delete(table).where(key.in_(sa.select(pair.c.id, pair.c.time))))
+
+
+def _write_statistics(connection: sa.Connection, versions: NDArray[Any], plugins: Sequence[str]) -> None:
+    """Compute and write what DiaObject has no columns for; it takes all detections of the objects."""
+    if not set(plugins) - set(DEFAULT_PLUGINS) or not len(versions):
+        return
+    chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
+    ids = np.unique(chain.object_ids)
+    always = np.full(len(ids), _ALWAYS)
+    names = (*_SOURCE_COLUMNS, *OBJECT_FLAGS)
+    sources, known = _measured_since(connection, dia_source, names, ids, always)
+    columns = statistics(chain, sources, known, plugins)
+    rows = to_table(dia_object_statistics, versions[list(_VERSION[:2])], **columns)
+    insert(connection, dia_object_statistics, rows)
 
 
 def _make_states(connection: sa.Connection, versions: NDArray[Any]) -> FloatArray:

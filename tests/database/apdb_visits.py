@@ -62,10 +62,10 @@ def make_visit(visit, detected, measured=(), *, detector=1, midpoint=None, now=N
     return apdb.Marker("camera", visit, detector, "task", band, midpoint, now, **counts), sources, forced
 
 
-def store(connection, *arguments, **options):
+def store(connection, *arguments, plugins=(), **options):
     """Store such a visit."""
     marker, sources, forced = make_visit(*arguments, **options)
-    return apdb.store_visit(connection, marker, sources, None, forced)
+    return apdb.store_visit(connection, marker, sources, None, forced, plugins=plugins)
 
 
 def dump(connection, tables=(*TABLES, *CHUNKS)):

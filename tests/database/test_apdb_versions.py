@@ -11,8 +11,16 @@ from astra.database.apdb_versions import forget_sums
 from astra.database.arrays import table_dtype, to_array
 from astra.database.engine import open_engine
 from astra.database.models import metadata
-from astra.database.models.apdb import dia_forced_source, dia_object, dia_object_sums, dia_source
+from astra.database.models.apdb import (
+    dia_forced_source,
+    dia_object,
+    dia_object_statistics,
+    dia_object_sums,
+    dia_source,
+)
 from astra.sky.dia_objects import make_dia_objects
+from astra.sky.light_curve_plugins import PLUGINS, statistics
+from astra.sky.light_curve_sums import Chain
 from tests.database.apdb_visits import BASE, EPOCH, dump, make_visit, store, versions
 
 # Visit, detector, objects detected and objects measured; visit 3 has two detectors that share object 1.
@@ -186,3 +194,34 @@ def test_the_versions_of_a_visit_are_returned(empty):
     assert written["diaObjectId"].tolist() == [BASE + 1, BASE + 3]
     assert written["nDiaSources"].tolist() == [2, 1]
     assert np.isnan(written["validityEndMjdTai"]).all()
+
+
+def test_further_statistics_are_those_of_the_detections_up_to_each_version(empty):
+    plugins = [name for name in PLUGINS if "lombScargle" not in name]
+    connection = empty()
+    for position in (2, 0, 5, 1, 3, 4):
+        store_one(connection, *VISITS[position], plugins=plugins)
+    count = sa.select(sa.func.count())
+    assert (
+        connection.execute(count.select_from(dia_object_statistics)).scalar()
+        == connection.execute(count.select_from(dia_object)).scalar()
+    )
+    rows = to_array(connection.execute(sa.select(dia_source)).all(), table_dtype(dia_source))
+    for version in connection.execute(sa.select(dia_object_statistics)).mappings():
+        chain = Chain(np.array([version["diaObjectId"]]), np.array([version["validityStartMjdTai"]]))
+        for name, values in statistics(chain, rows, rows["midpointMjdTai"], plugins).items():
+            assert version[name] == (None if np.isnan(values[0]) else values[0]), name
+
+
+def test_further_statistics_go_with_their_version(empty):
+    connection = empty()
+    for one in VISITS:
+        store_one(connection, *one, plugins=["ap_madFlux"])
+    for visit, detector, *_ in VISITS:
+        apdb.remove_visit(connection, "camera", visit, detector, plugins=["ap_madFlux"])
+    assert connection.execute(sa.select(dia_object_statistics)).all() == []
+
+
+def test_a_statistic_that_is_not_there_is_refused(empty):
+    with pytest.raises(ValueError, match="there is no statistic ap_unknown"):
+        store_one(empty(), *VISITS[0], plugins=["ap_unknown"])
