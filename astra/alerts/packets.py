@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from astra.alerts.packet_checks import validate_alert
 from astra.alerts.schemas import LATEST_VERSION, extra_fields, load_record_schema
-from astra.alerts.validation import validate_alert
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData

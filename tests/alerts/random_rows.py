@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import strategies as st
 
 from astra.alerts.columns import record_fields
-from astra.alerts.validation import MAX_FLOAT32
+from astra.alerts.packet_checks import MAX_FLOAT32
 
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 HOSTILE = (
