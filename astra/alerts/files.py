@@ -14,7 +14,10 @@ from astra.alerts.schemas import LATEST_VERSION, load_schema
 from astra.errors import AlertError, MissingDataError
 from astra.products.atomic import atomic_path
 
-_FILE_ERRORS = (EOFError, ValueError, TypeError, LookupError, OverflowError, MemoryError)
+_FILE_ERRORS = (
+    *(EOFError, ValueError, TypeError, LookupError, OverflowError, MemoryError),
+    fastavro.read.SchemaResolutionError,
+)
 
 
 def write_alerts(
@@ -89,8 +92,15 @@ def write_encoded(path: Path | str, packets: Iterable[EncodedRows], *, version: 
     return container.count
 
 
-def read_alerts(path: Path | str) -> list[Alert]:
+def read_alerts(path: Path | str, *, version: str | None = None) -> list[Alert]:
     """Read all alerts of a container file, with the schema that the file carries.
+
+    Parameters
+    ----------
+    path : Path or str
+        The file.
+    version : str, optional
+        Schema version to bring them to, as in `astra.alerts.wire.decode`. None: as they were written.
 
     Raises
     ------
@@ -101,7 +111,8 @@ def read_alerts(path: Path | str) -> list[Alert]:
     """
     try:
         with Path(path).open("rb") as stream:
-            return [record for record in fastavro.reader(stream) if isinstance(record, dict)]
+            reader = fastavro.reader(stream, None if version is None else load_schema(version))
+            return [record for record in reader if isinstance(record, dict)]
     except FileNotFoundError as exc:
         message = f"alert file {path} is not there"
         raise MissingDataError(message, path=str(path)) from exc

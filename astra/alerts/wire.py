@@ -17,7 +17,10 @@ _HEADER = struct.Struct(">bI")
 _MAGIC = 0
 
 # What fastavro raises on a body that does not follow its schema.
-_BODY_ERRORS = (EOFError, ValueError, TypeError, LookupError, struct.error, OverflowError, MemoryError)
+_BODY_ERRORS = (
+    *(EOFError, ValueError, TypeError, LookupError, struct.error, OverflowError, MemoryError),
+    fastavro.read.SchemaResolutionError,
+)
 
 
 def encode(alert: Mapping[str, Any], version: str = LATEST_VERSION) -> bytes:
@@ -54,7 +57,7 @@ def decode_header(data: bytes) -> int:
     return int(_HEADER.unpack_from(data)[1])
 
 
-def decode(data: bytes, schemas: Mapping[int, Schema] | None = None) -> Alert:
+def decode(data: bytes, schemas: Mapping[int, Schema] | None = None, *, version: str | None = None) -> Alert:
     """Decode a framed packet with the schema that wrote it.
 
     Parameters
@@ -63,6 +66,9 @@ def decode(data: bytes, schemas: Mapping[int, Schema] | None = None) -> Alert:
         Frame and body.
     schemas : mapping of int to parsed schema, optional
         Writer schemas by number; those of this package are known without it.
+    version : str, optional
+        Schema version to bring the packet to: fields that this one lacks are left out, and those that the
+        packet lacks are null. None: as it was written.
 
     Raises
     ------
@@ -74,7 +80,7 @@ def decode(data: bytes, schemas: Mapping[int, Schema] | None = None) -> Alert:
     stream = io.BytesIO(data)
     stream.seek(_HEADER.size)
     try:
-        record = fastavro.schemaless_reader(stream, schema, None)
+        record = fastavro.schemaless_reader(stream, schema, None if version is None else load_schema(version))
     except _BODY_ERRORS as exc:
         message = f"the body of an alert of {len(data)} bytes does not follow schema {number}: {exc}"
         raise AlertError(message, size=len(data), schema_id=number) from exc

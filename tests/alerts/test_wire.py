@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lsst.alert.packet import Schema, get_schema_path
 
-from astra.alerts.schemas import load_schema
+from astra.alerts.packets import validate_alert
+from astra.alerts.schemas import OWN_VERSION, extra_fields, load_schema
 from astra.alerts.wire import decode, decode_header, encode
 from astra.errors import AlertError
 
@@ -77,3 +78,21 @@ def test_encoding_refuses_a_missing_and_an_extra_field(alert):
     for change in ({"diaSource": {}}, {"extra": 1}):
         with pytest.raises(AlertError, match=r"does not fit schema 11.1"):
             encode(alert | change)
+
+
+def test_packets_are_brought_to_another_version(alert):
+    own = alert | dict.fromkeys(extra_fields(OWN_VERSION))
+    assert decode(encode(own, OWN_VERSION), version="11.1") == alert
+    older = decode(encode(alert), version="11.0")
+    validate_alert(older, "11.0")
+    assert decode(encode(older, "11.0"))["diaSource"].keys() == older["diaSource"].keys()
+    newer = decode(encode(older, "11.0"), version="11.1")
+    assert newer["diaSource"]["reliabilityVersion"] is None
+    assert newer["diaSource"]["psfFlux"] == alert["diaSource"]["psfFlux"]
+
+
+def test_a_packet_that_a_version_cannot_take_is_refused(alert):
+    old = decode(encode(alert), version="10.0")
+    old["diaSource"]["psfNdata"] = None
+    with pytest.raises(AlertError, match="does not follow schema 1000"):
+        decode(encode(old, "10.0"), version="11.1")
