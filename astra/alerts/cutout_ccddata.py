@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from astropy.nddata import CCDData
@@ -20,8 +21,9 @@ def ccddata_bytes(cutout: CCDData) -> bytes:
     if image.ndim != 2:
         raise ValueError(f"a cutout has two axes, found an image of shape {image.shape}")
     hdus = fits.HDUList([fits.PrimaryHDU(image.astype(np.float32), _header(cutout))])
-    if cutout.mask is not None:
-        hdus.append(_mask(cutout))
+    flags = _flags(cutout)
+    if flags is not None:
+        hdus.append(_mask(cutout, flags))
     if cutout.uncertainty is not None:
         hdus.append(_variance(cutout))
     psf = getattr(cutout, "psf", None)
@@ -34,23 +36,35 @@ def ccddata_bytes(cutout: CCDData) -> bytes:
 
 def _header(cutout: CCDData) -> fits.Header:
     """Return what the cutout says of itself, its WCS and its unit."""
-    header = fits.Header(cutout.header) if cutout.header else fits.Header()
-    for key in _OWN_KEYS:
-        header.remove(key, ignore_missing=True)
-    header = fits.Header([card for card in header.cards if not card.keyword.startswith("MP_")])
+    header = fits.Header()
+    own = cutout.header if isinstance(cutout.header, fits.Header) else fits.Header()
+    for key, value in dict(cutout.header or {}).items():
+        if key not in _OWN_KEYS and not key.startswith("MP_"):
+            header[_keyword(key)] = (value, own.comments[key] if key in own else "")
     if cutout.wcs is not None:
         header.update(cutout.wcs.to_header(relax=True))
     header["BUNIT"] = cutout.unit.to_string("fits")
     return header
 
 
-def _mask(cutout: CCDData) -> fits.ImageHDU:
-    """Bits as they are; a mask of truth values is 0 and 1."""
-    mask = np.broadcast_to(np.asarray(cutout.mask), np.shape(cutout.data))
-    names = {key: value for key, value in (cutout.header or {}).items() if key.startswith("MP_")}
-    hdu = fits.ImageHDU(np.ascontiguousarray(mask).astype(np.int32), name="MASK")
-    for key, value in names.items():
-        hdu.header[key if len(key) <= 8 else f"HIERARCH {key}"] = value
+def _keyword(key: str) -> str:
+    """Mark a long keyword as one, which astropy otherwise warns of."""
+    return key if len(key) <= 8 else f"HIERARCH {key}"
+
+
+def _flags(cutout: CCDData) -> NDArray[Any] | None:
+    """Return the bits of the mask, or else truth values as 0 and 1; None if it has no mask."""
+    flags = getattr(cutout, "flags", None)
+    flags = cutout.mask if flags is None else flags
+    return None if flags is None else np.broadcast_to(np.asarray(flags), np.shape(cutout.data))
+
+
+def _mask(cutout: CCDData, flags: NDArray[Any]) -> fits.ImageHDU:
+    """Make the plane of the mask, with the names of its bits."""
+    hdu = fits.ImageHDU(np.ascontiguousarray(flags).astype(np.int32), name="MASK")
+    for key, value in dict(cutout.header or {}).items():
+        if key.startswith("MP_"):
+            hdu.header[_keyword(key)] = value
     return hdu
 
 

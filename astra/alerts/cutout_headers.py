@@ -118,10 +118,11 @@ def is_same_wcs(first: Any, second: Any) -> bool:
     """Whether two `astropy.wcs.WCS` without lookup tables, or None, put every pixel at the same place."""
     if first is second or first is None or second is None:
         return first is second
-    tables = [
-        getattr(one, name) for one in (first, second) for name in ("cpdis1", "cpdis2", "det2im1", "det2im2")
-    ]
-    if any(table is not None for table in tables) or not first.wcs.compare(second.wcs):
+    for one in (first, second):
+        if any(getattr(one, name) is not None for name in ("cpdis1", "cpdis2", "det2im1", "det2im2")):
+            return False
+        one.wcs.set()  # what its first use does; before, it differs from one that has been used
+    if not first.wcs.compare(second.wcs):
         return False
     if first.sip is None or second.sip is None:
         return first.sip is second.sip

@@ -100,13 +100,14 @@ def make_cutout(
 def make_cutout_bytes(cutout: CCDData | bytes | None) -> bytes | None:
     """Write a cutout as the bytes of a FITS file.
 
-    `astropy.nddata.CCDData.write` loses a mask of bits; here it is kept, and pixels are 32-bit.
+    `astropy.nddata.CCDData` keeps bits of a mask as its ``flags``, and does not write them; here they are
+    written as the mask, and pixels have 32 bits.
 
     Parameters
     ----------
     cutout : CCDData, bytes or None
-        With ``psf`` as an array, if there is one; the names of the mask's bits and all else that it knows are
-        in its header. What is bytes, or None, is returned as it is.
+        Its header may name the bits (``MP_*``), and have ``ROTPA`` and more. What is bytes, or None, is
+        returned as it is.
 
     Returns
     -------

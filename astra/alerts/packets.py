@@ -110,7 +110,10 @@ def make_alert(
         If a field is missing or has the wrong type; the message and the context name it.
     """
     stamps = cutouts or Cutouts()
-    rows = dict.fromkeys(extra_fields(version), ()) | dict(extra or {})
+    lists = dict.fromkeys(extra_fields(version), ()) | dict(extra or {})
+    if len(lists) > len(extra_fields(version)):
+        unknown = ", ".join(sorted(set(lists) - set(extra_fields(version))))
+        raise ValueError(f"alert schema {version} has no field {unknown}")
 
     def one(record: str, row: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None if row is None else to_record(record, row, version)
@@ -128,7 +131,10 @@ def make_alert(
         "cutoutDifference": stamps.difference,
         "cutoutScience": stamps.science,
         "cutoutTemplate": stamps.template,
-        **{name: [to_record(_EXTRA[name], row, version) for row in rows[name]] or None for name in rows},
+        **{
+            name: [to_record(_EXTRA[name], row, version) for row in rows] or None
+            for name, rows in lists.items()
+        },
     }
     validate_alert(alert, version)
     return alert

@@ -4,9 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from astropy.nddata import CCDData
 from lsst.alert.packet import Schema
 
-from astra.alerts.packets import make_alert, to_record, validate_alert
+from astra.alerts.cutouts import make_cutout_bytes
+from astra.alerts.packets import make_alert, make_alert_dict, to_record, validate_alert
 from astra.errors import AlertError
 
 
@@ -111,3 +113,73 @@ def test_the_error_crosses_a_process_border_with_its_context(alert):
         validate_alert(alert)
     again = pickle.loads(pickle.dumps(error.value))  # noqa: S301
     assert again.context == error.value.context
+
+
+class Series:
+    """A row as pandas has it."""
+
+    def __init__(self, row):
+        self.row = row
+
+    def to_dict(self, orient="dict"):
+        return dict(self.row) if orient == "dict" else [dict(row) for row in self.row]
+
+
+def as_array(row):
+    kinds = {int: "i8", float: "f8", bool: "?", str: "U9"}
+    array = np.zeros(1, [(name, kinds[type(value)]) for name, value in row.items()])
+    array[0] = tuple(row.values())
+    return array
+
+
+@pytest.mark.parametrize("table", [dict, Series, as_array])
+def test_a_packet_is_made_of_rows_of_any_table(filled_record, table):
+    source, dia_object = filled_record("diaSource"), filled_record("diaObject")
+    history = as_array(source) if table is as_array else [source]
+    history = Series([source]) if table is Series else history
+    one = [row[0] if isinstance(row, np.ndarray) else row for row in (table(source), table(dia_object))]
+    alert = make_alert_dict(2**62 + 7, one[0], one[1], history, b"difference", None)
+    assert alert["diaSourceId"] == 2**62 + 7
+    assert alert["diaSource"] == source
+    assert alert["prvDiaSources"] == [source]
+    assert alert["diaObject"] == dia_object
+    assert (alert["cutoutDifference"], alert["cutoutTemplate"]) == (b"difference", None)
+    assert Schema.from_file().validate(alert)
+
+
+def test_a_packet_without_object_and_history_has_nulls(filled_record):
+    alert = make_alert_dict(5, filled_record("diaSource"), None, None, None, None)
+    assert alert["diaObject"] is alert["prvDiaSources"] is None
+
+
+def test_stamps_of_a_packet_may_be_images_of_astropy(filled_record):
+    image = CCDData(np.ones((30, 30)), unit="nJy")
+    alert = make_alert_dict(5, filled_record("diaSource"), None, None, image, image)
+    assert alert["cutoutDifference"] == alert["cutoutTemplate"] == make_cutout_bytes(image)
+
+
+def test_a_number_that_is_no_id_makes_no_packet(filled_record):
+    with pytest.raises(AlertError, match="field diaSourceId must be an int of 64 bits"):
+        make_alert_dict(2**63, filled_record("diaSource"), None, None, None, None)
+
+
+def test_the_public_names_are_those_of_the_package():
+    import astra.alerts
+
+    assert set(astra.alerts.__all__) <= {name for name in astra.alerts.__all__ if getattr(astra.alerts, name)}
+    assert astra.alerts.make_alert_dict is make_alert_dict
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        astra.alerts.nothing  # noqa: B018
+
+
+def test_our_own_lists_are_checked_too(filled_record):
+    limit = {"visit": 5, "detector": 3, "band": "r", "midpointMjdTai": 60000.0}
+    limit |= {"limitFlux": 125.0, "limitSnr": 5.0, "method": "forced"}
+    alert = make_alert(filled_record("diaSource"), version="astra-1.0", extra={"upperLimits": [limit]})
+    assert alert["upperLimits"] == [limit]
+    assert alert["nearestStars"] is None
+    wrong = {"upperLimits": [limit | {"limitFlux": 1}]}
+    with pytest.raises(AlertError, match=r"field upperLimits.0.limitFlux must be a finite float"):
+        make_alert(filled_record("diaSource"), version="astra-1.0", extra=wrong)
+    with pytest.raises(ValueError, match=r"alert schema 11.1 has no field upperLimits"):
+        make_alert(filled_record("diaSource"), extra={"upperLimits": [limit]})
