@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_INCH, DPI = (11.0, 7.5), 100
+COMPLETENESS_RANGE = (-0.03, 1.05)
+OPEN_END = 2.0  # where an open bin is drawn to end, in units of its beginning
+FEW = 5  # injected sources in a bin that is drawn faintly
 FOUND_COLOUR, FALSE_COLOUR, FIT_COLOUR = "tab:blue", "tab:red", "0.35"
 
 
@@ -48,78 +51,108 @@ def draw_efficiency(table: NDArray[np.void], depth: Depth, *, title: str = "") -
 
     figure = Figure(figsize=FIGURE_INCH, layout="constrained")
     axes = figure.subplots(2, 2)
-    snr = table[(table["quantity"] == "snr") & (table["nInjected"] > 0)]
+    of_snr = table[table["quantity"] == "snr"]
+    snr = of_snr[of_snr["nInjected"] > 0]
     magnitude = table[(table["quantity"] == "mag") & (table["nInjected"] > 0)]
     _draw_completeness(axes[0, 0], magnitude, depth)
-    _draw_snr_completeness(axes[0, 1], snr)
+    _draw_snr_completeness(axes[0, 1], snr, of_snr)
     _draw_bias(axes[1, 0], snr)
     _draw_pulls(axes[1, 1], snr)
-    n, n_found = int(snr["nInjected"].sum()), int(snr["nFound"].sum())
-    n_false = int(table["nFalse"][table["quantity"] == "snr"].sum())
-    figure.suptitle(f"{title}   {n_found} of {n} injected sources found, {n_false} false detections".strip())
+    for panel in axes.flat:
+        panel.grid(color="0.92")
+        panel.set_axisbelow(True)
+        panel.spines[["top", "right"]].set_visible(False)
+    n, n_found, n_false, n_new = (
+        int(of_snr[name].sum()) for name in ("nInjected", "nFound", "nFalse", "nFalseNew")
+    )
+    counts = f"{n_found} of {n} injected sources found, {n_false} false detections, {n_new} of them new"
+    figure.suptitle("\n".join(filter(None, [title, counts])))
     return figure
 
 
 def _draw_completeness(axes: Axes, bins: NDArray[np.void], depth: Depth) -> None:
-    """Completeness against magnitude, with the fitted curve."""
+    """Completeness against magnitude, with the fitted curve and its depths."""
     _draw_fractions(axes, 0.5 * (bins["low"] + bins["high"]), bins)
-    axes.set(xlabel="magnitude (AB)", ylabel="completeness", ylim=(-0.03, 1.05))
+    axes.set(xlabel="magnitude (AB)", ylabel="completeness", ylim=COMPLETENESS_RANGE)
+    axes.set_title("completeness over magnitude", loc="left", fontsize="medium")
     if np.isfinite(depth.mag50) and len(bins):
         magnitude = np.linspace(bins["low"].min(), bins["high"].max(), 300)
         axes.plot(magnitude, depth.completeness(magnitude), color=FIT_COLOUR)
-        axes.axvline(depth.mag50, color=FIT_COLOUR, linestyle=":")
-        label = f"50 % at {depth.mag50:.2f} ± {depth.mag50_err:.2f}\n90 % at {depth.mag90:.2f}"
-        axes.text(0.04, 0.08, label, transform=axes.transAxes)
+        label = f"50 % at {depth.mag50:.2f} ± {depth.mag50_err:.2f}"
+        axes.axvline(depth.mag50, color=FIT_COLOUR, linestyle=":", label=label)
+        axes.axvline(depth.mag90, color=FIT_COLOUR, linestyle="--", label=f"90 % at {depth.mag90:.2f}")
+        axes.legend(loc="lower left", fontsize="small")
 
 
-def _draw_snr_completeness(axes: Axes, bins: NDArray[np.void]) -> None:
+def _draw_snr_completeness(axes: Axes, bins: NDArray[np.void], of_false: NDArray[np.void]) -> None:
     """Completeness and false detections against signal to noise."""
-    centre = _centres(bins)
-    _draw_fractions(axes, centre, bins)
+    _draw_fractions(axes, _centres(bins), bins)
     _set_snr_axis(axes)
-    axes.set(ylabel="completeness", ylim=(-0.03, 1.05))
+    axes.set(ylabel="completeness", ylim=COMPLETENESS_RANGE)
+    axes.set_title("completeness and false detections", loc="left", fontsize="medium")
     counts = axes.twinx()
-    counts.step(centre, bins["nFalse"], where="mid", color=FALSE_COLOUR)
+    if len(of_false):
+        edges = np.append(of_false["low"], _ends(of_false)[-1])
+        counts.stairs(of_false["nFalse"], edges, fill=True, color=FALSE_COLOUR, alpha=0.15, label="all")
+        counts.stairs(of_false["nFalseNew"], edges, color=FALSE_COLOUR, label="not there without injections")
+        counts.legend(loc="center right", fontsize="small", title="false detections", title_fontsize="small")
     counts.set_ylabel("false detections", color=FALSE_COLOUR)
-    counts.set_ylim(bottom=0, top=max(1.05 * float(bins["nFalse"].max(initial=1)), 1.0))
+    counts.tick_params(axis="y", colors=FALSE_COLOUR)
+    counts.spines[["top"]].set_visible(False)
+    counts.yaxis.get_major_locator().set_params(integer=True)
+    # The points of the completeness stay above the bars.
+    counts.set_ylim(bottom=0, top=max(2.5 * float(of_false["nFalse"].max(initial=0)), 4.0))
 
 
 def _draw_fractions(axes: Axes, centre: NDArray[np.float64], bins: NDArray[np.void]) -> None:
+    """Fractions with their binomial errors; the fewer sources, the fainter."""
     below = bins["completeness"] - bins["completenessLow"]
     above = bins["completenessHigh"] - bins["completeness"]
-    axes.errorbar(centre, bins["completeness"], np.stack([below, above]), fmt="o", color=FOUND_COLOUR)
+    for k in range(len(bins)):
+        alpha = 1.0 if bins["nInjected"][k] >= FEW else 0.35
+        error = [[below[k]], [above[k]]]
+        style = {"fmt": "o", "color": FOUND_COLOUR, "capsize": 3, "alpha": alpha}
+        axes.errorbar([centre[k]], [bins["completeness"][k]], error, **style)
 
 
 def _draw_bias(axes: Axes, bins: NDArray[np.void]) -> None:
     """Median of flux over truth, less one."""
-    axes.axhline(0.0, color="0.7")
+    axes.axhspan(-1.0, 1.0, color="0.9", zorder=0)
+    axes.axhline(0.0, color="0.6", linewidth=1.0)
     percent = 100.0 * bins["fluxBias"], 100.0 * bins["fluxBiasErr"]
-    axes.errorbar(_centres(bins), *percent, fmt="o", color=FOUND_COLOUR)
+    axes.errorbar(_centres(bins), *percent, fmt="o", color=FOUND_COLOUR, capsize=3)
     _set_snr_axis(axes)
     axes.set_ylabel("flux / truth - 1 (median) [%]")
+    axes.set_title("fluxes; grey: within 1 %", loc="left", fontsize="medium")
 
 
 def _draw_pulls(axes: Axes, bins: NDArray[np.void]) -> None:
     """Scatter in units of the stated errors."""
     centre = _centres(bins)
-    axes.axhline(1.0, color="0.7")
+    axes.axhspan(0.9, 1.1, color="0.9", zorder=0)
+    axes.axhline(1.0, color="0.6", linewidth=1.0)
     axes.plot(centre, bins["fluxPullSigma"], "o", color=FOUND_COLOUR, label="flux")
     axes.plot(centre, bins["positionPullSigma"], "s", color="tab:orange", label="position")
     _set_snr_axis(axes)
     pulls = np.nan_to_num([bins["fluxPullSigma"], bins["positionPullSigma"]])
     axes.set(ylabel="scatter / stated error", ylim=(0.0, max(1.6, 1.1 * float(pulls.max(initial=0.0)))))
-    axes.legend(loc="lower right")
+    axes.set_title("errors; grey: within a tenth", loc="left", fontsize="medium")
+    axes.legend(loc="lower right", fontsize="small")
 
 
 def _set_snr_axis(axes: Axes) -> None:
     """Logarithmic axis with the edges of the bins as plain numbers."""
-    axes.set(xlabel="signal to noise", xscale="log")
+    axes.set(xlabel="signal to noise", xscale="log", xlim=(SNR_EDGES[0], OPEN_END * SNR_EDGES[-1]))
     axes.set_xticks(SNR_EDGES, labels=[f"{edge:g}" for edge in SNR_EDGES])
     axes.set_xticks([], minor=True)
 
 
+def _ends(bins: NDArray[np.void]) -> NDArray[np.float64]:
+    """Upper ends of the bins; the last one is open."""
+    return np.where(np.isfinite(bins["high"]), bins["high"], OPEN_END * bins["low"])
+
+
 def _centres(bins: NDArray[np.void]) -> NDArray[np.float64]:
-    """Middles of the bins in the logarithm; the last bin is open."""
-    high = np.where(np.isfinite(bins["high"]), bins["high"], 2.0 * bins["low"])
-    centre: NDArray[np.float64] = np.sqrt(bins["low"] * high)
+    """Middles of the bins in the logarithm."""
+    centre: NDArray[np.float64] = np.sqrt(bins["low"] * _ends(bins))
     return centre

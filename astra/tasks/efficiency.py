@@ -9,6 +9,7 @@ import luigi
 
 from astra.errors import ConfigError, MissingDataError
 from astra.tasks.batch import per_member
+from astra.tasks.diffim import DiffIm
 from astra.tasks.injection import COLLECTION, InjectionTask, InjectSources, as_in_production
 from astra.tasks.parameters import IdsParameter, PathParameter
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from astra.images.efficiency import Search
+    from astra.images.injection_search import Search
 
 
 class EfficiencyTask(InjectionTask):
@@ -32,9 +33,10 @@ class EfficiencyTask(InjectionTask):
 class MeasureEfficiency(EfficiencyTask):
     """Measure completeness, fluxes, positions and false detections of a detector, or of many.
 
-    Products, below ``injected``: ``efficiency`` (by signal to noise and by magnitude), ``search`` and
-    ``detections`` (what was injected, its detection, and the detections), ``efficiencyPlot`` (a picture).
-    Rows in the tables ``efficiency`` and ``search_depth``.
+    A false detection is neither injected nor of ``known_sources``; it is new if the difference without
+    injected sources does not have it. Products, below ``injected``: ``efficiency`` (by signal to noise and by
+    magnitude), ``search`` and ``detections`` (what was injected, its detection, and the detections),
+    ``efficiencyPlot`` (a picture). Rows in the tables ``efficiency`` and ``search_depth``.
     """
 
     step = "differencer"
@@ -42,8 +44,9 @@ class MeasureEfficiency(EfficiencyTask):
 
     @per_member
     def requires(self) -> dict[str, luigi.Task]:
-        """Subtract the detector with injected sources."""
-        return {"injected": self.require(InjectSources), "diffim": as_in_production(self)}
+        """Subtract the detector with injected sources, and without."""
+        injected = {"injected": self.require(InjectSources), "diffim": as_in_production(self)}
+        return {**injected, "uninjected": self.require(DiffIm)}
 
     def run(self) -> None:
         """Compare each detector."""
@@ -54,15 +57,15 @@ class MeasureEfficiency(EfficiencyTask):
 
     def measure(self) -> None:
         """Compare a single detector, write and note it."""
-        from astra.images.efficiency import search_for
+        from astra.images.injection_search import search_for
         from astra.products.catalogs import read_catalog, write_catalog
         from astra.products.exposures import read_exposure_info
 
         required = self.requires()
         injections = read_catalog(required["injected"].path("injected"))
-        detections = read_catalog(required["diffim"].path("diaSrc"))
+        detections, uninjected = (read_catalog(required[n].path("diaSrc")) for n in ("diffim", "uninjected"))
         known = read_catalog(self.known_sources) if self.known_sources else None
-        search = search_for(injections, detections, known)
+        search = search_for(injections, detections, known, uninjected=uninjected)
         write_catalog(self.path("search"), search.matches)
         write_catalog(self.path("detections"), search.detections)
         info = read_exposure_info(required["injected"].path("calexp"))
@@ -142,7 +145,7 @@ class PoolEfficiency(EfficiencyTask):
 
     def run(self) -> None:
         """Pool what was measured; write and note it."""
-        from astra.images.efficiency import pool_searches
+        from astra.images.injection_search import pool_searches
         from astra.products.exposures import read_exposure_info
 
         for task in self.pending_tasks():
@@ -165,7 +168,7 @@ class PoolEfficiency(EfficiencyTask):
 
 def read_search(task: MeasureEfficiency) -> Search:
     """Read what a single task compared."""
-    from astra.images.efficiency import Search
+    from astra.images.injection_search import Search
     from astra.products.catalogs import read_catalog
 
     return Search(read_catalog(task.path("search")), read_catalog(task.path("detections")))
@@ -210,6 +213,7 @@ def _counts(matches: NDArray[np.void], detections: NDArray[np.void]) -> dict[str
         "n_injected": len(matches),
         "n_found": int((matches["detection"] >= 0).sum()),
         "n_false": int(detections["isFalse"].sum()),
+        "n_false_new": int((detections["isFalse"] & detections["isNew"]).sum()),
     }
 
 

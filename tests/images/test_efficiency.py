@@ -4,19 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from astra.images.efficiency import (
-    EFFICIENCY_DTYPE,
-    binomial_interval,
-    fit_depth,
-    match_injections,
-    measure_efficiency,
-)
+from astra.images.efficiency import EFFICIENCY_DTYPE, binomial_interval, fit_depth, measure_search
 from astra.images.injection import INJECTION_DTYPE
-
-DETECTED = np.dtype(
-    [(name, "f8") for name in ("x", "y", "xErr", "yErr", "psfFlux", "psfFluxErr", "snr")]
-    + [("isNegative", "?")]
-)
+from astra.images.injection_search import DETECTION_DTYPE, Search, search_for
 
 
 def make_injections(n, rng, shape=(3000, 4000)):
@@ -34,7 +24,7 @@ def make_injections(n, rng, shape=(3000, 4000)):
 def detect(injections, rng, bias=0.0):
     """Detections with true errors of 100 nJy and 0.5 / S/N pixel, seen if they fluctuate above S/N 5."""
     n = len(injections)
-    found = np.zeros(n, dtype=DETECTED)
+    found = np.zeros(n, dtype=DETECTION_DTYPE)
     sign = np.where(injections["isNegative"], -1.0, 1.0)
     found["psfFlux"] = sign * injections["flux"] * (1 + bias) + rng.normal(size=n) * 100
     found["psfFluxErr"] = 100.0
@@ -51,14 +41,11 @@ def measured():
     rng = np.random.default_rng(2)
     injections = make_injections(6000, rng)
     detections = detect(injections, rng, bias=0.02)
-    order = rng.permutation(len(detections))
-    row = match_injections(injections, detections[order])
-    false = ~np.isin(np.arange(len(detections)), row[row >= 0])
-    return injections, detections[order], row, measure_efficiency(injections, detections[order], row, false)
+    return injections, measure_search(search_for(injections, rng.permutation(detections)))
 
 
 def test_completeness_is_that_of_gaussian_noise(measured):
-    injections, _, _, table = measured
+    injections, table = measured
     for line in table[table["quantity"] == "snr"]:
         inside = (injections["snr"] >= line["low"]) & (injections["snr"] < line["high"])
         if inside.sum() == 0:
@@ -70,7 +57,7 @@ def test_completeness_is_that_of_gaussian_noise(measured):
 
 
 def test_flux_bias_and_pulls_are_those_put_in(measured):
-    table = measured[3]
+    table = measured[1]
     bright = table[(table["quantity"] == "snr") & (table["low"] == 20)][0]
     assert bright["fluxBias"] == pytest.approx(0.02, abs=4 * bright["fluxBiasErr"])
     assert bright["fluxBiasErr"] < 0.002
@@ -81,36 +68,17 @@ def test_flux_bias_and_pulls_are_those_put_in(measured):
     assert bright["positionPullSigma"] == pytest.approx(1.0, abs=0.1)
 
 
-def test_every_detection_serves_one_injection_of_its_sign():
-    rng = np.random.default_rng(3)
-    injections = make_injections(2, rng)
-    injections["x"], injections["y"], injections["isNegative"] = [100, 101.5], [50, 50], [False, False]
-    one = np.zeros(1, dtype=DETECTED)
-    one["x"], one["y"] = 101.2, 50.0
-    assert match_injections(injections, one).tolist() == [-1, 0]
-    one["isNegative"] = True
-    assert match_injections(injections, one).tolist() == [-1, -1]
-    assert match_injections(injections, one[:0]).tolist() == [-1, -1]
-    assert match_injections(injections[:0], one).tolist() == []
-
-
-def test_a_trail_is_found_anywhere_along_it():
-    injections = make_injections(1, np.random.default_rng(3))
-    injections["x"], injections["y"], injections["isNegative"] = 100.0, 50.0, False
-    injections["trailLength"], injections["trailAngle"] = 40.0, 90.0
-    found = np.zeros(2, dtype=DETECTED)
-    found["x"], found["y"] = [105.0, 101.0], [50.0, 67.0]
-    assert match_injections(injections, found).tolist() == [1]
-
-
 def test_false_detections_are_counted_by_their_own_brightness():
     rng = np.random.default_rng(3)
-    injections = make_injections(50, rng)
-    found = np.zeros(3, dtype=DETECTED)
+    found = np.zeros(3, dtype=DETECTION_DTYPE)
     found["snr"], found["psfFlux"] = [5.5, 6.5, 8.0], [550, -650, 800]
-    table = measure_efficiency(injections, found, np.full(50, -1), np.array([True, True, False]))
+    found["isFalse"], found["isNew"] = [True, True, False], [True, False, True]
+    injections = make_injections(50, rng)
+    missed = search_for(injections, found[:0]).matches
+    table = measure_search(Search(missed, found))
     snr = table[table["quantity"] == "snr"]
     assert snr["nFalse"].tolist() == [0, 2, 0, 0, 0, 0, 0]
+    assert snr["nFalseNew"].tolist() == [0, 1, 0, 0, 0, 0, 0]
     assert table[table["quantity"] == "mag"]["nInjected"].sum() == 50
     assert table.dtype == EFFICIENCY_DTYPE
 
@@ -129,9 +97,9 @@ def test_intervals_are_those_of_clopper_and_pearson(n_found, n):
 
 
 def test_nothing_injected_gives_empty_bins():
-    table = measure_efficiency(
-        np.zeros(0, dtype=INJECTION_DTYPE), np.zeros(0, dtype=DETECTED), np.zeros(0, int), np.zeros(0, bool)
-    )
+    nothing = np.zeros(0, dtype=INJECTION_DTYPE), np.zeros(0, dtype=DETECTION_DTYPE)
+    table = measure_search(search_for(*nothing))
+    assert len(table) == 7
     assert (table["nInjected"] == 0).all()
     assert np.isnan(table["completeness"]).all()
     assert binomial_interval(0, 0) == (0.0, 1.0)

@@ -7,10 +7,10 @@ import pytest
 from scipy.stats import kstest
 
 from astra.images.difference import DifferenceResult, difference_images
-from astra.images.efficiency import Search, search_for
 from astra.images.exposure import MASK_INJECTED, MASK_INJECTED_TEMPLATE, Exposure
 from astra.images.injection import inject_sources, render_sources
 from astra.images.injection_plan import InjectionConfig, plan_injections
+from astra.images.injection_search import Search, search_for
 from astra.images.reliability_sampling import on_grid_of
 from tests.images.difference_field import make_pair
 

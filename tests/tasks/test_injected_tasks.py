@@ -60,6 +60,22 @@ def test_most_injected_sources_are_found_with_their_flux(measured, night):
     assert task.path("efficiencyPlot").read_bytes().startswith(b"\x89PNG")
 
 
+def test_false_detections_that_are_there_anyway_are_told_apart(measured, night):
+    task = MeasureEfficiency(**parameters(night, night.pairs[:1]))
+    detections = read_catalog(task.path("detections"))
+    anyway = read_catalog(task.require(DiffIm).path("diaSrc"))
+    false = detections[detections["isFalse"]]
+    assert 0 < (~false["isNew"]).sum() <= len(anyway)
+    for row in false[~false["isNew"]]:
+        assert np.hypot(anyway["x"] - row["x"], anyway["y"] - row["y"]).min() < 3.0
+    visit, detector = night.pairs[0]
+    query = f"FROM search_depth WHERE visit = {visit} AND detector = {detector}"
+    [(n_false, n_new)] = rows(measured, f"SELECT n_false, n_false_new {query}")
+    assert (n_false, n_new) == (len(false), false["isNew"].sum())
+    table = read_catalog(task.path("efficiency"))
+    assert table["nFalseNew"][table["quantity"] == "snr"].sum() == n_new
+
+
 def test_injected_products_have_a_place_and_mask_bits_of_their_own(measured, night):
     task = InjectSources(**parameters(night, night.pairs[:1]))
     assert task.path("calexp").is_relative_to(measured / "injected")

@@ -13,7 +13,9 @@ from astra.database.models.base import Base, BigInt
 class SearchDepth(Base):
     """How deep a search was: of a detector of a visit, of a visit (no detector) or of a night (``day_obs``).
 
-    Magnitudes are AB; they, ``plateau`` and ``width_mag`` are null where nothing could be fitted.
+    Magnitudes are AB; they, ``plateau`` and ``width_mag`` are null where nothing could be fitted. Of the
+    ``n_false`` detections of nothing injected or known, ``n_false_new`` are not on the difference without
+    injected sources; null in rows older than that column.
     """
 
     __tablename__ = "search_depth"
@@ -38,6 +40,7 @@ class SearchDepth(Base):
     n_injected: Mapped[int] = mapped_column(Integer)
     n_found: Mapped[int] = mapped_column(Integer)
     n_false: Mapped[int] = mapped_column(Integer)
+    n_false_new: Mapped[int | None] = mapped_column(Integer)
     created: Mapped[dt.datetime] = mapped_column(DateTime(timezone=True))
 
 
@@ -66,3 +69,4 @@ class Efficiency(Base):
     position_error_pixel: Mapped[float | None] = mapped_column(Double)
     position_pull_sigma: Mapped[float | None] = mapped_column(Double)
     n_false: Mapped[int] = mapped_column(Integer)
+    n_false_new: Mapped[int | None] = mapped_column(Integer)
