@@ -123,19 +123,27 @@ def resample(coefficients, first, step, weights, out):  # type: ignore[no-untype
 
     ``first`` is the node, row and column, of the first of the seven neighbours of the first output pixel.
     """
-    size, length = out.shape[0], step * (out.shape[1] - 1) + N_TAPS
+    size, length = out.shape[1], step * (out.shape[1] - 1) + N_TAPS
     line = np.empty(length)
-    for p in range(size):
+    for p in range(len(out)):
         line[:] = 0.0
         for k in range(N_TAPS):
-            row = coefficients[first[0] + step * p + k, first[1] : first[1] + length]
-            for j in range(length):
-                line[j] += weights[0, k] * row[j]
-        for q in range(out.shape[1]):
-            total = 0.0
-            for k in range(N_TAPS):
-                total += weights[1, k] * line[step * q + k]
-            out[p, q] = total
+            add_row(weights[0, k], coefficients[first[0] + step * p + k, first[1] : first[1] + length], line)
+        result = out[p]
+        result[:] = 0.0
+        for k in range(N_TAPS):
+            if step == 1:
+                add_row(weights[1, k], line[k : k + size], result)
+            else:
+                for q in range(size):
+                    result[q] += weights[1, k] * line[step * q + k]
+
+
+@njit(cache=True, fastmath={"contract"})
+def add_row(weight, row, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Add a weighted row to another, in place."""
+    for i in range(len(out)):
+        out[i] += weight * row[i]
 
 
 @njit(cache=True)
@@ -200,8 +208,7 @@ def draw_psf(splines, terms, position, plane, out):  # type: ignore[no-untyped-d
         norm += terms[t] * splines.sums[t]
         for j in range(length):
             row = splines.coefficients[t, first[0] + j, first[1] : first[1] + length]
-            for i in range(length):
-                plane[j, i] += terms[t] * row[i]
+            add_row(terms[t], row, plane[j, :length])
     weights[0] /= norm
     resample(plane, (0, 0), step, weights, out)
 
