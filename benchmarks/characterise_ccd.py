@@ -43,6 +43,8 @@ COMPARED_HALF = 15  # of the PSF stamps that are compared [pixel]
 GRID = 5
 EDGE_PIXEL = 20
 APERTURE = 12.0
+NEIGHBOUR_PIXEL = 20.0  # what is nearer than this is a neighbour
+UNSEEN_SIGMA = 0.3
 COSMICS = """
 import sys, time, numpy as np, astroscrappy
 d = np.load(sys.argv[1]); image, bad = d['image'], d['bad']
@@ -192,33 +194,73 @@ def psf_errors(pair, stamp_at):
     return f"max {max(errors):.2f} %, median {np.median(errors):.2f} %"
 
 
-def flux_pulls(pair, sources):
-    """Pulls of the PSF fluxes of isolated, clean stars in bins of S/N."""
+def clean_stars(pair, sources):
+    """Rows of clean stars, their index in the truth, and how many neighbours each has and how many unseen."""
     everything = pair.everything()
-    tree = cKDTree(everything[:, :2])
     places = np.stack([sources["x"], sources["y"]], axis=-1)
-    distance, index = tree.query(places)
+    distance, index = cKDTree(everything[:, :2]).query(places)
     clean = (distance < 1) & (index < len(pair.stars)) & (sources["snr"] > 10)
     for name in ("flag_saturated", "flag_bad", "flag_cr", "flag_edge", "flag_psfFlux", "flag_interpolated"):
         clean &= ~sources[name]
     rows = np.flatnonzero(clean)
     # Fainter ones than this cannot be told from the sky, and the sky that is subtracted holds their light.
-    visible = everything[:, 2] > 4 * np.nanmedian(sources["psfInstFluxErr"])
-    near = cKDTree(everything[visible, :2]).query_ball_point(places[rows], 20, return_length=True)
-    rows = rows[near == 1]
+    bright = everything[everything[:, 2] > 4 * np.nanmedian(sources["psfInstFluxErr"]), :2]
+    unseen = bright[cKDTree(places).query(bright)[0] > 1]
+    near = cKDTree(bright).query_ball_point(places[rows], NEIGHBOUR_PIXEL, return_length=True) - 1
+    missed = cKDTree(unseen).query_ball_point(places[rows], NEIGHBOUR_PIXEL, return_length=True)
+    return rows, index[rows], near, missed
+
+
+def unseen_light(pair, sources, index):
+    """Flux [adu] that sources without a detection of their own add to the PSF flux of others, by the truth.
+
+    That of a Gaussian PSF: nobody can see it apart.
+    """
+    everything = pair.everything()
+    tree = cKDTree(everything[:, :2])
+    places = np.stack([sources["x"], sources["y"]], axis=-1)
+    distance, nearest = cKDTree(places).query(everything[:, :2])
+    seen = (distance < 1.5) & (tree.query(places)[1][nearest] == np.arange(len(everything)))
+    unseen = everything[~seen]
+    twice_area = 4 * (pair.fwhm_pixel / 2.3548) ** 2
+    added = np.zeros(len(index))
+    tree = cKDTree(unseen[:, :2])
+    for k, (x, y) in enumerate(everything[index, :2]):
+        near = unseen[tree.query_ball_point((x, y), NEIGHBOUR_PIXEL)]
+        square = (near[:, 0] - x) ** 2 + (near[:, 1] - y) ** 2
+        added[k] = np.sum((near[:, 2] * np.exp(-square / twice_area))[square > 0])
+    return added
+
+
+def flux_pulls(pair, sources):
+    """Pulls of the PSF fluxes of clean stars in bins of S/N, by what is near them."""
+    rows, index, near, missed = clean_stars(pair, sources)
     half = int(APERTURE) + 40
     stamp = pair.true_psf(pair.size / 2, pair.size / 2, half)
     offset = np.arange(-half, half + 1)
     inside = stamp[np.hypot(offset[:, None], offset[None, :]) < APERTURE].sum()
-    pull = sources["psfInstFlux"][rows] - inside * everything[index[rows], 2]
-    pull /= sources["psfInstFluxErr"][rows]
-    bins = ((10, 20), (20, 50), (50, 100), (100, 300))
-    parts = []
-    for low, high in bins:
-        chosen = pull[(sources["snr"][rows] > low) & (sources["snr"][rows] <= high)]
-        scatter = 1.4826 * np.median(np.abs(chosen - np.median(chosen))) if len(chosen) else np.nan
-        parts.append(f"S/N {low}-{high}: {np.median(chosen):+.2f} {scatter:.2f} ({len(chosen)})")
-    return "; ".join(parts)
+    error = sources["psfInstFluxErr"][rows]
+    pull = (sources["psfInstFlux"][rows] - inside * pair.everything()[index, 2]) / error
+    resolved = unseen_light(pair, sources, index) < UNSEEN_SIGMA * error
+    kinds = {
+        "isolated": near == 0,
+        "with neighbours, all found": (near > 0) & (missed == 0),
+        f"all, less than {UNSEEN_SIGMA:g} sigma of unseen light": resolved,
+        "all": np.ones(len(rows), dtype=bool),
+    }
+    return {
+        name: "; ".join(pulls_by_snr(sources["snr"][rows][kind], pull[kind])) for name, kind in kinds.items()
+    }
+
+
+def pulls_by_snr(snr, pull):
+    """Median and robust scatter of pulls in bins of S/N."""
+    for low, high in ((10, 20), (20, 50), (50, 100), (100, 300)):
+        chosen = pull[(snr > low) & (snr <= high)]
+        if len(chosen) == 0:
+            continue
+        scatter = 1.4826 * np.median(np.abs(chosen - np.median(chosen)))
+        yield f"S/N {low}-{high}: {np.median(chosen):+.2f} {scatter:.2f} ({len(chosen)})"
 
 
 def peer_cosmic_rays(pair, folder, python):
@@ -373,7 +415,9 @@ def compare(pair, folder, python):
     found = (result.calexp.mask & MASK_CR) > 0
     print(f"cosmic rays of both passes: {event_quality(pair, found)}")
     print(f"stars and galaxies: {completeness(pair, result.sources['x'], result.sources['y'])}")
-    print(f"PSF flux pulls, median and scatter: {flux_pulls(pair, result.sources)}")
+    print("PSF flux pulls of stars, median and scatter (number)")
+    for name, pulls in flux_pulls(pair, result.sources).items():
+        print(f"  {name}: {pulls}")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.background import UNUSABLE
+from astra.images.blended_fluxes import fit_blended_fluxes
 from astra.images.detection import Detections, bits_of_labels
 from astra.images.exposure import (
     MASK_BAD,
@@ -25,7 +26,7 @@ from astra.images.exposure import (
     MASK_SUSPECT,
     Exposure,
 )
-from astra.images.fluxes import aperture_sums, fit_psf_fluxes
+from astra.images.fluxes import PsfFluxes, aperture_sums, fit_psf_fluxes
 from astra.images.higher_moments import COLUMNS as HIGHER_MOMENTS
 from astra.images.moments import Pixels, adaptive_moments, windowed_centroids
 from astra.images.psf import Psf, sigma_from_fwhm
@@ -151,7 +152,8 @@ def measure_sources(
         return sources
     pixels = pixels or make_pixels(exposure, detections.segments)
     sigma = central_sigma(psf, exposure.shape)
-    _set_points(sources, exposure, pixels, psf, detections)
+    _set_positions(sources, pixels, psf, detections)
+    _set_psf_fluxes(sources, fit_blended_fluxes(pixels, sources["id"], positions_of(sources), psf))
     _set_shapes(sources, pixels, psf, sigma)
     _set_apertures(sources, pixels, config)
     _set_mask_flags(sources, exposure, detections.segments, config.edge_pixel)
@@ -181,7 +183,8 @@ def measure_candidates(
     pixels = make_pixels(exposure, detections.segments)
     if len(detections) == 0:
         return sources, pixels
-    _set_points(sources, exposure, pixels, psf, detections)
+    _set_positions(sources, pixels, psf, detections)
+    _set_psf_fluxes(sources, fit_psf_fluxes(pixels, sources["id"], positions_of(sources), psf))
     bright = sources["snr"] > min_snr
     measured = sources[bright]
     _set_shapes(measured, pixels, psf, central_sigma(psf, exposure.shape))
@@ -190,19 +193,21 @@ def measure_candidates(
     return sources, pixels
 
 
-def _set_points(
-    sources: NDArray[np.void], exposure: Exposure, pixels: Pixels, psf: Psf, detections: Detections
-) -> None:
-    """Fill footprints, positions and PSF fluxes."""
+def _set_positions(sources: NDArray[np.void], pixels: Pixels, psf: Psf, detections: Detections) -> None:
+    """Fill footprints and positions."""
+    shape = pixels.image.shape
     sources["footprintArea"] = detections.n_pixels
     sources["flag_blended"] = detections.blended
-    sigma = central_sigma(psf, exposure.shape)
+    sigma = central_sigma(psf, shape)
     _set_centroids(sources, pixels, detections, sigma)
-    offsets = centroid_offsets(psf, sources["x"], sources["y"], exposure.shape, sigma)
+    offsets = centroid_offsets(psf, sources["x"], sources["y"], shape, sigma)
     found = ~sources["flag_centroid"]
     sources["x"][found] -= offsets[found, 0]
     sources["y"][found] -= offsets[found, 1]
-    fluxes = fit_psf_fluxes(pixels, sources["id"], positions_of(sources), psf)
+
+
+def _set_psf_fluxes(sources: NDArray[np.void], fluxes: PsfFluxes) -> None:
+    """Fill the instrumental PSF fluxes and what comes with them."""
     sources["psfInstFlux"], sources["psfInstFluxErr"] = fluxes.flux, fluxes.flux_err
     sources["psfChi2"], sources["psfNdata"] = fluxes.chi2, fluxes.n_data
     sources["flag_psfFlux"] = fluxes.failed
