@@ -46,21 +46,23 @@ class PsfFluxes:
 
 
 @njit(cache=True)
-def under_arc(t, radius):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Area under a quarter of a circle from 0 to t."""
-    t = min(t, radius)
-    return 0.5 * (t * np.sqrt(radius * radius - t * t) + radius * radius * np.arcsin(t / radius))
-
-
-@njit(cache=True)
 def set_edges(offset, radius, edges):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill what the edges of rows or columns need: place, its reach on the circle, areas under the arc."""
+    """Fill what the edges of rows or columns need: place, its reach on the circle, areas under the arc.
+
+    Those are the areas under a quarter of the circle from 0 to the place, and to its reach.
+    """
+    quarter = 0.25 * np.pi * radius * radius
     for k in range(edges.shape[1]):
         place = offset + k
-        reach = np.sqrt(max(radius * radius - place * place, 0.0))
-        edges[0, k], edges[1, k] = min(abs(place), radius), reach
-        edges[2, k], edges[3, k] = under_arc(abs(place), radius), under_arc(reach, radius)
         edges[4, k] = 1.0 if place > 0.0 else -1.0
+        if abs(place) >= radius:
+            edges[0, k], edges[1, k], edges[2, k], edges[3, k] = radius, 0.0, quarter, 0.0
+            continue
+        place = abs(place)
+        reach = np.sqrt(radius * radius - place * place)
+        triangle, sector = 0.5 * place * reach, 0.5 * radius * radius * np.arcsin(place / radius)
+        edges[0, k], edges[1, k] = place, reach
+        edges[2, k], edges[3, k] = triangle + sector, triangle + quarter - sector
 
 
 @njit(cache=True)
@@ -86,28 +88,75 @@ def circle_fractions(centre, radius, half, out):  # type: ignore[no-untyped-def]
     set_edges(-half - 0.5 - centre[0], radius, columns)
     reach = int(np.ceil(radius + 1.0))
     first, last = max(half - reach, 0), min(half + reach + 1, side)
+    middle = half + 0.5 + centre[0]
     for j in range(first, last):
-        upper = corner_area(rows, columns, j, first, radius)
-        lower = corner_area(rows, columns, j + 1, first, radius)
-        for i in range(first, last):
-            next_upper = corner_area(rows, columns, j, i + 1, radius)
-            next_lower = corner_area(rows, columns, j + 1, i + 1, radius)
-            out[j, i] = next_lower - lower - next_upper + upper
-            upper, lower = next_upper, next_lower
+        out[j, first:last] = 0.0
+        near, far = row_distances(j - half - 0.5 - centre[1])
+        if near >= radius:
+            continue
+        # Nearly all pixels lie wholly in the circle or out of it.
+        chord = np.sqrt(radius * radius - near * near)
+        left, right = max(int(np.floor(middle - chord)), first), min(int(np.ceil(middle + chord)), last)
+        chord = np.sqrt(max(radius * radius - far * far, 0.0))
+        inner, end = max(int(np.ceil(middle - chord)), left), min(int(np.floor(middle + chord)), right)
+        inner = min(inner, right)
+        end = max(end, inner)
+        out[j, inner:end] = 1.0
+        add_rim(rows, columns, (j, left, inner), radius, out)
+        add_rim(rows, columns, (j, end, right), radius, out)
     return first, last
+
+
+@njit(cache=True)
+def row_distances(edge):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Least and largest distance from zero of what lies between an edge and the next."""
+    near = 0.0 if edge < 0.0 < edge + 1.0 else min(abs(edge), abs(edge + 1.0))
+    return near, max(abs(edge), abs(edge + 1.0))
+
+
+@njit(cache=True)
+def add_rim(rows, columns, part, radius, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Fill a row of pixels, from one column to before another, with their parts in the circle."""
+    j, left, right = part
+    if left >= right:
+        return
+    upper = corner_area(rows, columns, j, left, radius)
+    lower = corner_area(rows, columns, j + 1, left, radius)
+    for i in range(left, right):
+        next_upper = corner_area(rows, columns, j, i + 1, radius)
+        next_lower = corner_area(rows, columns, j + 1, i + 1, radius)
+        out[j, i] = next_lower - lower - next_upper + upper
+        upper, lower = next_upper, next_lower
 
 
 @njit(cache=True)
 def fill_box(pixels, label, centre, box):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy value, variance and 1 of the pixels about a centre, of their stand-ins, or 0 without either."""
+    ny, nx = pixels.owner.shape
     half = box.shape[1] // 2
     left, top = int(np.rint(centre[0])) - half, int(np.rint(centre[1])) - half
     for j in range(box.shape[1]):
         for i in range(box.shape[2]):
-            x, y = stand_in(pixels.owner, label, (left + i, top + j), centre)
-            box[:, j, i] = 0.0
+            x, y = left + i, top + j
+            if not (0 <= x < nx and 0 <= y < ny and pixels.owner[y, x] == 0):
+                x, y = stand_in(pixels.owner, label, (x, y), centre)
             if x >= 0:
                 box[0, j, i], box[1, j, i], box[2, j, i] = pixels.image[y, x], pixels.variance[y, x], 1.0
+            else:
+                box[0, j, i], box[1, j, i], box[2, j, i] = 0.0, 0.0, 0.0
+
+
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def weigh_box(box, part, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sum value, variance and usable area of the pixels in a circle, given their parts in it."""
+    flux, noise, area = 0.0, 0.0, 0.0
+    for j in range(first, last):
+        for i in range(first, last):
+            p = part[j, i]
+            flux += p * box[0, j, i]
+            noise += p * p * box[1, j, i]
+            area += p * box[2, j, i]
+    return flux, noise, area
 
 
 @njit(cache=True)
@@ -123,11 +172,7 @@ def aperture_sums(pixels, labels, positions, radii):  # type: ignore[no-untyped-
         fill_box(pixels, labels[k], (x, y), box)
         for r in range(m):
             first, last = circle_fractions((x - np.rint(x), y - np.rint(y)), radii[r], half, part)
-            for j in range(first, last):
-                for i in range(first, last):
-                    flux[k, r] += part[j, i] * box[0, j, i]
-                    error[k, r] += part[j, i] * part[j, i] * box[1, j, i]
-                    usable_area[k, r] += part[j, i] * box[2, j, i]
+            flux[k, r], error[k, r], usable_area[k, r] = weigh_box(box, part, first, last)
     for r in range(m):
         usable_area[:, r] /= np.pi * radii[r] * radii[r]
     return flux, np.sqrt(error), usable_area
