@@ -18,6 +18,7 @@ import functools
 import gc
 import importlib.util
 import json
+import os
 import re
 import resource
 import subprocess
@@ -26,8 +27,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-from astropy.io import fits
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
+
+import numpy as np  # noqa: E402
+from astropy.io import fits  # noqa: E402
 
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench"
 BINS = {"c57": "5-7", "c710": "7-10", "c10": ">10"}

@@ -17,10 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
+
+import numpy as np  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_ccd import (
+from process_ccd import (  # noqa: E402
     CAMERAS,
     MAKER,
     cpu_s,
