@@ -16,8 +16,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from astra.alerts.packets import Alert
+from astra.alerts.reading import Packet, wire_bytes
 from astra.alerts.schemas import LATEST_VERSION
-from astra.alerts.sinks import ARRIVED, AlertSink, Delivery, Message, Sender, SinkSettings, make_message
+from astra.alerts.sinks import (
+    ARRIVED,
+    AlertSink,
+    Delivery,
+    Message,
+    Sender,
+    SinkSettings,
+    container,
+    forwarded,
+    make_message,
+)
 from astra.alerts.wire import encode
 from astra.errors import ConfigError, SendError
 
@@ -150,6 +161,12 @@ class KafkaSink(AlertSink):
     def encode(self, alert: Alert, version: str = LATEST_VERSION) -> Message:
         """Frame and encode a packet."""
         return make_message(alert, encode(alert, version))
+
+    def forward(self, packet: Packet) -> Message:
+        """Frame a packet of Rubin's kind as it is; one of another goes as a container, as ZTF's do."""
+        if packet.survey == "lsst":
+            return forwarded(packet, wire_bytes(packet))
+        return forwarded(packet, container(packet.record, packet.schema))
 
     @contextmanager
     def open(self, settings: SinkSettings) -> Iterator[Sender]:

@@ -159,18 +159,22 @@ def _official_schema(path: Path, number: int) -> Schema:
     try:
         from lsst.alert.packet import Schema as OfficialSchema
         from lsst.alert.packet import get_schema_path
-
-        name = f"lsst.v{major}_{minor}.alert.avsc"
-        found = OfficialSchema.from_file(str(Path(get_schema_path(major, minor)) / name))
-    except (ImportError, OSError, ValueError, KeyError) as exc:
-        known = ", ".join(available_versions())
-        message = (
-            f"{path} is written with schema {schema_version(number)}; known are {known}, and those of the "
-            "package lsst-alert-packet if it is installed"
-        )
-        raise AlertError(message, path=str(path), schema_id=number) from exc
-    schema: Schema = found.definition
+    except ImportError:
+        raise _unknown(path, number) from None
+    file = Path(get_schema_path(major, minor)) / f"lsst.v{major}_{minor}.alert.avsc"
+    if not file.is_file():
+        raise _unknown(path, number)
+    schema: Schema = OfficialSchema.from_file(str(file)).definition
     return schema
+
+
+def _unknown(path: Path, number: int) -> AlertError:
+    known = ", ".join(available_versions())
+    message = (
+        f"{path} is written with schema {schema_version(number)}; known are {known}, "
+        "and those of the package lsst-alert-packet if it is installed"
+    )
+    return AlertError(message, path=str(path), schema_id=number)
 
 
 def wire_bytes(packet: Packet) -> bytes:
@@ -181,8 +185,6 @@ def wire_bytes(packet: Packet) -> bytes:
     AlertError
         If its schema has no number, or it does not follow it.
     """
-    import fastavro
-
     if packet.version is None:
         message = (
             f"alert {packet.source_id} of {packet.path} is written with {packet.schema_name or 'no name'}, "

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import fastavro
 
 from astra.alerts.packets import Alert
-from astra.alerts.schemas import LATEST_VERSION, load_schema
+from astra.alerts.reading import Packet
+from astra.alerts.schemas import LATEST_VERSION, available_versions, load_schema
 from astra.errors import AlertError
 from astra.products.atomic import write_bytes
 
@@ -121,6 +122,22 @@ class AlertSink(abc.ABC):
             If the packet does not follow its schema, or cannot be told in this form.
         """
 
+    def forward(self, packet: Packet) -> Message:
+        """Put an alert that was read from a file into the form that is sent, to send it once more.
+
+        Raises
+        ------
+        AlertError
+            If it is of a kind that this sink does not take.
+        """
+        if packet.survey != "lsst" or packet.version not in available_versions():
+            message = (
+                f"alert {packet.source_id} of {packet.path} is written with {packet.schema_name}; this sink "
+                f"takes Rubin's of version {', '.join(available_versions())}"
+            )
+            raise AlertError(message, path=str(packet.path))
+        return self.encode(packet.record, packet.version)
+
     @abc.abstractmethod
     @contextmanager
     def open(self, settings: SinkSettings) -> Iterator[Sender]:
@@ -149,6 +166,14 @@ def make_message(alert: Alert, value: bytes) -> Message:
     return Message(
         source_id, key, f"{int(source['visit'])}_{int(source['detector'])}_{source_id}", bytes(value)
     )
+
+
+def forwarded(packet: Packet, value: bytes) -> Message:
+    """Address an alert of any kind: by its own id alone where it is not Rubin's."""
+    if packet.survey == "lsst":
+        return make_message({"diaSourceId": packet.source_id, **packet.record}, value)
+    number = int(packet.source_id or 0)
+    return Message(number, number, str(number), value)
 
 
 def container(record: Mapping[str, Any], schema: Any, *, codec: str = "null") -> bytes:
@@ -209,6 +234,10 @@ class FilesSink(AlertSink):
     def encode(self, alert: Alert, version: str = LATEST_VERSION) -> Message:
         """Make the content of a file."""
         return make_message(alert, container(alert, load_schema(version)))
+
+    def forward(self, packet: Packet) -> Message:
+        """Make a file of an alert of any kind, with the schema of its writer."""
+        return forwarded(packet, container(packet.record, packet.schema))
 
     @contextmanager
     def open(self, settings: SinkSettings) -> Iterator[Sender]:

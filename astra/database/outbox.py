@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from astra.database.bulk import is_among
 from astra.database.engine import get_engine
 from astra.database.models.outbox import FAILED, PENDING, REFUSED, SENT, AlertOutbox
 from astra.errors import SendError
@@ -242,14 +243,19 @@ def _mark(connection: Connection, sink: str, rows: Sequence[Mapping[str, Any]]) 
     )
 
 
-def outbox_counts(connection: Connection) -> list[dict[str, Any]]:
-    """Count the alerts of each sink by status."""
+def outbox_counts(
+    connection: Connection, *, instrument: str | None = None, visits: Iterable[int] | None = None
+) -> list[dict[str, Any]]:
+    """Count the alerts of each sink by status, of one camera and some visits or of all."""
     columns = outbox_table.c
     statement = select(columns.sink, columns.status_code, func.count().label("alerts"))
-    grouped = statement.group_by(columns.sink, columns.status_code).order_by(
-        columns.sink, columns.status_code
-    )
-    return [dict(row) for row in connection.execute(grouped).mappings()]
+    if instrument is not None:
+        statement = statement.where(columns.instrument == instrument)
+    if visits is not None:
+        statement = statement.where(is_among(connection, columns.visit, list(visits)))
+    grouped = statement.group_by(columns.sink, columns.status_code)
+    rows = connection.execute(grouped.order_by(columns.sink, columns.status_code))
+    return [dict(row) for row in rows.mappings()]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class SendAlerts(DifferenceTask):
         if kind == "sent" and self.sink_folder:
             return Path(self.sink_folder)
         folder: Path = self.root / "alerts"
-        return folder / self.sink if kind == "sent" else folder / kind / self.sink
+        return folder / str(self.sink) if kind == "sent" else folder / kind / str(self.sink)
 
     def members(self, wanted: set[str]) -> Iterator[Self]:
         """Yield the members with the wanted ids in order of their time."""
