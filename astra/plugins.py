@@ -102,5 +102,10 @@ ALERT_SINKS = Registry(
     "astra.alert_sinks",
     "alert sink",
     "astra.alerts.sinks:AlertSink",
-    {"files": "astra.alerts.sinks:FilesSink", "kafka": "astra.alerts.kafka:KafkaSink"},
+    {
+        "files": "astra.alerts.sinks:FilesSink",
+        "kafka": "astra.alerts.kafka:KafkaSink",
+        "ztf": "astra.alerts.ztf_sinks:ZtfFilesSink",
+        "ztf-kafka": "astra.alerts.ztf_sinks:ZtfKafkaSink",
+    },
 )

@@ -19,7 +19,7 @@ from astra.alerts.reading import Packet
 from astra.alerts.stamps import NAMES, Stamp, read_stamp
 
 AB_ZERO_POINT = 31.4  # of 1 nJy
-ZTF_BANDS = {1: "g", 2: "r", 3: "i"}
+ZTF_BANDS = {1: "g", 2: "r", 3: "i", 4: "z", 5: "y", 6: "u"}  # those from 4 on are ours
 ZTF_NO_FLUX = -9e4  # ZTF writes -99999 for a forced flux that it has not
 LIMIT_SIGMA = 5.0
 MJD_OF_JD_ZERO = -2400000.5

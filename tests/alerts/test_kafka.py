@@ -147,3 +147,22 @@ def test_a_fatal_error_of_the_client_ends_the_sending(servers, opened):
 
     with opened(servers=servers, topic="fatal") as sender, pytest.raises(SendError, match="out of order"):
         sender._note_error(Fatal())
+
+
+def test_a_message_in_ztfs_format_is_a_whole_container(servers, opened):
+    import io
+
+    import fastavro
+
+    from astra.plugins import ALERT_SINKS
+
+    sink = ALERT_SINKS.get("ztf-kafka")
+    settings = SinkSettings(
+        "unused", section_options("astra_kafka") | {"servers": servers, "ztf_topic": "ztf"}
+    )
+    with sink.open(settings) as sender:
+        (delivery,) = sender.send([sink.encode(packet(7, 50))])
+    assert delivery.error is None
+    (message,) = read_topic(servers, "ztf")
+    (record,) = fastavro.reader(io.BytesIO(message.value()))
+    assert (record["candid"], record["objectId"], message.key()) == (7, "50", b"50")
