@@ -10,6 +10,7 @@ AstraError
 ├── AlgorithmError         readable data, but no solution; repeatable -> look at .context; no retry
 │   ├── TooFewSourcesError
 │   ├── TooManyCosmicRaysError
+│   ├── TooManyObjectsError
 │   ├── KernelFitError
 │   ├── BadSubtractionError
 │   └── NotConvergedError
@@ -86,6 +87,10 @@ class TooFewSourcesError(AlgorithmError):
 
 class TooManyCosmicRaysError(AlgorithmError):
     """More pixels look like cosmic rays than an image can have."""
+
+
+class TooManyObjectsError(AlgorithmError):
+    """A difference image has more new objects than are believed."""
 
 
 class KernelFitError(AlgorithmError):

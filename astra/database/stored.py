@@ -45,6 +45,11 @@ def get_stored_task(connection: Connection, task_id: str) -> StoredTask:
     return _fetch(connection, task_table.c.task_id == task_id)[0]
 
 
+def find_stored_task(connection: Connection, task_id: str) -> StoredTask | None:
+    """Return the task with an id; None if there is none."""
+    return next(iter(_fetch(connection, task_table.c.task_id == task_id)), None)
+
+
 def unfinished_tasks(
     connection: Connection, selection: Selection, states: Iterable[str] = ("failed",)
 ) -> list[StoredTask]:

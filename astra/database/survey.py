@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, select
+from sqlalchemy import Connection, Row, Table, and_, func, select
 
 from astra.database.models.survey import (
     Exposure,
@@ -102,18 +102,18 @@ def get_visit(
     return connection.execute(query).one_or_none()
 
 
-def visit_times(
+def visit_midpoints(
     connection: Connection, instrument: str, visits: Iterable[int], visit_system: int = ONE_TO_ONE
 ) -> dict[int, float]:
-    """Return when visits began, by id [d, MJD TAI]; those without a time, or not defined, are left out."""
+    """Return the middles of visits, by id [d, MJD TAI]; those without a time are left out."""
+    begin, end = visit_table.c.begin_mjd_tai, visit_table.c.end_mjd_tai
     times: dict[int, float] = {}
-    columns = (visit_table.c.visit, visit_table.c.begin_mjd_tai)
     for chunk in chunks(visits):
-        query = select(*columns).where(
+        query = select(visit_table.c.visit, begin, func.coalesce(end, begin)).where(
             visit_table.c.instrument == instrument,
             visit_table.c.visit_system == visit_system,
-            visit_table.c.begin_mjd_tai.is_not(None),
+            begin.is_not(None),
             visit_table.c.visit.in_(chunk),
         )
-        times.update((row.visit, row.begin_mjd_tai) for row in connection.execute(query))
+        times.update((row[0], 0.5 * (row[1] + row[2])) for row in connection.execute(query))
     return times

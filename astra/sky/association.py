@@ -6,7 +6,6 @@ Pure functions on structured arrays with the columns of the Rubin data products;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,21 +17,6 @@ from astra.sky.matching import find_pairs, pair_costs, worst_cost
 from astra.sky.position_index import PositionIndex
 from astra.sky.proper_motion import DAYS_PER_YEAR, move_stars
 from astra.sky.regions import positions, unit_vectors
-
-# Detections that are no measurement of the sky are not associated, nor stored.
-REJECTED_FLAGS = ("sky_source", "centroid_flag", "pixelFlags_crCenter", "pixelFlags_offimage")
-# A detection on such pixels may belong to an object, but may not found one.
-UNTRUSTED_FLAGS = (
-    "centroid_flag",
-    "pixelFlags_crCenter",
-    "pixelFlags_nodataCenter",
-    "pixelFlags_interpolatedCenter",
-    "pixelFlags_saturatedCenter",
-    "pixelFlags_suspectCenter",
-    "pixelFlags_streakCenter",
-    "glint_trail",
-)
-MIN_SCIENCE_SNR = -2.0  # below, the science image has a hole where the difference has a source
 
 
 @dataclass(frozen=True)
@@ -49,43 +33,6 @@ class Association:
 
     object_index: NDArray[np.int64]
     separation_arcsec: NDArray[np.float64]
-
-
-def any_flag(sources: NDArray[Any], flags: Sequence[str]) -> NDArray[np.bool_]:
-    """Whether any of the named flags is set, for each row; flags that are not measured count as not set."""
-    result: NDArray[np.bool_] = np.zeros(len(sources), dtype=bool)
-    for name in set(flags).intersection(sources.dtype.names or ()):
-        result |= sources[name].astype(bool)
-    return result
-
-
-def is_measurement(
-    sources: NDArray[Any],
-    *,
-    rejected_flags: Sequence[str] = REJECTED_FLAGS,
-    min_science_snr: float = MIN_SCIENCE_SNR,
-) -> NDArray[np.bool_]:
-    """Whether a detection is a measurement of the sky, to be associated and stored.
-
-    Parameters
-    ----------
-    sources : structured ndarray, shape (n,)
-        With ``ra`` and ``dec`` [deg], and as many flags and fluxes as are measured.
-    rejected_flags : sequence of str, optional
-        Flags that none of the kept has.
-    min_science_snr : float, optional
-        Least ``scienceFlux / scienceFluxErr``.
-
-    Returns
-    -------
-    keep : bool ndarray, shape (n,)
-    """
-    keep: NDArray[np.bool_] = (
-        np.isfinite(sources["ra"]) & np.isfinite(sources["dec"]) & ~any_flag(sources, rejected_flags)
-    )
-    if {"scienceFlux", "scienceFluxErr"} <= set(sources.dtype.names or ()):
-        keep &= ~(sources["scienceFlux"] < min_science_snr * sources["scienceFluxErr"])
-    return keep
 
 
 def associate(
@@ -167,13 +114,6 @@ def at_time_of(objects: NDArray[Any], sources: NDArray[Any]) -> NDArray[Any]:
     motion = objects["pmRa"].astype(float), objects["pmDec"].astype(float)
     moved["ra"], moved["dec"] = move_stars(objects["ra"], objects["dec"], *motion, interval)
     return moved
-
-
-def may_found_object(
-    sources: NDArray[Any], *, untrusted_flags: Sequence[str] = UNTRUSTED_FLAGS
-) -> NDArray[np.bool_]:
-    """Whether a source without an object may found one; the others are dropped."""
-    return ~any_flag(sources, untrusted_flags)
 
 
 def mean_positions(

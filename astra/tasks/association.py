@@ -7,28 +7,52 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import luigi
 
-from astra.errors import ConflictingDefinitionError
+from astra.errors import AstraError, ConflictingDefinitionError, MissingDataError
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
+from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from astra.database.footprints import Member
     from astra.images.exposure import Exposure
-    from astra.tasks.association_steps import AssociationResult, ForcedPhotometry
+    from astra.tasks.association_plan import AssociationOptions, DetectorVisit
+    from astra.tasks.association_rows import ForcedPhotometry
+    from astra.tasks.association_steps import AssociationResult
 
 
 class Associate(DifferenceTask):
     """Associate the detections of one detector of one visit with objects, and measure all objects on it.
 
     Rows and their ``apdb_marker`` are written in one transaction. Luigi runs one at a time, and a batch goes
-    through its members in order of time, so that objects are named by their first detection.
+    through its members in order of time, so that objects are named by their first detection. A visit that
+    comes late, after others that look at the same sky, is put in its place: if it finds anything new, those
+    are associated again in the same transaction, and their alerts are packaged again.
     """
 
     radius_arcsec = luigi.FloatParameter(default=1.0, description="Largest distance from an object [arcsec].")
+    max_offset_sigma = luigi.OptionalFloatParameter(
+        default=None,
+        description="Largest distance from an object in units of its error; by default there is no limit.",
+    )
     min_reliability = luigi.FloatParameter(
         default=0.0,
         description="Least reliability, 0 to 1, of a detection that is stored and alerted on; 0: all.",
+    )
+    detection_rules = OptionsParameter(
+        default="",
+        description="Which detections are associated, and which may found an object, as name=value,..., e.g. "
+        "max_trail_deg_per_day=10,min_science_snr=-2,min_new_reliability=0.1; an unknown name lists all.",
+    )
+    max_new_dia_objects = luigi.IntParameter(
+        default=0, description="Largest number of new objects of a detector; more are an error; 0: no limit."
+    )
+    min_forced_detections = luigi.IntParameter(
+        default=1,
+        description="Least number of detections of an object that is measured where it is not detected.",
     )
 
     step = "diaPipe"
@@ -56,44 +80,86 @@ class Associate(DifferenceTask):
         return {task_id: owners[pair] for task_id, pair in ids if pair in owners}
 
     def members(self, wanted: set[str]) -> Iterator[Self]:
-        """Yield the members with the wanted ids in order of their time."""
+        """Yield the members with the wanted ids in order of their time, as far as it is known yet."""
         from astra.database.engine import reading
-        from astra.database.survey import visit_system_id, visit_times
+        from astra.database.survey import visit_midpoints, visit_system_id
 
         members = list(super().members(wanted))
         with reading(self.database_url) as connection:
             system = visit_system_id(connection, self.visit_system)
-            times = visit_times(connection, self.instrument, {member.visit for member in members}, system)
-        yield from sorted(members, key=lambda member: (times.get(member.visit, 0.0), member.visit))
+            times = visit_midpoints(connection, self.instrument, {member.visit for member in members}, system)
+        yield from sorted(members, key=lambda m: (times.get(m.visit, 0.0), m.visit, m.detector))
+
+    def options(self) -> AssociationOptions:
+        """Return how a single task associates.
+
+        Raises
+        ------
+        ConfigError
+            If a rule is unknown or impossible.
+        """
+        from astra.instruments.registry import get_instrument
+        from astra.sky.detection_rules import DetectionRules
+        from astra.tasks.association_plan import AssociationOptions
+
+        return AssociationOptions(
+            self.radius_arcsec,
+            self.max_offset_sigma,
+            self.min_reliability,
+            with_options(DetectionRules(), self.detection_rules),
+            self.max_new_dia_objects,
+            self.min_forced_detections,
+            float(get_instrument(self.instrument).pixel_scale_arcsec),
+        )
 
     def run(self) -> None:
         """Read, associate and store each detector in a transaction of its own."""
+        for task in self.pending_tasks():
+            with task.recording():
+                this = task.detector_visit()
+                with task.timer("associate"):
+                    result = task.store(this)
+                task.add_figures("associate", _figures(result))
+
+    def detector_visit(self) -> DetectorVisit:
+        """Read what a single task associates.
+
+        Raises
+        ------
+        DataError
+            If the images have injected sources.
+        """
+        from astropy.time import Time
+
+        from astra.instruments.registry import get_instrument
         from astra.images.injection import refuse_injected
         from astra.products.catalogs import read_catalog
         from astra.products.exposures import read_exposure
+        from astra.tasks.association_plan import DetectorVisit
 
-        for task in self.pending_tasks():
-            with task.recording():
-                required = task.requires()
-                difference = read_exposure(required["diffim"].path("diffexp"))
-                science = read_exposure(required["calexp"].path("calexp"))
-                dia_sources = read_catalog(required["diffim"].path("diaSrc"))
-                refuse_injected(difference, science, detections=dia_sources)
-                with task.timer("associate"):
-                    result = task.store(dia_sources, difference, science)
-                task.add_figures(
-                    "associate",
-                    {
-                        "nDiaSources": len(result.dia_sources),
-                        "nNewDiaObjects": result.n_new,
-                        "nUpdatedDiaObjects": result.n_updated,
-                        "nRejectedDiaSources": result.n_rejected,
-                        "nUnreliableDiaSources": result.n_unreliable,
-                        "nDiaForcedSources": len(result.forced),
-                    },
-                )
+        required = self.requires()
+        difference = read_exposure(required["diffim"].path("diffexp"))
+        science = read_exposure(required["calexp"].path("calexp"))
+        dia_sources = read_catalog(required["diffim"].path("diaSrc"))
+        refuse_injected(difference, science, detections=dia_sources)
+        return DetectorVisit(
+            instrument=self.instrument,
+            visit=self.visit,
+            detector=self.detector,
+            band=science.info.band,
+            midpoint_mjd_tai=science.info.midpoint_mjd_tai,
+            region=_region(science),
+            dia_sources=dia_sources,
+            forced_photometry=_forced_photometry(difference, science),
+            time_processed_mjd_tai=float(Time.now().tai.mjd),
+            task_id=self.task_id,
+            packed_visit_detector=get_instrument(self.instrument).pack_visit_detector(
+                self.visit, self.detector
+            ),
+            options=self.options(),
+        )
 
-    def store(self, dia_sources: Any, difference: Exposure, science: Exposure) -> AssociationResult:
+    def store(self, this: DetectorVisit) -> AssociationResult:
         """Associate the detections of a single task in one transaction.
 
         Raises
@@ -101,34 +167,56 @@ class Associate(DifferenceTask):
         ConflictingDefinitionError
             If another task has associated this visit and detector.
         """
-        from astropy.time import Time
-
         from astra.database.apdb import load_marker
         from astra.database.engine import transaction
-        from astra.instruments.registry import get_instrument
-        from astra.tasks.association_steps import associate_visit
+        from astra.tasks.association_steps import associate_in_order
 
-        packed = get_instrument(self.instrument).pack_visit_detector(self.visit, self.detector)
         with transaction(self.database_url) as connection:
             marker = load_marker(connection, self.instrument, self.visit, self.detector)
             if marker is not None and marker.task_id != self.task_id and not self.must_rerun:
                 raise self._conflict(marker.task_id)
-            return associate_visit(
-                connection,
-                instrument=self.instrument,
-                visit=self.visit,
-                detector=self.detector,
-                band=science.info.band,
-                midpoint_mjd_tai=science.info.midpoint_mjd_tai,
-                region=_region(science),
-                dia_sources=dia_sources,
-                forced_photometry=_forced_photometry(difference, science),
-                time_processed_mjd_tai=float(Time.now().tai.mjd),
-                task_id=self.task_id,
-                packed_visit_detector=packed,
-                radius_arcsec=self.radius_arcsec,
-                min_reliability=self.min_reliability,
+            result = associate_in_order(connection, this, self.redo)
+            self._reopen_alerts(connection, result.redone)
+            return result
+
+    def redo(self, member: Member) -> DetectorVisit:
+        """Return what a later detector is associated with again, by the task that has associated it.
+
+        Raises
+        ------
+        ConflictingDefinitionError
+            If its task, or what it read, is not there any more.
+        """
+        try:
+            return self._task_of(member).detector_visit()
+        except (AstraError, OSError) as exc:
+            message = (
+                f"visit {self.visit} detector {self.detector} of {self.instrument} cannot be associated "
+                f"after visit {member.visit} detector {member.detector}, which is later and overlaps it, as "
+                f"that cannot be associated again: {exc}"
             )
+            raise ConflictingDefinitionError(message, visit=self.visit, later=member.visit) from exc
+
+    def _task_of(self, member: Member) -> Associate:
+        """Return the task that has associated a detector."""
+        from astra.database.engine import reading
+        from astra.database.stored import find_stored_task
+
+        with reading(self.database_url) as connection:
+            stored = find_stored_task(connection, member.task_id)
+        if stored is None:
+            message = f"its task {member.task_id} is forgotten"
+            raise MissingDataError(message, task_id=member.task_id)
+        return Associate.from_str_params(stored.parameters)
+
+    def _reopen_alerts(self, connection: Connection, redone: tuple[Member, ...]) -> None:
+        """Let the alerts of detectors that were associated again count as not packaged yet."""
+        from astra.database.models.state import Status
+        from astra.database.task_rows import change_task_rows
+
+        followers = [luigi.task_register.Register.get_task_cls(name) for name in ("PackageAlerts", "ApPipe")]
+        ids = [self._task_of(member).require(klass).task_id for member in redone for klass in followers]
+        change_task_rows(connection, ids, {"status_code": int(Status.CREATED)})
 
     def _conflict(self, other: str) -> ConflictingDefinitionError:
         """Say that another task has associated this visit and detector."""
@@ -137,6 +225,21 @@ class Associate(DifferenceTask):
             f"by {other} with other parameters; give --rerun to replace its rows"
         )
         return ConflictingDefinitionError(message, visit=self.visit, detector=self.detector, task_id=other)
+
+
+def _figures(result: AssociationResult) -> dict[str, Any]:
+    """Figures of an association."""
+    return {
+        "nDiaSources": len(result.dia_sources),
+        "nNewDiaObjects": result.n_new,
+        "nUpdatedDiaObjects": result.n_updated,
+        "nSolarSystemSources": result.n_solar_system,
+        "nRejectedDiaSources": result.n_rejected,
+        "nUnreliableDiaSources": result.n_unreliable,
+        "nDiaForcedSources": len(result.forced),
+        "nAssociatedAgain": len(result.redone),
+        **{f"nRejected_{reason}": count for reason, count in result.reasons.items()},
+    }
 
 
 def _region(exposure: Exposure) -> Any:

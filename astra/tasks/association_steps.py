@@ -1,13 +1,14 @@
 """Association of one visit and detector, from the catalogue of a difference image to the tables.
 
 The steps in their order, on a connection of the caller: no files, no Luigi. The rules of matching are in
-`astra.sky.association`, the tables in `astra.database.apdb`.
+`astra.sky.association`, the tables in `astra.database.apdb`; `astra.tasks.association_plan` finds out what a
+detector will write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,24 +16,16 @@ from lsst.sphgeom import ConvexPolygon
 from numpy.typing import NDArray
 
 from astra.database import apdb
-from astra.database.arrays import to_table
-from astra.database.models.apdb import dia_forced_source, dia_source
-from astra.errors import FormatError
-from astra.sky.association import associate, is_measurement, may_found_object
+from astra.database.footprints import Member, hand_over, holds_rows, later_members, note_footprint
+from astra.errors import ConflictingDefinitionError, TooManyObjectsError
 from astra.sky.dia_objects import make_dia_objects
-from astra.sky.identifiers import pack_source_ids
-from astra.sky.regions import contains, dilate, htm_pixels, htm_ranges
+from astra.tasks.association_plan import AssociationOptions, DetectorVisit, Plan, plan_detector
+from astra.tasks.association_rows import ForcedPhotometry, stack
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-LOAD_MARGIN_ARCSEC = 20.0  # objects this far beyond the detector may still be the ones detected on it
-
-# Counts that may not be null, but that not every measurement makes.
-_COUNTS = ("psfNdata", "trailNdata", "dipoleNdata", "bboxSize")
-_REQUIRED = ("ra", "dec", "x", "y", "psfFlux", "psfFluxErr")
-
-ForcedPhotometry = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[Any]]
+OVERLAP_MARGIN_ARCSEC = 0.1  # for rounding, beyond the radius of either detector
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,8 @@ class AssociationResult:
     Parameters
     ----------
     dia_sources : structured ndarray
-        Stored detections, columns of DiaSource, each with ``diaSourceId`` and ``diaObjectId``.
+        Stored detections, columns of DiaSource, each with ``diaSourceId`` and ``diaObjectId`` or, if it is
+        a known body, ``ssObjectId``.
     dia_objects : structured ndarray
         New versions of the objects that were detected; columns of DiaObject without validity.
     forced : structured ndarray
@@ -55,6 +49,12 @@ class AssociationResult:
         Detections below the least reliability, which were not stored either.
     time_processed_mjd_tai : float
         When the validity of the objects starts [d, MJD TAI].
+    reasons : dict
+        Counts of the rejected by reason, those that were not trusted to found an object as ``new_...``.
+    n_solar_system : int
+        Detections of known bodies.
+    redone : tuple of Member
+        Later detectors that overlap, which were associated again after this one.
     """
 
     dia_sources: NDArray[Any]
@@ -65,6 +65,12 @@ class AssociationResult:
     n_rejected: int
     n_unreliable: int
     time_processed_mjd_tai: float
+    reasons: dict[str, int] = field(default_factory=dict)
+    n_solar_system: int = 0
+    redone: tuple[Member, ...] = ()
+
+
+Redo = Callable[[Member], DetectorVisit]
 
 
 def associate_visit(
@@ -84,10 +90,16 @@ def associate_visit(
     release: int = 0,
     radius_arcsec: float = 1.0,
     min_reliability: float = 0.0,
+    options: AssociationOptions | None = None,
+    bodies: NDArray[Any] | None = None,
+    redo: Redo | None = None,
 ) -> AssociationResult:
     """Associate the detections of one visit and detector, and store all of it in the caller's transaction.
 
     Run twice, it leaves the same tables as run once: what the visit and detector wrote before is withdrawn.
+    The tables are those of detectors in the order of their midpoints (then of visit and detector): one that
+    comes late is associated with what was known by its time, and if it finds anything that was not in the
+    tables yet, those after it that look at the same sky are associated again.
 
     Parameters
     ----------
@@ -108,9 +120,8 @@ def associate_visit(
     forced_photometry : callable
         Takes ra and dec [deg], shape (m,), and returns a structured array, shape (m,), with ``psfFlux``,
         ``psfFluxErr`` and, if measured, ``scienceFlux``, ``scienceFluxErr`` [nJy] and ``midpointMjdTai``;
-        NaN where nothing can be measured. It is called once, for every object that is detected now, and
-        for every other in the region that had been detected before, at its position as known then (Rubin
-        asks for two detections).
+        NaN where nothing can be measured. It is called for every object that is detected now, and for every
+        other in the region that had been detected before, at its position as known then.
     time_processed_mjd_tai : float
         Now [d, MJD TAI]; moved later if the objects are of a later version already.
     task_id : str
@@ -119,163 +130,126 @@ def associate_visit(
         See `astra.instruments.base.Instrument.pack_visit_detector`.
     release : int, optional
         Processing release, for the identifiers.
-    radius_arcsec : float, optional
-        Largest distance of a detection from its object [arcsec].
-    min_reliability : float, optional
-        Detections of a lower ``reliability`` are neither associated nor stored; with 0 all are.
+    radius_arcsec, min_reliability : float, optional
+        See `AssociationOptions`; not used if there are ``options``.
+    options : AssociationOptions, optional
+        How detections are associated.
+    bodies : structured ndarray, optional
+        Where known bodies of the solar system are expected: ``ssObjectId``, ``ra``, ``dec`` [deg] and, if
+        known, errors; their detections belong to no object.
+    redo : callable, optional
+        Returns what a later detector is associated with again.
 
     Raises
     ------
     ConflictingDefinitionError
-        If another camera has used this visit and detector.
+        If another camera has used this visit and detector, or it comes late and there is no ``redo``.
     FormatError
         If a column is missing.
+    TooManyObjectsError
+        If there are more new objects than allowed.
     """
-    reliable = is_reliable(dia_sources, min_reliability)
+    options = options or AssociationOptions(radius_arcsec, min_reliability=min_reliability)
+    this = DetectorVisit(
+        instrument, visit, detector, band, midpoint_mjd_tai, region, dia_sources, forced_photometry,
+        time_processed_mjd_tai, task_id, packed_visit_detector, release, bodies, options,
+    )  # fmt: skip
+    return associate_in_order(connection, this, redo)
+
+
+def associate_in_order(
+    connection: Connection, this: DetectorVisit, redo: Redo | None = None
+) -> AssociationResult:
+    """Associate a detector as `associate_visit` does, which takes the parts of it one by one."""
     apdb.lock(connection)
-    vanished = apdb.withdraw_visit(connection, instrument, visit, detector)
-    around = dilate(region, LOAD_MARGIN_ARCSEC)
-    objects = apdb.load_dia_objects(connection, htm_ranges(around))
-    objects = objects[contains(around, objects["ra"], objects["dec"])]
-    time = _later_than(objects["validityStartMjdTai"], time_processed_mjd_tai)
-    common = {"visit": visit, "detector": detector, "timeProcessedMjdTai": time}
-    defaults = {"midpointMjdTai": midpoint_mjd_tai, "band": band}
-
-    ids = _source_ids(dia_sources, packed_visit_detector, release)
-    usable = is_measurement(dia_sources) & reliable
-    prepared = _source_rows(dia_sources[usable], common, defaults | {"diaSourceId": ids[usable]})
-    sources = _with_objects(prepared, objects, radius_arcsec)
-
-    history = apdb.load_sources(connection, np.intersect1d(sources["diaObjectId"], objects["diaObjectId"]))
-    everything = _stack(history, sources)
-    begin = sources["midpointMjdTai"].min(initial=midpoint_mjd_tai)
-    end = sources["midpointMjdTai"].max(initial=midpoint_mjd_tai)
-    known = _known_before(connection, objects, float(begin))
-    known = known[contains(region, known["ra"], known["dec"])]
-    detected = make_dia_objects(everything[everything["midpointMjdTai"] <= end])
-    targets = _forced_targets(detected, known)
-    packed = packed_visit_detector, release
-    forced = _forced_rows(targets, forced_photometry, common, defaults, packed)
-    past = apdb.load_forced(connection, detected["diaObjectId"])
-    updated = make_dia_objects(everything, _stack(past, forced))
-
-    n_new = int(np.isin(updated["diaObjectId"], sources["diaSourceId"]).sum())  # named after these detections
-    counts = len(sources), n_new, len(updated) - n_new, len(forced)
-    marker = apdb.Marker(instrument, visit, detector, task_id, band, midpoint_mjd_tai, time, *counts)
-    apdb.store_visit(connection, marker, sources, updated, forced)
+    margin = 2.0 * this.options.radius_arcsec + OVERLAP_MARGIN_ARCSEC
+    later = later_members(connection, this.instrument, this.member, margin)
+    if later:
+        return _insert_before(connection, this, later, redo)
+    vanished = apdb.withdraw_visit(connection, this.instrument, this.visit, this.detector)
+    result = _append(connection, this)
     apdb.delete_orphans(connection, vanished)
-    n_unreliable = int(np.sum(~reliable))
-    n_rejected = len(dia_sources) - len(sources) - n_unreliable
-    n_updated = len(updated) - n_new
-    return AssociationResult(sources, updated, forced, n_new, n_updated, n_rejected, n_unreliable, time)
+    return result
 
 
-def is_reliable(sources: NDArray[Any], min_reliability: float) -> NDArray[np.bool_]:
-    """Whether detections have at least a reliability, shape (n,); one without a score has none.
+def _insert_before(
+    connection: Connection,
+    this: DetectorVisit,
+    later: list[Member],
+    redo: Redo | None,
+) -> AssociationResult:
+    """Associate a detector that others come after which are associated; these are associated again."""
+    plan = plan_detector(connection, this, [this.member, *later])
+    if apdb.load_marker(connection, this.instrument, this.visit, this.detector) and holds_rows(
+        connection, this.visit, this.detector, plan.sources, plan.forced
+    ):
+        hand_over(connection, this.instrument, this.visit, this.detector, this.task_id)
+        return _result(plan, _objects(connection, plan))
+    if redo is None:
+        raise _refusal(this, later[0])
+    inputs = [redo(member) for member in later]  # before anything is changed: their files may be gone
+    vanished = [
+        apdb.withdraw_visit(connection, this.instrument, member.visit, member.detector)
+        for member in [*reversed(later), this.member]
+    ]
+    result = _append(connection, this)
+    for one in inputs:
+        _append(connection, one)
+    apdb.delete_orphans(connection, np.unique(np.concatenate(vanished)))
+    return AssociationResult(**{**vars(result), "redone": tuple(later)})
 
-    Raises
-    ------
-    FormatError
-        If a reliability is asked for, and the detections have no such column.
-    """
-    if min_reliability <= 0.0:
-        return np.ones(len(sources), dtype=bool)
-    if "reliability" not in (sources.dtype.names or ()):
+
+def _refusal(this: DetectorVisit, later: Member) -> ConflictingDefinitionError:
+    """Say that a detector comes late."""
+    message = (
+        f"visit {this.visit} detector {this.detector} of {this.instrument} cannot be associated after visit "
+        f"{later.visit} detector {later.detector}, which overlaps it and is "
+        f"{(later.midpoint_mjd_tai - this.midpoint_mjd_tai) * 86400.0:.1f} s later: associate that again too"
+    )
+    return ConflictingDefinitionError(message, visit=this.visit, detector=this.detector, later=later.visit)
+
+
+def _append(connection: Connection, this: DetectorVisit) -> AssociationResult:
+    """Associate a detector that is the last of those which overlap with it, and store it."""
+    plan = plan_detector(connection, this)
+    objects = _objects(connection, plan)
+    result = _result(plan, objects)
+    limit = this.options.max_new_dia_objects
+    if 0 < limit < result.n_new:
         message = (
-            f"a least reliability of {min_reliability:g} is asked for, but the detections have no column "
-            f"reliability; subtract with a reliability model, or set min_reliability to 0"
+            f"visit {this.visit} detector {this.detector} of {this.instrument} would found {result.n_new} "
+            f"objects, but max_new_dia_objects is {limit}; look at its difference image"
         )
-        raise FormatError(message, min_reliability=min_reliability)
-    enough: NDArray[np.bool_] = sources["reliability"] >= np.float32(min_reliability)
-    return enough
+        raise TooManyObjectsError(message, n_new=result.n_new, limit=limit)
+    counts = len(plan.sources), result.n_new, result.n_updated, len(plan.forced)
+    marker = apdb.Marker(
+        this.instrument, this.visit, this.detector, this.task_id, this.band, this.midpoint_mjd_tai, plan.time,
+        *counts,
+    )  # fmt: skip
+    apdb.store_visit(connection, marker, plan.sources, objects, plan.forced)
+    note_footprint(connection, this.instrument, this.member)
+    return result
 
 
-def _later_than(starts: NDArray[np.float64], time: float) -> float:
-    """Time after all of some others: a version may not start before the one that it replaces."""
-    return float(max(time, np.nextafter(starts.max(), np.inf))) if len(starts) else time
+def _objects(connection: Connection, plan: Plan) -> NDArray[Any]:
+    """Make the new versions of the objects that are detected."""
+    past = apdb.load_forced(connection, np.unique(plan.everything["diaObjectId"]))
+    own = np.isin(past["diaForcedSourceId"], plan.forced["diaForcedSourceId"])
+    return make_dia_objects(plan.everything, stack(past[~own], plan.forced))
 
 
-def _source_ids(sources: NDArray[Any], packed: int, release: int) -> NDArray[np.int64]:
-    """Give detections their own identifiers, or their numbers in the catalogue, from 1."""
-    if "diaSourceId" in (sources.dtype.names or ()):
-        return sources["diaSourceId"].astype(np.int64)
-    return pack_source_ids(packed, np.arange(1, len(sources) + 1), release=release)
-
-
-def _source_rows(sources: NDArray[Any], common: dict[str, Any], defaults: dict[str, Any]) -> NDArray[Any]:
-    """Rows of DiaSource, not yet of any object."""
-    present = set(sources.dtype.names or ())
-    missing = [name for name in _REQUIRED if name not in present]
-    if missing:
-        message = f"a catalogue of detections needs the columns {', '.join(missing)}"
-        raise FormatError(message, missing=missing)
-    absent = {name: value for name, value in defaults.items() if name not in present}
-    absent |= {name: 0 for name in _COUNTS if name not in present}
-    absent |= {"diaObjectId": 0, "pixelId": htm_pixels(sources["ra"], sources["dec"])}
-    return to_table(dia_source, sources, **common, **absent)
-
-
-def _with_objects(sources: NDArray[Any], objects: NDArray[Any], radius_arcsec: float) -> NDArray[Any]:
-    """Give each detection its object; leave out those that have none and may not found one."""
-    index = associate(sources, objects, radius_arcsec=radius_arcsec).object_index
-    is_known = index >= 0
-    rows = sources.copy()
-    rows["diaObjectId"] = rows["diaSourceId"]  # an object is named after its first detection
-    rows["diaObjectId"][is_known] = objects["diaObjectId"][index[is_known]]
-    return rows[is_known | may_found_object(sources)]
-
-
-def _stack(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    """Rows of two arrays, with the columns of the first; those that the second lacks are NaN."""
-    rows = np.zeros(len(second), dtype=first.dtype)
-    for name in first.dtype.names or ():
-        if name in (second.dtype.names or ()):
-            rows[name] = second[name]
-        elif rows[name].dtype.kind == "f":
-            rows[name] = np.nan
-    return np.concatenate([first, rows])
-
-
-def _known_before(connection: Connection, objects: NDArray[Any], time: float) -> NDArray[Any]:
-    """Take the objects that had been detected before a time [d, MJD TAI], at their mean position until then.
-
-    Forced photometry is then the same in whatever order visits, and detectors of a visit, are processed.
-    """
-    known = objects[objects["firstDiaSourceMjdTai"] < time]
-    is_later = known["lastDiaSourceMjdTai"] >= time
-    in_time = dia_source.c.midpointMjdTai < time
-    earlier = make_dia_objects(apdb.load_sources(connection, known["diaObjectId"][is_later], in_time))
-    rows = np.flatnonzero(is_later)[np.isin(known["diaObjectId"][is_later], earlier["diaObjectId"])]
-    for name in ("ra", "dec"):
-        known[name][rows] = earlier[name]  # both ordered by diaObjectId
-    return known
-
-
-def _forced_targets(detected: NDArray[Any], known: NDArray[Any]) -> NDArray[Any]:
-    """Positions to measure, by object: those detected now, and the others that were known."""
-    names = ["diaObjectId", "ra", "dec"]
-    others = known[~np.isin(known["diaObjectId"], detected["diaObjectId"])]
-    targets = np.zeros(len(detected) + len(others), dtype=[(name, detected.dtype[name]) for name in names])
-    for name in names:
-        targets[name] = np.concatenate([detected[name], others[name]])
-    return np.sort(targets, order="diaObjectId")
-
-
-def _forced_rows(
-    targets: NDArray[Any],
-    forced_photometry: ForcedPhotometry,
-    common: dict[str, Any],
-    defaults: dict[str, Any],
-    packed: tuple[int, int],
-) -> NDArray[Any]:
-    """Rows of DiaForcedSource of all targets where something could be measured."""
-    fluxes = forced_photometry(targets["ra"], targets["dec"])
-    names = [name for name in fluxes.dtype.names or () if name.endswith(("Flux", "FluxErr"))]
-    measured = np.zeros(len(targets), dtype=bool)
-    for name in names:
-        measured |= np.isfinite(fluxes[name])
-    absent = {name: value for name, value in defaults.items() if name not in (fluxes.dtype.names or ())}
-    own = {name: targets[name][measured] for name in ("diaObjectId", "ra", "dec")}
-    counters = np.arange(1, int(measured.sum()) + 1)
-    ids = pack_source_ids(packed[0], counters, release=packed[1])
-    return to_table(dia_forced_source, fluxes[measured], diaForcedSourceId=ids, **own, **absent, **common)
+def _result(plan: Plan, objects: NDArray[Any]) -> AssociationResult:
+    """Count what a plan writes."""
+    n_new = int(np.isin(objects["diaObjectId"], plan.sources["diaSourceId"]).sum())  # named after these
+    return AssociationResult(
+        plan.sources,
+        objects,
+        plan.forced,
+        n_new,
+        len(objects) - n_new,
+        sum(plan.reasons.values()),
+        plan.n_unreliable,
+        plan.time,
+        plan.reasons,
+        int((plan.sources["ssObjectId"] != 0).sum()),
+    )

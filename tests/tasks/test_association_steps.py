@@ -12,10 +12,11 @@ from astra.database import apdb
 from astra.database.engine import open_engine
 from astra.database.models import metadata
 from astra.database.models.apdb import apdb_marker, dia_forced_source, dia_object, dia_source
-from astra.errors import ConflictingDefinitionError, FormatError, MissingDataError
+from astra.errors import ConflictingDefinitionError, FormatError, MissingDataError, TooManyObjectsError
 from astra.images.dia_source_columns import DIA_SOURCE_DTYPE, NOT_MEASURED
 from astra.sky.identifiers import unpack_source_id
 from astra.sky.regions import convex_hull
+from astra.tasks.association_plan import AssociationOptions, DetectorVisit
 from astra.tasks.association_steps import associate_visit
 
 ARCSEC = 1 / 3600
@@ -83,6 +84,21 @@ def run(connection, visit, *, now=61000.0, sources=None, detector=2, **changes):
     return associate_visit(connection, **(arguments | changes))
 
 
+def again(catalogs=None):
+    """What a later member is associated with again; catalogues by detector, else those of the visits."""
+
+    def redo(member):
+        band, midpoint, found = VISITS[member.visit]
+        sources = catalogs[member.detector] if catalogs else found
+        packed = (member.visit << 20) + member.detector
+        return DetectorVisit(
+            *("camera", member.visit, member.detector, band, midpoint, REGION, sources, forced_photometry),
+            *(61000.0, member.task_id, packed, 1),
+        )
+
+    return redo
+
+
 def with_reliability(sources, *reliability):
     """Detections with scores."""
     rows = np.zeros(len(sources), dtype=[*CATALOG.descr, ("reliability", "f4"), ("reliabilityVersion", "U7")])
@@ -99,6 +115,17 @@ def dump(connection, *tables):
         rows = connection.execute(sa.select(table).order_by(*table.primary_key.columns)).mappings()
         found[table.name] = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows]
     return found
+
+
+def rounded(tables):
+    """Tables with narrow columns in single precision: SQLite keeps them in double."""
+    narrow = {c.name for table in TABLES for c in table.columns if isinstance(c.type, sa.REAL)}
+    return {
+        name: [
+            {k: np.float32(v) if k in narrow and v is not None else v for k, v in row.items()} for row in rows
+        ]
+        for name, rows in tables.items()
+    }
 
 
 def current_objects(connection):
@@ -209,6 +236,65 @@ def test_an_early_visit_associated_again_leaves_the_same_objects(connection):
     for old, new in zip(before, current_objects(connection), strict=True):
         same = {name for name in old if name not in WALL_CLOCK and "fpFlux" not in name}
         assert {name: new[name] for name in same} == {name: old[name] for name in same}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(VISITS))[1:])
+def test_visits_in_any_order_leave_the_tables_of_those_in_order(connection, order):
+    for visit in VISITS:
+        run(connection, visit, now=61000.0 + visit)
+    expected = dump(connection)
+    for visit in reversed(VISITS):
+        apdb.remove_visit(connection, "camera", visit, 2)
+    for number, visit in enumerate(order):
+        run(connection, visit, now=61100.0 + number, redo=again())
+    assert dump(connection) == expected
+
+
+def test_a_late_visit_names_those_that_were_associated_again(connection):
+    run(connection, 3)
+    run(connection, 2, redo=again())
+    result = run(connection, 1, redo=again())
+    assert [member.visit for member in result.redone] == [2, 3]
+    assert run(connection, 3, redo=again()).redone == ()
+
+
+def test_a_late_visit_that_cannot_be_put_in_order_is_refused_in_one_sentence(connection):
+    run(connection, 2)
+    before = dump(connection)
+    with pytest.raises(ConflictingDefinitionError, match=r"visit 1 .* after visit 2 .*259\.2 s later"):
+        run(connection, 1)
+    assert dump(connection) == before
+
+
+def test_a_late_visit_of_another_place_changes_nothing_else(connection):
+    run(connection, 2)
+    far = convex_hull([20.0, 20.1, 20.1, 20.0], [0.0, 0.0, 0.1, 0.1])
+    sources = catalog((0, 0))
+    sources["ra"] += 10.0
+    assert run(connection, 1, region=far, sources=sources).redone == ()
+
+
+def test_an_early_visit_that_finds_the_same_is_handed_over_as_it_is(connection):
+    for visit in VISITS:
+        run(connection, visit, now=61000.0 + visit)
+    before = dump(connection, dia_object, dia_source, dia_forced_source)
+    result = run(connection, 1, now=61100.0, task_id="Associate_other")
+    assert dump(connection, dia_object, dia_source, dia_forced_source) == before
+    assert (result.n_new, len(result.forced), result.redone) == (3, 3, ())
+    assert apdb.load_marker(connection, "camera", 1, 2).task_id == "Associate_other"
+
+
+def test_an_early_visit_that_finds_other_things_changes_the_later_ones(connection):
+    for visit in VISITS:
+        run(connection, visit, now=61000.0 + visit)
+    run(connection, 1, sources=catalog((0, 0)), redo=again())
+    found = dump(connection)
+    for visit in reversed(VISITS):
+        apdb.remove_visit(connection, "camera", visit, 2)
+    run(connection, 1, sources=catalog((0, 0)))
+    run(connection, 2)
+    run(connection, 3)
+    assert found == dump(connection)
 
 
 def test_removing_a_visit_undoes_it(connection):
@@ -331,17 +417,10 @@ def test_both_databases_hold_the_same_rows(connection, postgresql_url):
         run(other, 2, now=61010.0)
         ours, theirs = dump(connection), dump(other)
     engine.dispose()
-    for table in TABLES:
-        narrow = {column.name for column in table.columns if isinstance(column.type, sa.REAL)}
-        for one, two in zip(ours[table.name], theirs[table.name], strict=True):
-            rounded = [
-                {k: np.float32(v) if k in narrow and v is not None else v for k, v in row.items()}
-                for row in (one, two)
-            ]
-            assert rounded[0] == rounded[1]
+    assert rounded(ours) == rounded(theirs)
 
 
-@pytest.mark.parametrize("pair", [((1, 2), (1, 2)), ((1, 2), (1, 3))])
+@pytest.mark.parametrize("pair", [((1, 2), (1, 2)), ((1, 2), (1, 3)), ((2, 2), (2, 3))])
 def test_two_at_a_time_leave_the_tables_of_one_after_the_other(any_database_url, connection, pair):
     catalogs = {2: FIRST, 3: catalog((500, 0), (530, 0))}
     engine = open_engine(any_database_url)
@@ -349,23 +428,16 @@ def test_two_at_a_time_leave_the_tables_of_one_after_the_other(any_database_url,
     def work(member):
         visit, detector = member
         with engine.begin() as own:
-            run(own, visit, detector=detector, sources=catalogs[detector])
+            run(own, visit, detector=detector, sources=catalogs[detector], redo=again(catalogs))
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, pair))
     for visit, detector in pair:
         run(connection, visit, detector=detector, sources=catalogs[detector])
     with engine.connect() as other:
-        found, expected = dump(other), dump(connection)
+        found, expected = rounded(dump(other)), rounded(dump(connection))
     engine.dispose()
-    assert {name: len(rows) for name, rows in found.items()} == {k: len(v) for k, v in expected.items()}
-    for name, keys in {
-        "DiaObject": ("diaObjectId", "nDiaSources"),
-        "DiaSource": ("diaSourceId", "diaObjectId"),
-        "DiaForcedSource": ("diaForcedSourceId", "diaObjectId"),
-    }.items():
-        ours, theirs = ([[row[key] for key in keys] for row in rows[name]] for rows in (found, expected))
-        assert ours == theirs
+    assert found == expected
 
 
 def test_every_measured_column_reaches_the_alert(connection):
@@ -378,7 +450,7 @@ def test_every_measured_column_reaches_the_alert(connection):
             rows[name] = catalog((0, 0), (60, 0))[name]
     rows["midpointMjdTai"], rows["band"], rows["snr"] = 60000.0, "r", 9.0
     rows["pixelFlags_streak"][1] = rows["isDipole"][1] = True
-    rows["trailLength"][1] = rows["dipoleLength"][1] = np.nan
+    rows["trailLength"], rows["dipoleLength"][1] = [0.5, np.nan], np.nan
     run(connection, 1, sources=rows)
     stored = dump(connection, dia_source)["DiaSource"]
     assert [row["pixelFlags_streak"] for row in stored] == [False, True]
@@ -412,3 +484,44 @@ def test_unreliable_detections_are_neither_associated_nor_stored(connection):
 def test_a_cut_needs_scores(connection):
     with pytest.raises(FormatError, match=r"a least reliability of 0\.5 is asked for"):
         run(connection, 1, min_reliability=0.5)
+
+
+def test_only_objects_with_enough_detections_are_measured(connection):
+    options = AssociationOptions(min_forced_detections=2)
+    assert len(run(connection, 1, options=options).forced) == 0
+    result = run(connection, 2, options=options, now=61001.0)
+    assert result.forced["diaObjectId"].tolist() == [int(result.dia_sources["diaObjectId"][0])]
+    assert len(run(connection, 3, options=options, now=61002.0).forced) == 2
+
+
+def test_more_new_objects_than_allowed_are_an_error_that_writes_nothing(connection):
+    with pytest.raises(TooManyObjectsError, match="would found 3 objects, but max_new_dia_objects is 2"):
+        run(connection, 1, options=AssociationOptions(max_new_dia_objects=2))
+    assert not any(dump(connection).values())
+    assert run(connection, 1, options=AssociationOptions(max_new_dia_objects=3)).n_new == 3
+
+
+def test_what_is_left_out_is_counted_by_reason(connection):
+    rows = catalog((0, 0), (30, 0), (60, 0), (90, 0))
+    rows["sky_source"][0] = rows["pixelFlags_saturatedCenter"][1] = True
+    rows["scienceFlux"][2] = -100.0
+    result = run(connection, 1, sources=rows)
+    assert result.reasons == {"sky_source": 1, "science_snr": 1, "new_pixelFlags_saturatedCenter": 1}
+    assert result.n_rejected == 3
+
+
+def test_detections_of_known_bodies_belong_to_no_object(connection):
+    bodies = np.zeros(2, [("ssObjectId", "i8"), ("ra", "f8"), ("dec", "f8")])
+    bodies["ssObjectId"], bodies["ra"] = [7, 2**60 + 1], [10.05 + 60.2 * ARCSEC, 10.05 - 300 * ARCSEC]
+    bodies["dec"] = 0.05
+    run(connection, 1)
+    before = current_objects(connection)
+    result = run(connection, 2, sources=catalog((60, 0), (0.2, 0)), bodies=bodies, now=61001.0)
+    assert (result.n_solar_system, result.n_new, result.n_updated) == (1, 0, 1)
+    of_body, of_object = dump(connection, dia_source)["DiaSource"][3:]
+    assert (of_body["ssObjectId"], of_body["diaObjectId"]) == (7, None)
+    assert (of_object["ssObjectId"], of_object["diaObjectId"]) == (None, before[0]["diaObjectId"])
+    assert current_objects(connection)[1]["nDiaSources"] == 1
+    _, rows = apdb.load_alert_rows(connection, "camera", 2, 2)
+    alert = make_alert(rows[0].dia_source, rows[0].prv_sources, rows[0].prv_forced, rows[0].dia_object)
+    assert (alert["diaObject"], alert["prvDiaSources"], alert["diaSource"]["ssObjectId"]) == (None, None, 7)

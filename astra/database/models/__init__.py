@@ -4,7 +4,9 @@ import importlib
 
 from astra.database.models.base import Base, BigInt, metadata
 
-for _name in ("state", "survey", "apdb", "spectra", "calibrations", "templates", "efficiency", "outbox"):
+_MODULES = ("state", "survey", "apdb", "spectra", "calibrations", "templates", "efficiency", "night", "outbox")
+
+for _name in _MODULES:
     importlib.import_module(f"{__name__}.{_name}")
 
 __all__ = ["Base", "BigInt", "metadata"]
