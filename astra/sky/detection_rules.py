@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,14 @@ def count_reasons(reasons: NDArray[np.str_]) -> dict[str, int]:
     """Count reasons by name; empty ones are left out."""
     names, counts = np.unique(reasons[reasons != ""], return_counts=True)
     return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+
+def any_flag(sources: NDArray[Any], flags: Sequence[str]) -> BoolArray:
+    """Whether any of the named flags is set, for each row; flags that are not measured count as not set."""
+    result = np.zeros(len(sources), dtype=bool)
+    for name in set(flags).intersection(sources.dtype.names or ()):
+        result |= sources[name].astype(bool)
+    return result
 
 
 def _first_reasons(size: int, found: Iterator[tuple[str, BoolArray]]) -> NDArray[np.str_]:

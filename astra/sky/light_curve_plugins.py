@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.sky.association import any_flag
+from astra.sky.detection_rules import any_flag
 from astra.sky.light_curve_sums import BANDS, Chain
 from astra.sky.periodograms import multiband_period, period
 

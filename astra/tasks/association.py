@@ -131,8 +131,8 @@ class Associate(DifferenceTask):
         """
         from astropy.time import Time
 
-        from astra.instruments.registry import get_instrument
         from astra.images.injection import refuse_injected
+        from astra.instruments.registry import get_instrument
         from astra.products.catalogs import read_catalog
         from astra.products.exposures import read_exposure
         from astra.tasks.association_plan import DetectorVisit

@@ -4,7 +4,9 @@ import importlib
 
 from astra.database.models.base import Base, BigInt, metadata
 
-_MODULES = ("state", "survey", "apdb", "spectra", "calibrations", "templates", "efficiency", "night", "outbox")
+_MODULES = (
+    *("state", "survey", "apdb", "spectra", "calibrations", "templates", "efficiency", "night", "outbox"),
+)
 
 for _name in _MODULES:
     importlib.import_module(f"{__name__}.{_name}")
