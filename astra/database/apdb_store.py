@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from astra.database.apdb_replica import Moment, open_chunk, record_visit
 from astra.database.apdb_rows import Marker, among, is_visit, load_marker
+from astra.database.apdb_sums import carry_forced_sums, forget_sums
 from astra.database.apdb_versions import add_versions, remake_versions, remove_versions
-from astra.database.arrays import fetch, insert
+from astra.database.arrays import fetch, insert, to_table
 from astra.database.models.apdb import apdb_marker, dia_forced_source, dia_object, dia_source
 from astra.errors import ConflictingDefinitionError
 from astra.sky.light_curve_plugins import DEFAULT_PLUGINS
@@ -69,11 +70,13 @@ def store_visit(
         time_mjd_tai=marker.timeProcessedMjdTai,
         plugins=plugins,
     )
+    forced = to_table(dia_forced_source, forced)
     insert(connection, dia_source, dia_sources)
     insert(connection, dia_forced_source, forced)
     connection.execute(sa.insert(apdb_marker), asdict(marker))
     chunk = open_chunk(connection, Moment.at(marker.timeProcessedMjdTai))
     record_visit(connection, chunk, marker.visit, marker.detector)
+    carry_forced_sums(connection, forced, marker.midpointMjdTai, marker.visit, marker.detector)
     detected = _detected(dia_sources, dia_objects)
     touched = np.union1d(detected, forced["diaObjectId"])
     time = marker.midpointMjdTai
@@ -146,6 +149,7 @@ def withdraw_visit(
     is_marker = [*is_visit(apdb_marker, visit, detector), apdb_marker.c.instrument == instrument]
     connection.execute(sa.delete(apdb_marker).where(*is_marker))
     time = marker.midpointMjdTai
+    forget_sums(connection, np.union1d(detected, forced))
     remove_versions(connection, _undetected(connection, detected, time), time)
     chunk = open_chunk(
         connection, Moment.at(marker.timeProcessedMjdTai if time_mjd_tai is None else time_mjd_tai)

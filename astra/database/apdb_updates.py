@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from astra.database.apdb_reads import load_dia_objects, load_sources
 from astra.database.apdb_rows import among
+from astra.database.apdb_sums import forget_sums
 from astra.database.apdb_update_records import UpdateRecords
-from astra.database.apdb_versions import forget_sums
 from astra.database.bulk import execute_columns
 from astra.database.models.apdb import dia_forced_source, dia_object, dia_source
 from astra.errors import MissingDataError

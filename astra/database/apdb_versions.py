@@ -2,7 +2,7 @@
 
 A version is a function of the detections and forced measurements of visits up to its ``validityStartMjdTai``
 alone, whatever the order in which they were processed: a visit that comes late has the later versions made
-again. The running sums of the newest version are kept, so that the next one reads only what is new.
+again. Running sums are kept, so that the next version reads only what is new.
 """
 
 from __future__ import annotations
@@ -16,20 +16,31 @@ from numpy.typing import NDArray
 
 from astra.database.apdb_replica import record_versions
 from astra.database.apdb_rows import LONGEST_EXPOSURE_DAYS, among, known_times, pairs
+from astra.database.apdb_sums import (
+    forget_sums,
+    keep_forced_sums,
+    keep_sums,
+    load_forced_sums,
+    load_sums,
+)
 from astra.database.arrays import fetch, insert, table_dtype, to_array, to_table
 from astra.database.bulk import execute_columns
 from astra.database.models.apdb import (
     dia_forced_source,
     dia_object,
     dia_object_statistics,
-    dia_object_sums,
     dia_source,
 )
 from astra.sky.dia_objects import objects_of_states
 from astra.sky.light_curve_plugins import DEFAULT_PLUGINS, OBJECT_FLAGS, statistics
-from astra.sky.light_curve_sums import BANDS, N_BAND, N_OBJECT, Chain, add_measurements, empty_sums
-
-FloatArray = NDArray[np.float64]
+from astra.sky.light_curve_sums import (
+    Chain,
+    FloatArray,
+    add_detections,
+    add_forced,
+    empty_forced_sums,
+    empty_sums,
+)
 
 _ALWAYS = -1e9  # [d, MJD TAI] before any measurement, and a number in JSON
 _SOURCE_COLUMNS = (
@@ -126,13 +137,6 @@ def remove_versions(connection: sa.Connection, object_ids: NDArray[np.int64], ti
     _set_ends(connection, before, np.array([ends[number] for number in before["diaObjectId"].tolist()]))
 
 
-def forget_sums(connection: sa.Connection, object_ids: NDArray[np.int64]) -> None:
-    """Delete the running sums of objects: the next version is made of all measurements."""
-    connection.execute(
-        sa.delete(dia_object_sums).where(among(connection, dia_object_sums.c.diaObjectId, object_ids))
-    )
-
-
 def _versions_before(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> NDArray[Any]:
     """Last version of each object that starts before a time, ordered by object."""
     pair = pairs(connection, object_ids, np.full(len(object_ids), time))
@@ -191,19 +195,22 @@ def _write(
     """Make versions of objects, ordered by object and start, and write them; some are stored already."""
     if not len(versions):
         return np.zeros(0, dtype=table_dtype(dia_object))
-    states = _make_states(connection, versions)
+    chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
+    states, forced_states = _make_states(connection, chain), _make_forced_states(connection, chain)
     # Versions that detections moved to other objects have left without any stay as they are.
     is_made = states[:, 0] > 0
-    versions, states = versions[is_made], states[is_made]
+    versions, states, forced_states = versions[is_made], states[is_made], forced_states[is_made]
     is_stored = np.isin(versions[list(_VERSION[:2])], stored[list(_VERSION[:2])])
     _delete(connection, dia_object, versions[is_stored])
     _delete(connection, dia_object_statistics, versions[is_stored])
-    objects = objects_of_states(versions["diaObjectId"], states)
+    objects = objects_of_states(versions["diaObjectId"], states, forced_states)
     validity = {name: versions[name] for name in _VERSION[1:]}
     rows = to_table(dia_object, objects, **validity)
     insert(connection, dia_object, rows)
     record_versions(connection, chunk, versions["diaObjectId"], versions["validityStartMjdTai"])
-    _keep_sums(connection, versions, states)
+    is_last = np.append(versions["diaObjectId"][1:] != versions["diaObjectId"][:-1], True)[: len(versions)]
+    newest = versions[is_last]
+    keep_sums(connection, newest["diaObjectId"], newest["validityStartMjdTai"], states[is_last])
     _write_statistics(connection, versions, plugins)
     return rows
 
@@ -230,20 +237,39 @@ def _write_statistics(connection: sa.Connection, versions: NDArray[Any], plugins
     insert(connection, dia_object_statistics, rows)
 
 
-def _make_states(connection: sa.Connection, versions: NDArray[Any]) -> FloatArray:
-    """Make the running sums of versions, ordered by object and start; shape (n, N_SUMS)."""
-    ids, first = np.unique(versions["diaObjectId"], return_index=True)
-    states = empty_sums(len(versions))
-    since = np.full(len(ids), _ALWAYS)
-    kept, sums_time, sums = _load_sums(connection, ids)
+def _make_states(connection: sa.Connection, chain: Chain) -> FloatArray:
+    """Make the sums of the detections of versions; shape (n, N_SUMS)."""
+    ids, first = np.unique(chain.object_ids, return_index=True)
+    states, since = empty_sums(len(chain.object_ids)), np.full(len(ids), _ALWAYS)
+    kept, times, sums = load_sums(connection, ids)
     row = np.searchsorted(ids, kept)
-    is_before = sums_time < versions["validityStartMjdTai"][first[row]]
+    is_before = times < chain.times[first[row]]
     states[first[row[is_before]]] = sums[is_before]
-    since[row[is_before]] = sums_time[is_before]
-    sources = _measured_since(connection, dia_source, _SOURCE_COLUMNS, ids, since)
-    forced = _measured_since(connection, dia_forced_source, _FORCED_COLUMNS, ids, since)
-    chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
-    return add_measurements(chain, states, sources[0], forced[0], known=sources[1], forced_known=forced[1])
+    since[row[is_before]] = times[is_before]
+    sources, known = _measured_since(connection, dia_source, _SOURCE_COLUMNS, ids, since)
+    return add_detections(chain, states, sources, known)
+
+
+def _make_forced_states(connection: sa.Connection, chain: Chain) -> FloatArray:
+    """Make the sums of the forced measurements of versions; shape (n, N_FORCED_SUMS)."""
+    ids, first = np.unique(chain.object_ids, return_index=True)
+    states = empty_forced_sums(len(chain.object_ids))
+    kept, times, sums = load_forced_sums(connection, ids)
+    row = np.searchsorted(ids, kept)
+    is_before = times <= chain.times[first[row]]  # there is nothing to add then
+    states[first[row[is_before]]] = sums[is_before]
+    others = np.delete(ids, row[is_before])
+    if not len(others):
+        return add_forced(chain, states, np.zeros(0, dtype=table_dtype(dia_forced_source, _FORCED_COLUMNS)))
+    always = np.full(len(others), _ALWAYS)
+    forced, known = _measured_since(connection, dia_forced_source, _FORCED_COLUMNS, others, always)
+    measured = np.unique(forced["diaObjectId"])
+    latest = np.full(len(measured), -np.inf)
+    np.maximum.at(latest, np.searchsorted(measured, forced["diaObjectId"]), known)
+    everything = Chain(measured, latest)
+    totals = add_forced(everything, empty_forced_sums(len(measured)), forced, known)
+    keep_forced_sums(connection, measured, latest, totals)
+    return add_forced(chain, states, forced, known)
 
 
 def _measured_since(
@@ -262,41 +288,3 @@ def _measured_since(
     known = known_times(connection, rows)
     is_new = known > since[np.searchsorted(object_ids, rows["diaObjectId"])]
     return rows[is_new], known[is_new]
-
-
-def _load_sums(
-    connection: sa.Connection, object_ids: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-    """Load the kept sums of objects: ids, the times until which they count, and states."""
-    columns = dia_object_sums.c.diaObjectId, dia_object_sums.c.validityStartMjdTai
-    condition = among(connection, dia_object_sums.c.diaObjectId, object_ids)
-    query = sa.select(*columns, dia_object_sums.c.bands, dia_object_sums.c.sums).where(condition)
-    rows = connection.execute(query).all()
-    states = empty_sums(len(rows))
-    for state, (_, _, bands, data) in zip(states, rows, strict=True):
-        values = np.frombuffer(data, dtype="<f8")
-        state[:N_OBJECT] = values[:N_OBJECT]
-        for number, band in enumerate(bands):
-            state[_band_slice(band)] = values[N_OBJECT + number * N_BAND :][:N_BAND]
-    ids = np.array([row[0] for row in rows], dtype=np.int64)
-    return ids, np.array([row[1] for row in rows], dtype=np.float64), states
-
-
-def _keep_sums(connection: sa.Connection, versions: NDArray[Any], states: FloatArray) -> None:
-    """Keep the sums of the last of the versions of each object, those of bands with any measurement."""
-    is_last = np.append(versions["diaObjectId"][1:] != versions["diaObjectId"][:-1], True)
-    versions, states = versions[is_last], states[is_last].astype("<f8")
-    empty = empty_sums(1)[0]
-    bands, data = [], []
-    for state in states:
-        used = [band for band in BANDS if (state[_band_slice(band)] != empty[_band_slice(band)]).any()]
-        bands.append("".join(used))
-        data.append(b"".join([state[:N_OBJECT].tobytes(), *(state[_band_slice(b)].tobytes() for b in used)]))
-    forget_sums(connection, versions["diaObjectId"])
-    columns = {name: versions[name].tolist() for name in _VERSION[:2]}
-    execute_columns(connection, sa.insert(dia_object_sums), {**columns, "bands": bands, "sums": data})
-
-
-def _band_slice(band: str) -> slice:
-    first = N_OBJECT + BANDS.index(band) * N_BAND
-    return slice(first, first + N_BAND)

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from astra.sky.light_curve_sums import (
     Chain,
     FloatArray,
-    add_measurements,
+    add_detections,
+    add_forced,
     band_columns,
+    empty_forced_sums,
     empty_sums,
     object_columns,
 )
@@ -41,7 +43,7 @@ def make_dia_objects(sources: NDArray[Any], forced: NDArray[Any] | None = None) 
     ----------
     sources : structured ndarray, shape (n,)
         All detections of the objects: ``diaObjectId``, ``diaSourceId``, position, ``midpointMjdTai``,
-        ``band`` and fluxes, as `astra.sky.light_curve_sums.add_measurements` needs them.
+        ``band`` and fluxes, as `astra.sky.light_curve_sums.add_detections` needs them.
     forced : structured ndarray, shape (m,), optional
         Their forced measurements, with ``diaObjectId``; those of other objects do not count.
 
@@ -52,10 +54,15 @@ def make_dia_objects(sources: NDArray[Any], forced: NDArray[Any] | None = None) 
     """
     ids = np.unique(sources["diaObjectId"])
     chain = Chain(ids, np.full(len(ids), np.inf))
-    return objects_of_states(ids, add_measurements(chain, empty_sums(len(ids)), sources, forced))
+    forced_states = empty_forced_sums(len(ids))
+    if forced is not None:
+        forced_states = add_forced(chain, forced_states, forced)
+    return objects_of_states(ids, add_detections(chain, empty_sums(len(ids)), sources), forced_states)
 
 
-def objects_of_states(object_ids: NDArray[np.int64], states: FloatArray) -> NDArray[Any]:
+def objects_of_states(
+    object_ids: NDArray[np.int64], states: FloatArray, forced_states: FloatArray
+) -> NDArray[Any]:
     """Rows of DiaObject from the running sums of objects.
 
     Parameters
@@ -63,7 +70,9 @@ def objects_of_states(object_ids: NDArray[np.int64], states: FloatArray) -> NDAr
     object_ids : int64 ndarray, shape (n,)
         Their ids.
     states : float64 ndarray, shape (n, N_SUMS)
-        Their sums, each with a detection at least; see `astra.sky.light_curve_sums`.
+        Sums of their detections, at least one each; see `astra.sky.light_curve_sums`.
+    forced_states : float64 ndarray, shape (n, N_FORCED_SUMS)
+        Sums of their forced measurements.
 
     Returns
     -------
@@ -72,7 +81,7 @@ def objects_of_states(object_ids: NDArray[np.int64], states: FloatArray) -> NDAr
     """
     objects = np.zeros(len(object_ids), dtype=dia_object_dtype())
     objects["diaObjectId"] = object_ids
-    for name, values in (object_columns(states) | band_columns(states)).items():
+    for name, values in (object_columns(states) | band_columns(states, forced_states)).items():
         objects[name] = values
     objects["pixelId"] = htm_pixels(objects["ra"], objects["dec"])
     return objects

@@ -1,8 +1,8 @@
 """Running sums over the detections and forced measurements of objects, from which their statistics follow.
 
-A state is one row of float64: all that the statistics of an object need to know of the measurements so far.
-Measurements are added one at a time in a fixed order, so that a state that is carried on is, to the last bit,
-the state that all measurements would have made together.
+A state is one row of float64: all that the statistics of an object need to know of its detections so far, or
+of its forced measurements. Measurements are added one at a time in a fixed order, so that a state that is
+carried on is, to the last bit, the state that all measurements would have made together.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ BANDS = "ugrizy"
 OBJECT_FIELDS = ("count", "first", "last", "x", "y", "z", "ra_variance", "dec_variance", "covariance")
 BAND_FIELDS = (
     *("n", "weight", "weighted", "mean", "m2", "err", "low", "high", "slope", "time", "flux"),
-    *("n_science", "science_weight", "science_weighted", "n_forced", "forced_weight", "forced_weighted"),
+    *("n_science", "science_weight", "science_weighted"),
 )
 N_OBJECT, N_BAND = len(OBJECT_FIELDS), len(BAND_FIELDS)
 N_SUMS = N_OBJECT + len(BANDS) * N_BAND
-_SCIENCE_FIRST, _FORCED_FIRST = BAND_FIELDS.index("n_science"), BAND_FIELDS.index("n_forced")
+FORCED_FIELDS = ("n", "weight", "weighted")
+N_FORCED = len(FORCED_FIELDS)
+N_FORCED_SUMS = len(BANDS) * N_FORCED
+_SCIENCE_FIRST = BAND_FIELDS.index("n_science")
 
 # Columns of the rows that the kernel adds.
 _DETECTION = (
@@ -96,16 +99,10 @@ def empty_sums(n: int) -> FloatArray:
     return states
 
 
-def add_measurements(
-    chain: Chain,
-    states: FloatArray,
-    sources: NDArray[Any],
-    forced: NDArray[Any] | None = None,
-    *,
-    known: FloatArray | None = None,
-    forced_known: FloatArray | None = None,
+def add_detections(
+    chain: Chain, states: FloatArray, sources: NDArray[Any], known: FloatArray | None = None
 ) -> FloatArray:
-    """Make the states of versions of objects.
+    """Make the states of versions of objects from their detections.
 
     Parameters
     ----------
@@ -116,32 +113,52 @@ def add_measurements(
     sources : structured ndarray, shape (m,)
         Detections, of these objects and others: ``diaObjectId``, ``diaSourceId``, position with errors,
         ``midpointMjdTai``, ``band``, ``psfFlux``, ``psfFluxErr`` and, if measured, the science fluxes.
-    forced : structured ndarray, shape (k,), optional
-        Forced measurements: ``diaObjectId``, ``diaForcedSourceId``, ``band``, ``psfFlux``, ``psfFluxErr``.
-    known, forced_known : float64 ndarray, shape (m,) and (k,), optional
-        When each became known; ``midpointMjdTai`` by default, and at once for forced measurements
-        [d, MJD TAI].
+    known : float64 ndarray, shape (m,), optional
+        When each became known, ``midpointMjdTai`` by default [d, MJD TAI].
 
     Returns
     -------
     states : float64 ndarray, shape (n, N_SUMS)
     """
-    if forced is None:
-        forced = np.zeros(
-            0, dtype=[("diaObjectId", "i8"), ("band", "U1"), ("psfFlux", "f8"), ("psfFluxErr", "f8")]
-        )
     known = sources["midpointMjdTai"] if known is None else known
-    forced_known = np.full(len(forced), -np.inf) if forced_known is None else forced_known
-    detections = _ordered(chain, sources, known, ("psfFluxErr", "psfFlux", "diaSourceId", "midpointMjdTai"))
-    measured = _ordered(chain, forced, forced_known, ("psfFluxErr", "psfFlux", "diaForcedSourceId"))
-    result: FloatArray = np.array(states, dtype=np.float64)
-    _accumulate(
-        result,
-        chain.previous,
-        (detections[0], _band_index(detections[1]), _detection_values(detections[1])),
-        (measured[0], _band_index(measured[1]), _values(measured[1], _FORCED)),
+    version, rows = _ordered(
+        chain, sources, known, ("psfFluxErr", "psfFlux", "diaSourceId", "midpointMjdTai")
     )
+    result: FloatArray = np.array(states, dtype=np.float64)
+    _accumulate_detections(result, chain.previous, version, _band_index(rows), _detection_values(rows))
     return result
+
+
+def add_forced(
+    chain: Chain, states: FloatArray, forced: NDArray[Any], known: FloatArray | None = None
+) -> FloatArray:
+    """Make the states of versions of objects from their forced measurements.
+
+    Parameters
+    ----------
+    chain : Chain
+        The n versions.
+    states : float64 ndarray, shape (n, N_FORCED_SUMS)
+        What the first version of each object goes on from; the other rows do not matter.
+    forced : structured ndarray, shape (m,)
+        Forced measurements: ``diaObjectId``, ``diaForcedSourceId``, ``band``, ``psfFlux``, ``psfFluxErr``.
+    known : float64 ndarray, shape (m,), optional
+        When each became known; by default all are [d, MJD TAI].
+
+    Returns
+    -------
+    states : float64 ndarray, shape (n, N_FORCED_SUMS)
+    """
+    known = np.full(len(forced), -np.inf) if known is None else known
+    version, rows = _ordered(chain, forced, known, ("psfFluxErr", "psfFlux", "diaForcedSourceId"))
+    result: FloatArray = np.array(states, dtype=np.float64)
+    _accumulate_forced(result, chain.previous, version, _band_index(rows), _values(rows, _FORCED))
+    return result
+
+
+def empty_forced_sums(n: int) -> FloatArray:
+    """States of objects without any forced measurement, shape (n, N_FORCED_SUMS)."""
+    return np.zeros((n, N_FORCED_SUMS))
 
 
 def _ordered(
@@ -182,22 +199,26 @@ def _detection_values(rows: NDArray[Any]) -> FloatArray:
 
 
 @numba.njit(cache=True)
-def _accumulate(states, previous, detections, measured):  # type: ignore[no-untyped-def]
-    version, band, rows = detections
-    forced_version, forced_band, forced = measured
-    i, j = 0, 0
+def _accumulate_detections(states, previous, version, band, rows):  # type: ignore[no-untyped-def]
+    row = 0
     for v in range(len(previous)):
         if previous[v] >= 0:
             states[v] = states[previous[v]]
-        while i < len(version) and version[i] == v:
-            _add_detection(states[v], band[i], rows[i])
-            i += 1
-        while j < len(forced_version) and forced_version[j] == v:
-            if forced_band[j] >= 0:
-                _add_weighted(
-                    states[v], N_OBJECT + N_BAND * forced_band[j] + _FORCED_FIRST, forced[j, 0], forced[j, 1]
-                )
-            j += 1
+        while row < len(version) and version[row] == v:
+            _add_detection(states[v], band[row], rows[row])
+            row += 1
+
+
+@numba.njit(cache=True)
+def _accumulate_forced(states, previous, version, band, rows):  # type: ignore[no-untyped-def]
+    row = 0
+    for v in range(len(previous)):
+        if previous[v] >= 0:
+            states[v] = states[previous[v]]
+        while row < len(version) and version[row] == v:
+            if band[row] >= 0:
+                _add_weighted(states[v], N_FORCED * band[row], rows[row, 0], rows[row, 1])
+            row += 1
 
 
 @numba.njit(cache=True)
@@ -260,8 +281,8 @@ def object_columns(states: FloatArray) -> dict[str, NDArray[Any]]:
         }
 
 
-def band_columns(states: FloatArray) -> dict[str, NDArray[Any]]:
-    """Columns of DiaObject that belong to a band, from states, shape (n, N_SUMS).
+def band_columns(states: FloatArray, forced_states: FloatArray) -> dict[str, NDArray[Any]]:
+    """Columns of DiaObject that belong to a band, from both kinds of states of n objects.
 
     Means are weighted by inverse variance; ``Sigma`` is the sample standard deviation of two or more values;
     ``MaxSlope`` is the steepest rise between successive times [nJy/d]. Without enough values NaN, or 0.
@@ -270,6 +291,8 @@ def band_columns(states: FloatArray) -> dict[str, NDArray[Any]]:
     for number, band in enumerate(BANDS):
         first = N_OBJECT + number * N_BAND
         sums = dict(zip(BAND_FIELDS, states[:, first : first + N_BAND].T, strict=True))
+        own = forced_states[:, number * N_FORCED : (number + 1) * N_FORCED].T
+        sums |= {f"forced_{name}": values for name, values in zip(FORCED_FIELDS, own, strict=True)}
         columns |= {f"{band}_{name}": values for name, values in _of_band(sums).items()}
     return columns
 

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.sky.light_curve_sums import BANDS, Chain, add_measurements, band_columns, empty_sums
+from astra.sky.light_curve_sums import (
+    BANDS,
+    Chain,
+    add_detections,
+    add_forced,
+    band_columns,
+    empty_forced_sums,
+    empty_sums,
+)
 
 _PSF = ("Mean", "MeanErr", "Sigma", "Min", "Max", "MaxSlope", "ErrMean")
 
@@ -56,14 +64,12 @@ def summarize(
         standard deviation of two or more values; ``MaxSlope`` is the steepest rise between successive times.
     """
     chain = Chain(np.arange(n_objects), np.full(n_objects, np.inf))
-    states = add_measurements(
-        chain,
-        empty_sums(n_objects),
-        _of_objects(sources, object_index),
-        None if forced is None or forced_index is None else _of_objects(forced, forced_index),
-    )
+    states = add_detections(chain, empty_sums(n_objects), _of_objects(sources, object_index))
+    forced_states = empty_forced_sums(n_objects)
+    if forced is not None and forced_index is not None:
+        forced_states = add_forced(chain, forced_states, _of_objects(forced, forced_index))
     result = np.zeros(n_objects, dtype=statistics_dtype())
-    for name, values in band_columns(states).items():
+    for name, values in band_columns(states, forced_states).items():
         result[name] = values
     return result
 

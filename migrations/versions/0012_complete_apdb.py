@@ -43,7 +43,7 @@ UNITS = {
     "d": r".*MjdTai|._period|multiPeriod",
 }
 RUBIN_TABLES = ("DiaObject", "DiaSource", "DiaForcedSource", "DiaObject_To_Object_Match")
-FORCED_INDEX = "ix_DiaForcedSource_diaObjectId_midpointMjdTai"
+BIG_INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # The versions of an object were told by the clock; now the k-th of them starts at the k-th of the midpoints
 # of the visits that detected it. Two detectors of a visit that saw one object leave the later version.
@@ -100,7 +100,6 @@ def upgrade():
     start_validity_at_midpoints()
     comment_units(unit_comment)
     set_trail_default("0")
-    op.create_index(FORCED_INDEX, "DiaForcedSource", ["diaObjectId", "midpointMjdTai"])
     create_replica_tables()
     create_our_tables()
     op.execute("""INSERT INTO metadata (name, value) VALUES ('version:ApdbSqlReplica', '1.0.0')""")
@@ -110,12 +109,11 @@ def upgrade():
 def downgrade():
     op.execute("DELETE FROM metadata WHERE name = 'version:ApdbSqlReplica'")
     set_config("false")
-    for table in ("dia_object_sums", "dia_object_statistics", "ApdbUpdateRecordChunks"):
+    for table in ("dia_forced_sums", "dia_object_sums", "dia_object_statistics", "ApdbUpdateRecordChunks"):
         op.drop_table(table)
     for table in KEYS:
         op.drop_table(f"{table}Chunks")
     op.drop_table("ApdbReplicaChunks")
-    op.drop_index(FORCED_INDEX, "DiaForcedSource")
     set_trail_default(None)
     comment_units(lambda _: None)
 
@@ -200,9 +198,16 @@ def create_our_tables():
     )
     op.create_table(
         "dia_object_sums",
-        sa.Column("diaObjectId", sa.BigInteger(), nullable=False, autoincrement=False),
+        sa.Column("diaObjectId", BIG_INT, nullable=False, autoincrement=False),
         double("validityStartMjdTai", nullable=False),
         sa.Column("bands", sa.String(length=6), nullable=False),
         sa.Column("sums", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("diaObjectId", name="pk_dia_object_sums"),
+    )
+    op.create_table(
+        "dia_forced_sums",
+        sa.Column("diaObjectId", BIG_INT, nullable=False, autoincrement=False),
+        double("midpointMjdTai", nullable=False),
+        sa.Column("sums", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("diaObjectId", name="pk_dia_forced_sums"),
     )

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from astra.database import apdb
-from astra.database.apdb_versions import forget_sums
+from astra.database.apdb_sums import forget_sums
 from astra.database.arrays import table_dtype, to_array
 from astra.database.engine import open_engine
 from astra.database.models import metadata

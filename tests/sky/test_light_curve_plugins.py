@@ -8,8 +8,10 @@ from astra.sky.light_curve_plugins import DEFAULT_PLUGINS, PLUGINS, statistics
 from astra.sky.light_curve_sums import (
     BANDS,
     Chain,
-    add_measurements,
+    add_detections,
+    add_forced,
     band_columns,
+    empty_forced_sums,
     empty_sums,
     object_columns,
 )
@@ -106,8 +108,10 @@ def plain_stetson_j(flux, err):
 
 
 def test_every_statistic_is_its_formula_of_one_object_at_a_time(sources, chain):
-    states = add_measurements(chain, empty_sums(N_OBJECTS), sources)
-    columns = band_columns(states) | statistics(chain, sources, sources["midpointMjdTai"], QUICK)
+    states = add_detections(chain, empty_sums(N_OBJECTS), sources)
+    columns = band_columns(states, empty_forced_sums(len(states))) | statistics(
+        chain, sources, sources["midpointMjdTai"], QUICK
+    )
     n_compared = 0
     for number, object_id in enumerate(chain.object_ids):
         own = sources[sources["diaObjectId"] == object_id]
@@ -129,7 +133,7 @@ def test_every_statistic_is_its_formula_of_one_object_at_a_time(sources, chain):
 
 
 def test_positions_are_means_of_unit_vectors_with_propagated_errors(sources, chain):
-    columns = object_columns(add_measurements(chain, empty_sums(N_OBJECTS), sources))
+    columns = object_columns(add_detections(chain, empty_sums(N_OBJECTS), sources))
     for number, object_id in enumerate(chain.object_ids):
         own = sources[sources["diaObjectId"] == object_id]
         assert columns["nDiaSources"][number] == len(own)
@@ -152,9 +156,11 @@ def test_scatter_keeps_its_digits_far_from_zero():
     rows = np.zeros(200, ROW)
     rows["band"], rows["psfFluxErr"], rows["midpointMjdTai"] = "r", 1.0, np.arange(200)
     rows["psfFlux"] = 1e6 + rng.normal(0, 1, 200)
-    states = add_measurements(Chain(np.array([0]), np.array([np.inf])), empty_sums(1), rows)
+    states = add_detections(Chain(np.array([0]), np.array([np.inf])), empty_sums(1), rows)
     expected = rows["psfFlux"].astype(float).std(ddof=1)
-    assert band_columns(states)["r_psfFluxSigma"][0] == pytest.approx(expected, rel=1e-11)
+    assert band_columns(states, empty_forced_sums(len(states)))["r_psfFluxSigma"][0] == pytest.approx(
+        expected, rel=1e-11
+    )
 
 
 def test_versions_of_one_object_have_each_what_was_known_then(sources):
@@ -162,25 +168,25 @@ def test_versions_of_one_object_have_each_what_was_known_then(sources):
     times = np.quantile(own["midpointMjdTai"], [0.2, 0.5, 1.0])
     chain = Chain(np.full(3, 102), times)
     together = statistics(chain, sources, sources["midpointMjdTai"], QUICK)
-    states = add_measurements(chain, empty_sums(3), sources)
+    states = add_detections(chain, empty_sums(3), sources)
     for number, time in enumerate(times):
         alone = own[own["midpointMjdTai"] <= time]
         single = Chain(np.array([102]), np.array([np.inf]))
         expected = statistics(single, alone, alone["midpointMjdTai"], QUICK)
         for name, values in expected.items():
             np.testing.assert_array_equal(together[name][number], values[0], err_msg=name)
-        assert add_measurements(single, empty_sums(1), alone).tobytes() == states[number].tobytes()
+        assert add_detections(single, empty_sums(1), alone).tobytes() == states[number].tobytes()
 
 
 def test_sums_that_are_carried_on_are_those_of_all_measurements(sources, chain):
     cut = 60100.0
     early, late = sources[sources["midpointMjdTai"] <= cut], sources[sources["midpointMjdTai"] > cut]
-    first = add_measurements(chain, empty_sums(N_OBJECTS), early, early, forced_known=early["midpointMjdTai"])
-    carried = add_measurements(chain, first, late, late, forced_known=late["midpointMjdTai"])
-    whole = add_measurements(
-        chain, empty_sums(N_OBJECTS), sources, sources, forced_known=sources["midpointMjdTai"]
-    )
-    assert carried.tobytes() == whole.tobytes()
+    for add, empty in ((add_detections, empty_sums), (add_forced, empty_forced_sums)):
+        first = add(chain, empty(N_OBJECTS), early, early["midpointMjdTai"])
+        carried = add(chain, first, late, late["midpointMjdTai"])
+        whole = add(chain, empty(N_OBJECTS), sources, sources["midpointMjdTai"])
+        assert carried.tobytes() == whole.tobytes()
+        assert whole.any()
 
 
 def test_flags_tell_whether_any_detection_has_one(sources, chain):

@@ -4,8 +4,9 @@ The tables are those that Rubin's SQL back end makes, with its spatial column ``
 that Rubin's own client can read them, and its replica chunks. A specification is a list of lines
 ``type: columns``; a ``!`` after the type means not null. Units are the comments of the columns; times are MJD
 TAI, positions ICRS, and ``raErr`` includes cos(dec). The tables in snake_case at the end are ours:
-``apdb_marker``, ``dia_object_statistics`` (what DiaObject has no column for) and ``dia_object_sums`` (running
-sums of the newest version of each object, from which the next one is made; they may be lost without harm).
+``apdb_marker``, ``dia_object_statistics`` (what DiaObject has no column for), and ``dia_object_sums`` and
+``dia_forced_sums`` (running sums of the detections of the newest version of each object, and of all its
+forced measurements, from which the next version is made; they may be lost without harm).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-from astra.database.models.base import metadata
+from astra.database.models.base import BigInt, metadata
 
 SCHEMA_VERSION = "10.0.0"
 HTM_LEVEL = 20
@@ -230,8 +231,6 @@ dia_forced_source = Table(
     metadata,
     *_columns(_DIA_FORCED_SOURCE, "diaObjectId visit detector"),
     Index("IDX_DiaForcedSource_visitDetector", "visit", "detector"),
-    # Ours: what has been measured of an object since its last version, without its whole history.
-    Index("ix_DiaForcedSource_diaObjectId_midpointMjdTai", "diaObjectId", "midpointMjdTai"),
 )
 
 dia_object_match = Table(
@@ -319,8 +318,16 @@ dia_object_statistics = Table(
 dia_object_sums = Table(
     "dia_object_sums",
     metadata,
-    Column("diaObjectId", BigInteger, primary_key=True, autoincrement=False),
+    Column("diaObjectId", BigInt, primary_key=True, autoincrement=False),
     Column("validityStartMjdTai", Double, nullable=False, comment="[d]"),
     Column("bands", String(6), nullable=False),
+    Column("sums", LargeBinary, nullable=False),
+)
+
+dia_forced_sums = Table(
+    "dia_forced_sums",
+    metadata,
+    Column("diaObjectId", BigInt, primary_key=True, autoincrement=False),
+    Column("midpointMjdTai", Double, nullable=False, comment="[d]"),
     Column("sums", LargeBinary, nullable=False),
 )
