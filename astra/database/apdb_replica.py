@@ -19,6 +19,7 @@ from astra.database.apdb_rows import is_visit, pairs
 from astra.database.models.apdb import (
     dia_forced_source,
     dia_forced_source_chunks,
+    dia_object,
     dia_object_chunks,
     dia_source,
     dia_source_chunks,
@@ -61,6 +62,21 @@ def open_chunk(connection: sa.Connection, moment: Moment) -> int:
     upsert = dialect.insert(replica_chunks).values(apdb_replica_chunk=moment.chunk, **values)
     connection.execute(upsert.on_conflict_do_update(index_elements=["apdb_replica_chunk"], set_=values))
     return moment.chunk
+
+
+def analyze_if_new(connection: sa.Connection) -> None:
+    """Let a server count the rows of tables that it has never counted.
+
+    Until it knows that the primary key tells one row, it looks up what each chunk row refers to by visit,
+    among all rows of the visit: a second for 3,000 rows.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    format_table = connection.dialect.identifier_preparer.format_table
+    names = [format_table(table) for table in (dia_object, dia_source, dia_forced_source)]
+    is_new = "SELECT CAST(oid AS regclass) FROM pg_class WHERE oid = ANY(CAST(:names AS regclass[]))"
+    for name in connection.execute(sa.text(f"{is_new} AND reltuples < 0"), {"names": names}).scalars().all():
+        connection.exec_driver_sql(f"ANALYZE {name}")
 
 
 def record_visit(connection: sa.Connection, chunk: int, visit: int, detector: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from astra.database.apdb_replica import Moment, open_chunk, record_visit
+from astra.database.apdb_replica import Moment, analyze_if_new, open_chunk, record_visit
 from astra.database.apdb_rows import Marker, among, is_visit, load_marker
 from astra.database.apdb_sums import carry_forced_sums, forget_sums
 from astra.database.apdb_versions import add_versions, remake_versions, remove_versions
@@ -75,6 +75,7 @@ def store_visit(
     insert(connection, dia_forced_source, forced)
     connection.execute(sa.insert(apdb_marker), asdict(marker))
     chunk = open_chunk(connection, Moment.at(marker.timeProcessedMjdTai))
+    analyze_if_new(connection)
     record_visit(connection, chunk, marker.visit, marker.detector)
     carry_forced_sums(connection, forced, marker.midpointMjdTai, marker.visit, marker.detector)
     detected = _detected(dia_sources, dia_objects)

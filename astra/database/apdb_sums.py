@@ -7,6 +7,7 @@ as a visit came late or was withdrawn, are deleted, and made again when they are
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -58,12 +59,11 @@ def load_sums(connection: sa.Connection, object_ids: NDArray[np.int64]) -> Sums:
     columns = (dia_object_sums.c[name] for name in ("diaObjectId", "validityStartMjdTai", "bands", "sums"))
     condition = among(connection, dia_object_sums.c.diaObjectId, object_ids)
     rows = connection.execute(sa.select(*columns).where(condition)).all()
-    states = empty_sums(len(rows))
-    for state, (_, _, bands, data) in zip(states, rows, strict=True):
-        values = np.frombuffer(data, dtype="<f8")
-        state[:N_OBJECT] = values[:N_OBJECT]
-        for number, band in enumerate(bands):
-            state[_band_slice(band)] = values[N_OBJECT + number * N_BAND :][:N_BAND]
+    states, patterns = empty_sums(len(rows)), np.array([row[2] for row in rows], dtype="U6")
+    for bands in np.unique(patterns):
+        chosen, columns_used = np.flatnonzero(patterns == bands), _columns_of(str(bands))
+        data = b"".join(rows[number][3] for number in chosen.tolist())
+        states[np.ix_(chosen, columns_used)] = np.frombuffer(data, "<f8").reshape(len(chosen), -1)
     ids = np.array([row[0] for row in rows], dtype=np.int64)
     return ids, np.array([row[1] for row in rows], dtype=np.float64), states
 
@@ -72,11 +72,16 @@ def keep_sums(
     connection: sa.Connection, object_ids: NDArray[np.int64], times: FloatArray, states: FloatArray
 ) -> None:
     """Keep the sums of the detections of objects, of the bands that have any; see `load_sums`."""
-    empty, bands, data = empty_sums(1)[0], [], []
-    for state in states.astype("<f8"):
-        used = [band for band in BANDS if (state[_band_slice(band)] != empty[_band_slice(band)]).any()]
-        bands.append("".join(used))
-        data.append(b"".join([state[:N_OBJECT].tobytes(), *(state[_band_slice(b)].tobytes() for b in used)]))
+    n_objects = len(states)
+    is_used = (states != empty_sums(1))[:, N_OBJECT:].reshape(n_objects, len(BANDS), N_BAND).any(axis=2)
+    patterns = is_used @ (1 << np.arange(len(BANDS)))
+    bands, data = [""] * n_objects, [b""] * n_objects
+    for pattern in np.unique(patterns).tolist():
+        used = "".join(band for number, band in enumerate(BANDS) if pattern >> number & 1)
+        chosen = np.flatnonzero(patterns == pattern)
+        part = states[np.ix_(chosen, _columns_of(used))].astype("<f8")
+        for number, values in zip(chosen.tolist(), part, strict=True):
+            bands[number], data[number] = used, values.tobytes()
     columns: dict[str, list[Any]] = {"diaObjectId": object_ids.tolist(), "bands": bands, "sums": data}
     _upsert(connection, dia_object_sums, {**columns, "validityStartMjdTai": times.tolist()})
 
@@ -146,14 +151,18 @@ def _measured_first(
 
 def _upsert(connection: sa.Connection, table: sa.Table, columns: dict[str, list[Any]]) -> None:
     """Insert rows, or replace those of the same object."""
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    changes = {name: statement.excluded[name] for name in columns if name != "diaObjectId"}
-    execute_columns(
-        connection, statement.on_conflict_do_update(index_elements=["diaObjectId"], set_=changes), columns
-    )
+    execute_columns(connection, _upsert_into(table, connection.dialect.name, tuple(columns)), columns)
 
 
-def _band_slice(band: str) -> slice:
-    first = N_OBJECT + BANDS.index(band) * N_BAND
-    return slice(first, first + N_BAND)
+@cache
+def _upsert_into(table: sa.Table, dialect_name: str, names: tuple[str, ...]) -> Any:
+    statement = (postgresql if dialect_name == "postgresql" else sqlite).insert(table)
+    changes = {name: statement.excluded[name] for name in names if name != "diaObjectId"}
+    return statement.on_conflict_do_update(index_elements=["diaObjectId"], set_=changes)
+
+
+def _columns_of(bands: str) -> NDArray[np.int64]:
+    """Which columns of a state are kept of an object that has detections in some bands."""
+    number = np.arange(N_OBJECT + len(BANDS) * N_BAND)
+    of_band = np.array([BANDS.index(band) for band in bands], dtype=np.int64)
+    return number[(number < N_OBJECT) | np.isin((number - N_OBJECT) // N_BAND, of_band)]

@@ -7,6 +7,7 @@ identifier 0 become null.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -117,7 +118,13 @@ def insert(connection: sa.Connection, table: sa.Table, rows: NDArray[Any]) -> No
     if missing:
         message = f"rows of {table.name} need the columns {', '.join(missing)}, which may not be null"
         raise FormatError(message, table=table.name, missing=missing)
-    execute_columns(connection, sa.insert(table), {name: _plain_values(name, cast[name]) for name in names})
+    execute_columns(connection, _insert(table), {name: _plain_values(name, cast[name]) for name in names})
+
+
+@cache
+def _insert(table: sa.Table) -> sa.Insert:
+    """Return the one statement that inserts into a table, which is compiled once."""
+    return sa.insert(table)
 
 
 def _plain_values(name: str, values: NDArray[Any]) -> list[Any]:

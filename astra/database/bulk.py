@@ -10,10 +10,22 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, Insert, any_, bindparam, text
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Insert,
+    LargeBinary,
+    any_,
+    bindparam,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 
 SERVER_ROWS = 5000  # of one statement: their values travel as one array a column
@@ -55,9 +67,7 @@ def execute_columns(connection: Connection, statement: Any, given: Mapping[str, 
     n_rows = len(next(iter(given.values())))
     if not n_rows:
         return
-    if isinstance(statement, Insert):
-        statement = statement.inline()  # else it would ask for the keys that the server made
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(given))
+    compiled = _compiled(statement, connection.dialect, tuple(given))
     columns: list[Iterable[Any]] = []
     moments: dict[dt.datetime, Any] = {}
     names = (
@@ -79,8 +89,21 @@ def execute_columns(connection: Connection, statement: Any, given: Mapping[str, 
     _execute_sets(connection, compiled.string, prepared, types, is_insert=isinstance(statement, Insert))
 
 
+@lru_cache(maxsize=64)
+def _compiled(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> Any:
+    """Compile a statement for parameters; one that is executed again is not compiled again."""
+    if isinstance(statement, Insert):
+        statement = statement.inline()  # else it would ask for the keys that the server made
+    return statement.compile(dialect=dialect, column_keys=list(names))
+
+
 def _processor(kind: Any, connection: Connection) -> Callable[[Any], Any] | None:
-    """Return what prepares a value for the driver; JSON as text, which needs no object of the driver's."""
+    """Return what prepares a value for the driver; JSON as text, which needs no object of the driver's.
+
+    Truth values and bytes are the same for SQLAlchemy and the drivers.
+    """
+    if isinstance(kind, Boolean | LargeBinary):
+        return None
     if isinstance(kind, JSON):
         null = None if kind.none_as_null else "null"
         return lambda value: null if value is None else json.dumps(value)
@@ -125,6 +148,8 @@ def _array(values: list[Any]) -> Any:
         return "{" + ",".join("NULL" if value is None else repr(value) for value in values) + "}"
     if kinds == {str}:
         return "{" + ",".join("NULL" if value is None else _quoted(value) for value in values) + "}"
+    if kinds == {bytes}:
+        return "{" + ",".join("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values) + "}"
     if kinds == {dt.datetime}:
         return "{" + ",".join("NULL" if value is None else f'"{value}"' for value in values) + "}"
     return values

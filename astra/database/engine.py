@@ -104,6 +104,9 @@ def _sqlite_engine(url: str) -> Engine:
         cursor = dbapi_connection.cursor()
         _use_write_ahead_log(cursor)
         cursor.execute("PRAGMA synchronous=NORMAL")
+        # [page] A visit stored in the APDB changes a page of the key for each object that it measures; those
+        # that the next visits change again are written back once.
+        cursor.execute("PRAGMA wal_autocheckpoint=32768")
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA cache_size=-65536")  # [KiB] the index of 100,000 task ids is larger than 2 MB
         cursor.close()
