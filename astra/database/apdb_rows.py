@@ -18,7 +18,6 @@ from astra.database.models.apdb import apdb_marker
 
 _LOCK_KEY = 0x41504442  # any number that no other user of the database's advisory locks takes
 _PAIR: tuple[tuple[int, TypeEngine[Any]], ...] = ((0, sa.BigInteger()), (1, sa.Double()))
-LONGEST_EXPOSURE_DAYS = 0.25  # no row's own midpoint is farther from that of its visit
 
 
 @dataclass(frozen=True)

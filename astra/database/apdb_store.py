@@ -81,7 +81,7 @@ def store_visit(
     detected = _detected(dia_sources, dia_objects)
     touched = np.union1d(detected, forced["diaObjectId"])
     time = marker.midpointMjdTai
-    objects = add_versions(connection, detected, touched, time=time, chunk=chunk, plugins=plugins)
+    objects = add_versions(connection, dia_sources, touched, time=time, chunk=chunk, plugins=plugins)
     delete_orphans(connection, vanished)
     return objects
 

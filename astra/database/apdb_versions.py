@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from astra.database.apdb_replica import record_versions
-from astra.database.apdb_rows import LONGEST_EXPOSURE_DAYS, among, known_times, pairs
+from astra.database.apdb_rows import among, known_times, pairs
 from astra.database.apdb_sums import (
     forget_sums,
     keep_forced_sums,
@@ -42,7 +42,6 @@ from astra.sky.light_curve_sums import (
     empty_sums,
 )
 
-_ALWAYS = -1e9  # [d, MJD TAI] before any measurement, and a number in JSON
 _SOURCE_COLUMNS = (
     *("diaSourceId", "diaObjectId", "visit", "detector", "band", "midpointMjdTai"),
     *("ra", "dec", "raErr", "decErr", "ra_dec_Cov"),
@@ -64,7 +63,7 @@ def versions_from(connection: sa.Connection, object_ids: NDArray[np.int64], time
 
 def add_versions(
     connection: sa.Connection,
-    object_ids: NDArray[np.int64],
+    sources: NDArray[Any],
     touched: NDArray[np.int64],
     *,
     time: float,
@@ -77,8 +76,8 @@ def add_versions(
     ----------
     connection : Connection
         The caller's transaction; the measurements have been written.
-    object_ids : int64 ndarray, shape (n,)
-        Objects that have been detected at this time, sorted, each once.
+    sources : structured ndarray, shape (n,)
+        What a visit has detected at this time, as it was written.
     touched : int64 ndarray, shape (m,)
         Objects whose later versions may have changed: those, and the ones that were measured.
     time : float
@@ -90,9 +89,11 @@ def add_versions(
 
     Returns
     -------
-    objects : structured ndarray, shape (n,)
+    objects : structured ndarray, shape (n_objects,)
         The versions at this time, columns of DiaObject, ordered by ``diaObjectId``.
     """
+    fresh = _as_read(sources[sources["diaObjectId"] != 0])
+    object_ids = np.unique(fresh["diaObjectId"])
     later = versions_from(connection, touched, time)
     new = object_ids[~np.isin(object_ids, later["diaObjectId"][later["validityStartMjdTai"] == time])]
     versions = np.zeros(len(new) + len(later), dtype=later.dtype)
@@ -100,7 +101,7 @@ def add_versions(
     versions["diaObjectId"][: len(new)], versions["validityStartMjdTai"][: len(new)] = new, time
     versions["validityEndMjdTai"][: len(new)] = _ends(connection, new, time, later)
     versions = np.sort(versions, order=list(_VERSION[:2]))
-    written = _write(connection, versions, later, chunk, plugins)
+    written = _write(connection, versions, later, fresh, chunk=chunk, plugins=plugins)
     is_own = np.isin(written["diaObjectId"], object_ids) & (written["validityStartMjdTai"] == time)
     own: NDArray[Any] = written[is_own]
     return own
@@ -116,7 +117,8 @@ def remake_versions(
 ) -> None:
     """Make the versions of objects from a time [d, MJD TAI] on again; see `add_versions`."""
     later = versions_from(connection, object_ids, time)
-    _write(connection, later, later, chunk, plugins)
+    nothing = np.zeros(0, dtype=table_dtype(dia_source, _SOURCE_COLUMNS))
+    _write(connection, later, later, nothing, chunk=chunk, plugins=plugins)
 
 
 def remove_versions(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> None:
@@ -189,6 +191,8 @@ def _write(
     connection: sa.Connection,
     versions: NDArray[Any],
     stored: NDArray[Any],
+    fresh: NDArray[Any],
+    *,
     chunk: int,
     plugins: Sequence[str],
 ) -> NDArray[Any]:
@@ -196,7 +200,7 @@ def _write(
     if not len(versions):
         return np.zeros(0, dtype=table_dtype(dia_object))
     chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
-    states, forced_states = _make_states(connection, chain), _make_forced_states(connection, chain)
+    states, forced_states = _make_states(connection, chain, fresh), _make_forced_states(connection, chain)
     # Versions that detections moved to other objects have left without any stay as they are.
     is_made = states[:, 0] > 0
     versions, states, forced_states = versions[is_made], states[is_made], forced_states[is_made]
@@ -229,25 +233,41 @@ def _write_statistics(connection: sa.Connection, versions: NDArray[Any], plugins
         return
     chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
     ids = np.unique(chain.object_ids)
-    always = np.full(len(ids), _ALWAYS)
-    names = (*_SOURCE_COLUMNS, *OBJECT_FLAGS)
-    sources, known = _measured_since(connection, dia_source, names, ids, always)
+    sources, known = _measured(connection, dia_source, (*_SOURCE_COLUMNS, *OBJECT_FLAGS), ids)
     columns = statistics(chain, sources, known, plugins)
     rows = to_table(dia_object_statistics, versions[list(_VERSION[:2])], **columns)
     insert(connection, dia_object_statistics, rows)
 
 
-def _make_states(connection: sa.Connection, chain: Chain) -> FloatArray:
-    """Make the sums of the detections of versions; shape (n, N_SUMS)."""
+def _as_read(sources: NDArray[Any]) -> NDArray[Any]:
+    """Make detections as they would be read from the table: its types, and null for what they lack."""
+    rows = np.zeros(len(sources), dtype=table_dtype(dia_source, _SOURCE_COLUMNS))
+    given = to_table(dia_source, sources)
+    for name in _SOURCE_COLUMNS:
+        if name in (given.dtype.names or ()):
+            rows[name] = given[name]
+        elif rows.dtype[name].kind == "f":
+            rows[name] = np.nan
+    return rows
+
+
+def _make_states(connection: sa.Connection, chain: Chain, fresh: NDArray[Any]) -> FloatArray:
+    """Make the sums of the detections of versions; shape (n, N_SUMS).
+
+    Those of an object are of its newest version: if that is older, there is nothing but ``fresh`` to add.
+    """
     ids, first = np.unique(chain.object_ids, return_index=True)
-    states, since = empty_sums(len(chain.object_ids)), np.full(len(ids), _ALWAYS)
+    states = empty_sums(len(chain.object_ids))
     kept, times, sums = load_sums(connection, ids)
     row = np.searchsorted(ids, kept)
     is_before = times < chain.times[first[row]]
     states[first[row[is_before]]] = sums[is_before]
-    since[row[is_before]] = times[is_before]
-    sources, known = _measured_since(connection, dia_source, _SOURCE_COLUMNS, ids, since)
-    return add_detections(chain, states, sources, known)
+    sources, known = _measured(connection, dia_source, _SOURCE_COLUMNS, np.delete(ids, row[is_before]))
+    added = fresh[np.isin(fresh["diaObjectId"], kept[is_before])]
+    # They became known with their visit: when the version is of.
+    added_known = chain.times[first[np.searchsorted(ids, added["diaObjectId"])]]
+    everything = np.concatenate([sources, added])
+    return add_detections(chain, states, everything, np.concatenate([known, added_known]))
 
 
 def _make_forced_states(connection: sa.Connection, chain: Chain) -> FloatArray:
@@ -259,10 +279,7 @@ def _make_forced_states(connection: sa.Connection, chain: Chain) -> FloatArray:
     is_before = times <= chain.times[first[row]]  # there is nothing to add then
     states[first[row[is_before]]] = sums[is_before]
     others = np.delete(ids, row[is_before])
-    if not len(others):
-        return add_forced(chain, states, np.zeros(0, dtype=table_dtype(dia_forced_source, _FORCED_COLUMNS)))
-    always = np.full(len(others), _ALWAYS)
-    forced, known = _measured_since(connection, dia_forced_source, _FORCED_COLUMNS, others, always)
+    forced, known = _measured(connection, dia_forced_source, _FORCED_COLUMNS, others)
     measured = np.unique(forced["diaObjectId"])
     latest = np.full(len(measured), -np.inf)
     np.maximum.at(latest, np.searchsorted(measured, forced["diaObjectId"]), known)
@@ -272,19 +289,12 @@ def _make_forced_states(connection: sa.Connection, chain: Chain) -> FloatArray:
     return add_forced(chain, states, forced, known)
 
 
-def _measured_since(
-    connection: sa.Connection,
-    table: sa.Table,
-    names: Sequence[str],
-    object_ids: NDArray[np.int64],
-    since: FloatArray,
+def _measured(
+    connection: sa.Connection, table: sa.Table, names: Sequence[str], object_ids: NDArray[np.int64]
 ) -> tuple[NDArray[Any], FloatArray]:
-    """Measurements of objects that became known after a time each [d, MJD TAI], and when they did."""
-    pair = pairs(connection, object_ids, since - LONGEST_EXPOSURE_DAYS)
-    belongs = (table.c.diaObjectId == pair.c.id) & (table.c.midpointMjdTai > pair.c.time)
-    statement = sa.select(*(table.c[name] for name in names)).select_from(pair).join(table, belongs)
-    result = connection.execute(statement.where(table.c.timeWithdrawnMjdTai.is_(None)))
-    rows = to_array(result.all(), table_dtype(table, names))
-    known = known_times(connection, rows)
-    is_new = known > since[np.searchsorted(object_ids, rows["diaObjectId"])]
-    return rows[is_new], known[is_new]
+    """Load all measurements of objects that count, and when each became known [d, MJD TAI]."""
+    if not len(object_ids):
+        return np.zeros(0, dtype=table_dtype(table, names)), np.zeros(0)
+    belongs = among(connection, table.c.diaObjectId, object_ids)
+    rows = fetch(connection, table, names, belongs, table.c.timeWithdrawnMjdTai.is_(None))
+    return rows, known_times(connection, rows)
