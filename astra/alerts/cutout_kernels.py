@@ -43,10 +43,13 @@ class PsfTerms(NamedTuple):
         Factor of each term for each stamp.
     terms : float64 ndarray, shape (n_terms, n_pixels)
         Stamps of the terms; no pixels if there is no PSF.
+    sums : float64 ndarray, shape (n_terms,)
+        Their totals.
     """
 
     design: NDArray[np.float64]
     terms: NDArray[np.float64]
+    sums: NDArray[np.float64]
 
 
 class Headers(NamedTuple):
@@ -127,10 +130,12 @@ def write_stamps(out: NDArray[np.uint8], position: NDArray[np.int64], stamps: St
     """
     headers, planes, n_pixels = stamps.headers, stamps.planes, stamps.psf.terms.shape[1]
     work, narrow = np.empty(n_pixels), np.empty(n_pixels, np.float32)
+    touched = np.empty(1, np.float32)
     for i in range(len(position)):
         if position[i] < 0:
             continue
         square = (stamps.corner[i, 0], stamps.corner[i, 1], stamps.side[i])
+        touched[0] = _touch(planes, square)
         at, shape = _put(out, position[i], headers.primary[i]), headers.side_number[i]
         at = _put_pixels(out, at, square, planes.image, planes.scale)
         at = _put(out, at, headers.mask[shape])
@@ -156,21 +161,36 @@ def add_psf_terms(psf: PsfTerms) -> Any:
 @njit(cache=True, nogil=True)
 def _add_terms(psf: PsfTerms, i: int, work: NDArray[np.float64], stamp: NDArray[np.float32]) -> None:
     work[:] = 0.0
+    total = 0.0
     for term in range(psf.terms.shape[0]):
         factor = psf.design[i, term]
         if factor != 0.0:  # an input of a coadd that does not contribute here
             for pixel in range(len(work)):
                 work[pixel] += factor * psf.terms[term, pixel]
-    total = 0.0
+            total += factor * psf.sums[term]
+    factor = 1.0 / total
     for pixel in range(len(work)):
-        total += work[pixel]
-    for pixel in range(len(work)):
-        stamp[pixel] = np.float32(work[pixel] / total)
+        stamp[pixel] = np.float32(work[pixel] * factor)
+
+
+@njit(cache=True, nogil=True)
+def _touch(planes: Planes, square: tuple[int, int, int]) -> Any:
+    """Read both ends of every row, so that the memory behind them is on its way, all rows at once."""
+    y0, x0, side = square
+    ny, nx = planes.image.shape
+    low, high = min(max(x0, 0), nx - 1), min(max(x0 + side - 1, 0), nx - 1)
+    total = np.float32(0.0)
+    for y in range(max(y0, 0), min(y0 + side, ny)):
+        total += planes.image[y, low] + planes.variance[y, low] + np.float32(planes.mask[y, low])
+        total += planes.image[y, high] + planes.variance[y, high] + np.float32(planes.mask[y, high])
+    return total
 
 
 @njit(cache=True, nogil=True)
 def _put(out: NDArray[np.uint8], at: int, content: NDArray[np.uint8]) -> Any:
-    out[at : at + len(content)] = content
+    target = out[at : at + len(content)]
+    for i in range(len(content)):  # many times as fast as an assignment to the slice
+        target[i] = content[i]
     return at + len(content)
 
 
@@ -211,14 +231,17 @@ def _put_bits(
 
 @njit(cache=True, nogil=True)
 def _put_big_endian(out: NDArray[np.uint8], at: int, words: NDArray[np.uint32]) -> Any:
-    target = out[at : at + 4 * len(words)]
+    """Write words, whose bytes are turned round in place: the compiler does many at once that way."""
+    low, high = np.uint32(0x0000FF00), np.uint32(0x00FF0000)
     for i in range(len(words)):
         word = words[i]
-        target[4 * i] = np.uint8(word >> np.uint32(24))
-        target[4 * i + 1] = np.uint8((word >> np.uint32(16)) & np.uint32(255))
-        target[4 * i + 2] = np.uint8((word >> np.uint32(8)) & np.uint32(255))
-        target[4 * i + 3] = np.uint8(word & np.uint32(255))
-    return at + 4 * len(words)
+        words[i] = (
+            (word << np.uint32(24))
+            | ((word & low) << np.uint32(8))
+            | ((word & high) >> np.uint32(8))
+            | (word >> np.uint32(24))
+        )
+    return _put(out, at, words.view(np.uint8))
 
 
 @njit(cache=True, nogil=True)

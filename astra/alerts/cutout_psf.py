@@ -27,15 +27,19 @@ def psf_terms(
     """
     psf = exposure.psf
     if psf is None:
-        return PsfTerms(np.zeros((len(x), 0)), NO_PSF)
+        return _with_sums(np.zeros((len(x), 0)), NO_PSF)
     if average:
         ny, nx = exposure.shape
         middle = psf.stamp((nx - 1) / 2, (ny - 1) / 2)
-        return PsfTerms(np.ones((len(x), 1)), middle.reshape(1, -1))
+        return _with_sums(np.ones((len(x), 1)), middle.reshape(1, -1))
     step = psf.oversampling
     nodes = psf.coefficients[:, ::step, ::step]
     terms = np.ascontiguousarray(nodes.reshape(len(nodes), -1), dtype=np.float64)
-    return PsfTerms(np.ascontiguousarray(psf.design(x, y)), terms)
+    return _with_sums(np.ascontiguousarray(psf.design(x, y)), terms)
+
+
+def _with_sums(design: NDArray[np.float64], terms: NDArray[np.float64]) -> PsfTerms:
+    return PsfTerms(design, terms, terms.sum(axis=1))
 
 
 def psf_stamps(terms: PsfTerms) -> NDArray[np.float32]:

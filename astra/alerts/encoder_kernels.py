@@ -241,8 +241,10 @@ def pack_slots(
 ) -> None:
     """Copy rows out of their slots, end to end; ``start`` knows where from row ``first`` on."""
     for row in range(len(begin)):
-        at, length = start[first + row], start[first + row + 1] - start[first + row]
-        data[at : at + length] = slots[begin[row] : begin[row] + length]
+        target = data[start[first + row] : start[first + row + 1]]
+        content = slots[begin[row] : begin[row] + len(target)]
+        for i in range(len(target)):
+            target[i] = content[i]
 
 
 @njit(cache=True, nogil=True)
@@ -311,9 +313,11 @@ def write_lists(out: NDArray[np.uint8], position: NDArray[np.int64], one: Lists)
 
 @njit(cache=True, nogil=True)
 def _copy(out: NDArray[np.uint8], at: int, encoded: EncodedRows, row: int) -> Any:
-    begin, end = encoded.start[row], encoded.start[row + 1]
-    out[at : at + end - begin] = encoded.data[begin:end]
-    return at + end - begin
+    content = encoded.data[encoded.start[row] : encoded.start[row + 1]]
+    target = out[at : at + len(content)]
+    for i in range(len(content)):  # many times as fast as an assignment to the slice
+        target[i] = content[i]
+    return at + len(content)
 
 
 @njit(cache=True, nogil=True)
