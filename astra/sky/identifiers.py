@@ -30,7 +30,11 @@ def _check(name: str, value: int, limit: int) -> None:
 
 
 def pack_source_ids(
-    packed_visit_detector: int, counters: ArrayLike, *, release: int = 0
+    packed_visit_detector: int,
+    counters: ArrayLike,
+    *,
+    release: int = 0,
+    ccd_exposure_id_bits: int = VISIT_DETECTOR_BITS,
 ) -> NDArray[np.int64]:
     """Make the identifiers of the sources of one visit and detector.
 
@@ -42,6 +46,8 @@ def pack_source_ids(
         Number of each source, below 2**19.
     release : int, optional
         Processing release, below 64; 0 for development.
+    ccd_exposure_id_bits : int, optional
+        Bits of the packed visit and detector; the counter has what is left of 57.
 
     Returns
     -------
@@ -52,28 +58,45 @@ def pack_source_ids(
     ValueError
         If a part does not fit its bits.
     """
+    counter_bits = _counter_bits(ccd_exposure_id_bits)
     _check("release", release, 1 << RELEASE_BITS)
-    _check("packed visit and detector", packed_visit_detector, 1 << VISIT_DETECTOR_BITS)
+    _check("packed visit and detector", packed_visit_detector, 1 << ccd_exposure_id_bits)
     numbers = np.asarray(counters, dtype=np.int64)
     if numbers.size:
-        _check("source counter", int(numbers.min()), 1 << COUNTER_BITS)
-        _check("source counter", int(numbers.max()), 1 << COUNTER_BITS)
-    base = ((release << VISIT_DETECTOR_BITS) + packed_visit_detector) << COUNTER_BITS
+        _check("source counter", int(numbers.min()), 1 << counter_bits)
+        _check("source counter", int(numbers.max()), 1 << counter_bits)
+    base = ((release << ccd_exposure_id_bits) + packed_visit_detector) << counter_bits
     return np.int64(base) + numbers
 
 
-def unpack_source_id(source_id: int) -> tuple[int, int, int]:
+def unpack_source_id(
+    source_id: int, *, ccd_exposure_id_bits: int = VISIT_DETECTOR_BITS
+) -> tuple[int, int, int]:
     """Take an identifier apart into release, packed visit and detector, and counter.
+
+    Parameters
+    ----------
+    source_id : int
+        Of `pack_source_ids`.
+    ccd_exposure_id_bits : int, optional
+        Bits of the packed visit and detector that it was made with.
 
     Raises
     ------
     ValueError
         If the number is negative or has more than 63 bits.
     """
+    counter_bits = _counter_bits(ccd_exposure_id_bits)
     _check("source id", source_id, 1 << (RELEASE_BITS + VISIT_DETECTOR_BITS + COUNTER_BITS))
-    counter = source_id & ((1 << COUNTER_BITS) - 1)
-    packed = (source_id >> COUNTER_BITS) & ((1 << VISIT_DETECTOR_BITS) - 1)
-    return source_id >> (COUNTER_BITS + VISIT_DETECTOR_BITS), packed, counter
+    counter = source_id & ((1 << counter_bits) - 1)
+    packed = (source_id >> counter_bits) & ((1 << ccd_exposure_id_bits) - 1)
+    return source_id >> (counter_bits + ccd_exposure_id_bits), packed, counter
+
+
+def _counter_bits(ccd_exposure_id_bits: int) -> int:
+    """Bits that are left for the counter."""
+    _check("ccd_exposure_id_bits", ccd_exposure_id_bits, VISIT_DETECTOR_BITS + COUNTER_BITS)
+    return VISIT_DETECTOR_BITS + COUNTER_BITS - ccd_exposure_id_bits
 
 
 def pack_rubin(day_obs: int, seq_num: int, detector: int, *, is_one_to_one: bool = False) -> int:

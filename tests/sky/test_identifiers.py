@@ -53,3 +53,19 @@ def test_no_sources_have_no_ids():
 def test_an_id_outside_63_bits_is_refused(source_id):
     with pytest.raises(ValueError, match="source id"):
         unpack_source_id(source_id)
+
+
+@pytest.mark.parametrize("bits", [1, 32, 38, 45, 56])
+def test_the_packed_number_may_have_another_number_of_bits(bits):
+    packed, counters = (1 << bits) - 1, [0, 1, (1 << (57 - bits)) - 1]
+    ids = pack_source_ids(packed, counters, release=63, ccd_exposure_id_bits=bits)
+    assert ids.max() == 2**63 - 1
+    for found, counter in zip(ids.tolist(), counters, strict=True):
+        assert unpack_source_id(found, ccd_exposure_id_bits=bits) == (63, packed, counter)
+    with pytest.raises(ValueError, match=f"packed visit and detector must be in 0..{packed} "):
+        pack_source_ids(packed + 1, [0], ccd_exposure_id_bits=bits)
+
+
+def test_as_many_bits_as_leave_none_for_the_counter_are_refused():
+    with pytest.raises(ValueError, match=r"ccd_exposure_id_bits must be in 0\.\.56"):
+        pack_source_ids(1, [0], ccd_exposure_id_bits=57)
