@@ -234,6 +234,9 @@ def _lists(record: str, related: Related | None, n: int, version: str) -> Lists:
     if len(related.start) != n + 1:
         message = f"lists of {record} for {n} packets need {n + 1} bounds, found {len(related.start)}"
         raise ValueError(message)
+    if related.start[0] < 0 or related.start[-1] > len(related.rows) or (np.diff(related.start) < 0).any():
+        message = f"the bounds of lists of {record} must rise from 0 to {len(related.rows)} at most"
+        raise ValueError(message)
     return Lists(encoded, related.rows, related.start)
 
 

@@ -184,6 +184,14 @@ def test_lists_and_choices_must_be_those_of_the_packets(filled_batch, filled_rec
         encode_all(AlertBatch(columns, Related.of_lists(columns, [[0]])))
 
 
+@pytest.mark.parametrize("start", [[0, 2], [-1, 1], [1, 0]])
+def test_bounds_that_leave_the_lists_are_refused(filled_batch, start):
+    columns, _ = filled_batch(1)
+    lists = Related(columns, np.zeros(1, np.int64), np.array(start))
+    with pytest.raises(ValueError, match="bounds of lists of diaSource must rise from 0 to 1 at most"):
+        encode_all(AlertBatch(columns, lists))
+
+
 def test_our_own_lists_do_not_fit_the_schema_of_rubin(filled_batch):
     columns, _ = filled_batch(1)
     limits = Related.of_lists({}, [[]])
