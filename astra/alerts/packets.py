@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from astra.alerts.packet_checks import validate_alert
+from astra.alerts.packet_checks import MAX_FLOAT32, validate_alert
 from astra.alerts.schemas import LATEST_VERSION, extra_fields, load_record_schema
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Alert = dict[str, Any]
 Rows = Iterable[Mapping[str, Any]]
 
-__all__ = ["Alert", "Cutouts", "make_alert", "make_alert_dict", "to_record", "validate_alert"]
+__all__ = ["MAX_FLOAT32", "Alert", "Cutouts", "make_alert", "make_alert_dict", "to_record", "validate_alert"]
 
 
 # Records of the lists that only our own schema has.
