@@ -6,6 +6,7 @@ detections lists a million rows. A column is a masked array, masked where it is 
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -258,23 +259,31 @@ def _fetch(
     result = connection.execute(sa.select(table).where(*conditions)).all()
     by_column = zip(*result, strict=True) if result else iter([()] * len(table.columns))
     return {
-        column.name: _column(values, _dtype(table, column.name))
+        column.name: _column(_with_zone(column, values), _dtype(table, column))
         for column, values in zip(table.columns, by_column, strict=True)
     }
 
 
-def _dtype(table: sa.Table, name: str) -> Any:
-    kind = table.columns[name].type
-    is_long = isinstance(kind, sa.String) and (kind.length or _LONGEST_TEXT + 1) > _LONGEST_TEXT
-    return "O" if is_long or isinstance(kind, sa.DateTime) else table_dtype(table, [name])[name]
+def _with_zone(column: sa.Column[Any], values: Sequence[Any]) -> Sequence[Any]:
+    """Give times their zone, UTC, which SQLite does not keep."""
+    if not isinstance(column.type, sa.DateTime):
+        return values
+    return [v if v is None or v.tzinfo is not None else v.replace(tzinfo=dt.UTC) for v in values]
 
 
-def _column(values: Sequence[Any], dtype: Any) -> np.ma.MaskedArray[Any, Any]:
+def _dtype(table: sa.Table, column: sa.Column[Any]) -> Any:
+    kind = column.type
+    is_short = isinstance(kind, sa.String) and kind.length is not None and kind.length <= _LONGEST_TEXT
+    is_plain = is_short or isinstance(kind, sa.Integer | sa.Float | sa.Boolean)
+    return table_dtype(table, [column.name])[column.name] if is_plain else np.dtype("O")
+
+
+def _column(values: Sequence[Any], dtype: np.dtype[Any]) -> np.ma.MaskedArray[Any, Any]:
     """Values of a column, masked where they are null."""
     if None not in values:
         return np.ma.array(np.array(values, dtype=dtype))
     mask = np.array([value is None for value in values], dtype=np.bool_)
-    blank = "" if dtype == "O" else np.zeros(1, dtype=dtype).tolist()[0]
+    blank = "" if dtype.kind == "O" else np.zeros(1, dtype=dtype).tolist()[0]
     return np.ma.array(np.array([blank if v is None else v for v in values], dtype=dtype), mask=mask)
 
 
