@@ -98,3 +98,20 @@ def test_a_new_object_has_the_history_of_the_nearest_known_one(night):
     assert near.columns["visit"].data[near.start[2] : near.end[2]].tolist() == [2]
     nothing = load_neighbour_history(night, alerts, 0.1)
     assert (nothing.end == nothing.start).all()
+
+
+def test_columns_of_postgresql_hold_the_same_rows(postgresql_url):
+    from astra.database.engine import open_engine
+
+    engine = open_engine(postgresql_url)
+    with engine.begin() as postgresql:
+        for visit in (1, 2):
+            run(postgresql, visit, sources=catalog((0, 0), (30, 0)), now=61000.0 + visit)
+        _, rows = apdb.load_alert_rows(postgresql, "camera", 2, 2)
+        alerts = load_alert_columns(postgresql, "camera", 2, 2)
+        for i, expected in enumerate(rows):
+            assert plain(row(alerts.dia_sources, i)) == plain(expected.dia_source)
+            bounds = range(alerts.prv_sources.start[i], alerts.prv_sources.end[i])
+            found = [plain(row(alerts.prv_sources.columns, k)) for k in bounds]
+            assert found == [plain(one) for one in expected.prv_sources]
+    engine.dispose()
