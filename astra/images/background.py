@@ -23,6 +23,7 @@ UNUSABLE = MASK_BAD | MASK_NO_DATA
 CLIP_SIGMA = 3.0
 CLIP_ROUNDS = 2
 CLIPPED_NOISE_RATIO = 0.9866  # standard deviation of a unit Gaussian cut at 3 sigma
+SAMPLED_MESH_PIXEL = 64  # from here on a cell has enough pixels to take a part of them
 MIN_CELL_FRACTION = 0.1  # of a cell that must be usable for a mean of its own
 
 
@@ -98,10 +99,41 @@ def fit_background(
         return Background(np.zeros(exposure.shape, dtype=np.float32), 0.0, 0.0)
     image = np.ascontiguousarray(exposure.image, dtype=np.float32)
     size = min(mesh_pixel, *exposure.shape)
-    fitted = sep.Background(image, mask=excluded, bw=size, bh=size, fw=filter_cells, fh=filter_cells)
-    model: NDArray[np.float32] = fitted.back(dtype=np.float32)
-    noise = _correct_mean((image, model, excluded), float(fitted.globalrms), size, filter_cells)
+    model, noise = _fit_modes(image, excluded, size, filter_cells)
+    noise = _correct_mean((image, model, excluded), noise, size, filter_cells)
     return Background(model, float(model.mean()), noise)
+
+
+def _fit_modes(
+    image: NDArray[np.float32], excluded: NDArray[np.bool_], mesh_pixel: int, filter_cells: int
+) -> tuple[NDArray[np.float32], float]:
+    """Interpolate between the modes of the cells, and find the noise.
+
+    Every fourth pixel of large cells is enough, for the means of all correct them.
+    """
+    stride = 2 if mesh_pixel >= SAMPLED_MESH_PIXEL and not excluded[::2, ::2].all() else 1
+    sample = np.ascontiguousarray(image[::stride, ::stride])
+    masked = np.ascontiguousarray(excluded[::stride, ::stride])
+    size = min(mesh_pixel // stride, *sample.shape)
+    fitted = sep.Background(sample, mask=masked, bw=size, bh=size, fw=filter_cells, fh=filter_cells)
+    model: NDArray[np.float32] = fitted.back(dtype=np.float32)
+    if stride > 1:
+        model = double_samples(model, np.empty(image.shape, dtype=np.float32))
+    return model, float(fitted.globalrms)
+
+
+@njit(cache=True)
+def double_samples(sample, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Interpolate linearly between every second pixel along each axis; return what was filled."""
+    ny, nx = out.shape
+    half, line = np.float32(0.5), np.empty(sample.shape[1], dtype=np.float32)
+    for y in range(ny):
+        upper, lower = sample[y // 2], sample[min((y + 1) // 2, len(sample) - 1)]
+        for x in range(len(line)):
+            line[x] = half * (upper[x] + lower[x])
+        for x in range(nx):
+            out[y, x] = half * (line[x // 2] + line[min((x + 1) // 2, len(line) - 1)])
+    return out
 
 
 def _correct_mean(

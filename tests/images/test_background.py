@@ -5,6 +5,7 @@ from star_field import gaussian_image, make_exposure
 from astra.images.background import (
     _Axis,
     add_mesh,
+    double_samples,
     fit_background,
     is_unusable,
     subtract_background,
@@ -109,3 +110,31 @@ def cell_middles(n, n_cells):
     """Middles of equal cells whose edges are cut to whole pixels."""
     edges = np.linspace(0, n, n_cells + 1).astype(int)
     return (edges[:-1] + edges[1:] - 1) / 2
+
+
+def test_a_part_of_the_pixels_of_large_cells_gives_the_sky_of_all():
+    rng = np.random.default_rng(9)
+    y, x = np.mgrid[:384, :521]
+    sky = 100 + 0.03 * x - 0.02 * y + 1e-4 * (x - 200.0) ** 2
+    image = sky + 4.0 * rng.normal(size=sky.shape)
+    image[::2, ::2] += 400.0 * (rng.random(image[::2, ::2].shape) < 0.01)
+    background = fit_background(make_exposure(image), mesh_pixel=64)
+    middle = (background.model - sky)[40:-40, 40:-40]
+    assert np.abs(middle).max() < 1.0
+    assert abs(middle.mean()) < 0.05
+    assert background.noise == pytest.approx(4.0, rel=0.03)
+
+
+def test_where_every_second_pixel_is_unusable_the_others_tell():
+    image = np.full((150, 200), 7.0)
+    image[::2, ::2] = np.nan
+    assert fit_background(make_exposure(image), mesh_pixel=64).model == pytest.approx(7.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(9, 14), (8, 13)])
+def test_samples_are_joined_by_lines(shape):
+    y, x = np.indices(shape).astype(np.float32)
+    plane = 2 * x - 3 * y + 1
+    found = double_samples(np.ascontiguousarray(plane[::2, ::2]), np.empty(shape, np.float32))
+    inner = np.s_[: shape[0] - 1, : shape[1] - 1]
+    assert found[inner] == pytest.approx(plane[inner])
