@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.astrometry_fit import ARCSEC_PER_DEGREE, pixel_scale_arcsec
+from astra.images.blocks import block_means
 from astra.images.measurement import psf_moments
 from astra.images.process_ccd import ProcessCcdResult
 from astra.images.psf import FWHM_PER_SIGMA
@@ -84,16 +85,7 @@ def draw_quality(result: ProcessCcdResult) -> Figure:
 
 def bin_image(image: NDArray[Any], side_pixel: int = SIDE_PIXEL) -> NDArray[np.float64]:
     """Mean of blocks, so that the longer side has about ``side_pixel``; NaN where no pixel is finite."""
-    step = max(int(np.ceil(max(image.shape) / side_pixel)), 1)
-    ny, nx = (max(length // step, 1) for length in image.shape)
-    blocks = image[: ny * step, : nx * step].reshape(
-        ny, min(step, image.shape[0]), nx, min(step, image.shape[1])
-    )
-    finite = np.isfinite(blocks)
-    count = finite.sum(axis=(1, 3))
-    total = np.where(finite, blocks, 0.0).sum(axis=(1, 3))
-    binned: NDArray[np.float64] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return binned
+    return block_means(image, max(int(np.ceil(max(image.shape) / side_pixel)), 1))
 
 
 class _Panel:
