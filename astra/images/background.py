@@ -125,14 +125,18 @@ def _fit_modes(
 @njit(cache=True)
 def double_samples(sample, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Interpolate linearly between every second pixel along each axis; return what was filled."""
-    ny, nx = out.shape
+    nx = out.shape[1]
     half, line = np.float32(0.5), np.empty(sample.shape[1], dtype=np.float32)
-    for y in range(ny):
+    for y in range(out.shape[0]):
         upper, lower = sample[y // 2], sample[min((y + 1) // 2, len(sample) - 1)]
         for x in range(len(line)):
             line[x] = half * (upper[x] + lower[x])
-        for x in range(nx):
-            out[y, x] = half * (line[x // 2] + line[min((x + 1) // 2, len(line) - 1)])
+        on, between = out[y, ::2], out[y, 1::2]
+        on[:] = line
+        for x in range(min(len(between), len(line) - 1)):
+            between[x] = half * (line[x] + line[x + 1])
+        if nx % 2 == 0:
+            between[-1] = line[-1]
     return out
 
 

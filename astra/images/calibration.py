@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from astra.errors import DataError
@@ -66,7 +67,8 @@ class Calibration:
     @cached_property
     def bad_pixels(self) -> NDArray[np.int64]:
         """Places of its bad pixels in the flattened image, shape (n,)."""
-        return np.flatnonzero(self.mask & MASK_BAD)
+        places: NDArray[np.int64] = places_with_bit(self.mask, MASK_BAD)
+        return places
 
     @cached_property
     def level(self) -> dict[str, float]:
@@ -77,6 +79,26 @@ class Calibration:
                 f"the {self.kind} of detector {self.detector} has no usable pixel", kind=self.kind
             )
         return {"mean": float(good.mean(dtype=np.float64)), "median": float(np.median(good))}
+
+
+@njit(cache=True)
+def places_with_bit(mask, bit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Find where in the flattened mask a bit is set; rows without it, which are most, are passed quickly."""
+    ny, nx = mask.shape
+    row_has, n = np.zeros(ny, dtype=np.bool_), 0
+    for y in range(ny):
+        found = np.uint32(0)
+        for x in range(nx):
+            found |= mask[y, x]
+        row_has[y] = found & bit != 0
+        n += nx if row_has[y] else 0
+    places, n = np.empty(n, dtype=np.int64), 0
+    for y in np.flatnonzero(row_has):
+        for x in range(nx):
+            if mask[y, x] & bit != 0:
+                places[n] = y * nx + x
+                n += 1
+    return places[:n].copy()
 
 
 @dataclass(frozen=True)
