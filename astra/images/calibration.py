@@ -85,18 +85,17 @@ class Calibration:
 def places_with_bit(mask, bit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Find where in the flattened mask a bit is set; rows without it, which are most, are passed quickly."""
     ny, nx = mask.shape
-    row_has, n = np.zeros(ny, dtype=np.bool_), 0
+    row_has = np.zeros(ny, dtype=np.bool_)
     for y in range(ny):
         found = np.uint32(0)
         for x in range(nx):
             found |= mask[y, x]
         row_has[y] = found & bit != 0
-        n += nx if row_has[y] else 0
-    places, n = np.empty(n, dtype=np.int64), 0
-    for y in np.flatnonzero(row_has):
+    places, n = np.empty(nx * np.count_nonzero(row_has), dtype=np.int64), 0
+    for row in np.flatnonzero(row_has):
         for x in range(nx):
-            if mask[y, x] & bit != 0:
-                places[n] = y * nx + x
+            if mask[row, x] & bit != 0:
+                places[n] = row * nx + x
                 n += 1
     return places[:n].copy()
 
