@@ -282,6 +282,9 @@ def main():
     print(
         f"reliability model {model.version}: {len(model.feature)} trees, {len(model.feature_names)} features"
     )
+    frames = [frame["name"] for frame in model.report.get("frames", [])]
+    real = [name for name in frames if not name.startswith("simulation ")]
+    print(f"trained on {len(frames)} frames, of them not simulated: {', '.join(real) or 'none'}")
     nights = list(held_out_nights(options.nights))
     print_quality("held-out simulated nights", examples_of(nights, SamplingConfig()), model)
     print_own_residuals("held-out simulated nights", nights, model)

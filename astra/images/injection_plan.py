@@ -93,9 +93,8 @@ def plan_injections(
         a point of its flux. Fewer than asked for where there is no room.
     """
     config = config or InjectionConfig()
-    free = _free_pixels(science, template, config.edge_pixel)
-    sources_pixel = grow_square((science.mask & MASK_DETECTED) > 0, int(np.ceil(config.edge_pixel / 2)))
-    blank = _PixelsToDraw(free & ~sources_pixel)
+    free, detected = _free_pixels(science, template, config.edge_pixel)
+    blank = _PixelsToDraw(free & ~grow_square(detected, int(np.ceil(config.edge_pixel / 2))))
     hosts = _hosts(sources, config)
     taken: list[NDArray[np.float64]] = []
     parts = []
@@ -122,26 +121,31 @@ def plan_injections(
     return injections
 
 
-def _free_pixels(science: Exposure, template: Exposure, edge: int) -> NDArray[np.bool_]:
-    """Pixels far enough from what cannot be used, and from the edge of the image."""
-    unusable = np.empty(science.shape, dtype=bool)
-    _mark_unusable(*(plane for e in (science, template) for plane in (e.image, e.mask)), UNUSABLE, unusable)
+def _free_pixels(
+    science: Exposure, template: Exposure, edge: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Pixels far from what cannot be used and from the edge of the image, and those of sources."""
+    unusable, detected = np.empty(science.shape, dtype=bool), np.empty(science.shape, dtype=bool)
+    pairs = (science.image, science.mask), (template.image, template.mask)
+    _sort_pixels(*pairs, unusable, detected)
     free: NDArray[np.bool_] = ~grow_square(unusable, edge)
     ny, nx = free.shape
     for edges in (np.s_[:edge], np.s_[max(ny - edge, 0) :], np.s_[:, :edge], np.s_[:, max(nx - edge, 0) :]):
         free[edges] = False
-    return free
+    return free, detected
 
 
 @njit(cache=True)
-def _mark_unusable(first, first_mask, second, second_mask, bits, unusable):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    """Tell where one of two images has one of some mask bits or no finite value."""
+def _sort_pixels(science, template, unusable, detected):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Tell where one of two images cannot be used, and where the first has a source."""
+    (image, mask), (other, other_mask) = science, template
     ny, nx = unusable.shape
     for y in range(ny):
         for x in range(nx):
-            flagged = ((first_mask[y, x] | second_mask[y, x]) & bits) != 0
+            flagged = ((mask[y, x] | other_mask[y, x]) & UNUSABLE) != 0
             # A difference with itself is 0 for finite values alone.
-            unusable[y, x] = flagged | (first[y, x] - first[y, x] != 0) | (second[y, x] - second[y, x] != 0)
+            unusable[y, x] = flagged | (image[y, x] - image[y, x] != 0) | (other[y, x] - other[y, x] != 0)
+            detected[y, x] = (mask[y, x] & MASK_DETECTED) != 0
 
 
 def _hosts(sources: NDArray[np.void], config: InjectionConfig) -> NDArray[np.void]:

@@ -6,7 +6,12 @@ import pytest
 from astra.errors import DataError
 from astra.images.exposure import MASK_INJECTED, MASK_INJECTED_TEMPLATE, MaskPlane
 from astra.images.forced import forced_photometry
-from astra.images.injection import INJECTION_DTYPE, electrons_per_njy, inject_sources, render_sources
+from astra.images.injection import (
+    INJECTION_DTYPE,
+    electrons_per_njy,
+    inject_sources,
+    render_sources,
+)
 from tests.images.difference_field import make_exposure
 
 NONE = (np.zeros(0), np.zeros(0), np.zeros(0))

@@ -132,4 +132,6 @@ def test_free_pixels_are_those_away_from_unusable_ones_and_the_edge(edge):
     unusable = ((science.mask | mask) & MASK_SAT > 0) | ~np.isfinite(planes[0]) | ~np.isfinite(planes[1])
     around = np.pad(unusable, 1, constant_values=True)
     grown = binary_dilation(around, np.ones((2 * edge + 1, 2 * edge + 1)))[1:-1, 1:-1]
-    np.testing.assert_array_equal(_free_pixels(science, template, edge), ~grown)
+    free, detected = _free_pixels(science, template, edge)
+    np.testing.assert_array_equal(free, ~grown)
+    np.testing.assert_array_equal(detected, (science.mask & MASK_DETECTED) > 0)

@@ -125,3 +125,9 @@ def test_shipped_model_is_small_and_says_how_it_was_trained():
     assert model.report["cut"]["purity"] >= 0.95
     assert model.report["atCompleteness"]["purity"] >= 0.95
     assert model.report["version"] == model.version
+
+
+def test_shipped_model_has_seen_simulated_frames_alone():
+    frames = shipped_reliability_model().report["frames"]
+    assert len(frames) >= 40
+    assert all(frame["name"].startswith("simulation ") for frame in frames)

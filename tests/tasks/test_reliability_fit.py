@@ -9,6 +9,7 @@ from astra.errors import ConfigError, TooFewSourcesError
 from astra.images.reliability import feature_table
 from astra.images.reliability_quality import calibration_table, make_roc
 from astra.images.reliability_sampling import Examples
+from astra.products.reliability_model import write_reliability_model
 from astra.tasks.reliability_fit import (
     FitConfig,
     _not_above,
@@ -138,3 +139,12 @@ def test_use_of_features_counts_nodes(fitted):
     assert list(use.values()) == sorted(use.values(), reverse=True)
     assert 30 <= total <= 30 * 7
     assert set(use) == {"noise", "first", "second", "missing"}
+
+
+def test_equal_seeds_give_equal_files_with_their_reports(tmp_path):
+    for name in ("first", "second"):
+        examples = make_examples()
+        model, scores = fit_model(examples, CONFIG)
+        report = make_report(model, examples, scores, [("a frame", examples)], 0.5)
+        write_reliability_model(tmp_path / f"{name}.npz", model.with_report(report))
+    assert (tmp_path / "first.npz").read_bytes() == (tmp_path / "second.npz").read_bytes()
