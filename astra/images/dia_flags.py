@@ -8,8 +8,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.images.dia_footprints import footprint_at
+
 CENTRE_HALF_WIDTH = 1  # "Center": the 3 x 3 pixels round the centroid
-MAX_REACH_PIXEL = 300  # of a footprint from a peak: each peak of a bad column would go through all of it
 NEAR_HALF_WIDTH = 3  # this near, pixels matter even if they are not in the footprint
 
 
@@ -76,15 +77,12 @@ def _bits_near(mask, column, row, half):  # type: ignore[no-untyped-def]  # prag
 
 
 @njit(cache=True)
-def _footprint_bits(mask, footprints, column, row, reach):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _footprint_bits(mask, footprints, column, row, box_pixel):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bits of the footprint that a pixel belongs to, and its first and last column and row."""
-    ny, nx = mask.shape
-    label, bits = footprints[row, column], np.uint32(0)
-    left, right, top, bottom = column, column, row, row
-    if label == 0:
-        return bits, left, right, top, bottom
-    for y in range(max(row - reach, 0), min(row + reach + 1, ny)):
-        for x in range(max(column - reach, 0), min(column + reach + 1, nx)):
+    bits, left, right, top, bottom = np.uint32(0), column, column, row, row
+    label, (first_x, end_x, first_y, end_y) = footprint_at(footprints, column, row, box_pixel)
+    for y in range(first_y, end_y):
+        for x in range(first_x, end_x):
             if footprints[y, x] == label:
                 bits |= mask[y, x]
                 left, right = min(left, x), max(right, x)
@@ -97,8 +95,9 @@ def _find_bits(mask, footprints, places, table, contained):  # type: ignore[no-u
     """Fill the bits of each detection."""
     peaks, box_pixel, centroids = places
     for k in range(len(peaks)):
-        reach = min(box_pixel[k], MAX_REACH_PIXEL)
-        bits, left, right, top, bottom = _footprint_bits(mask, footprints, peaks[k, 0], peaks[k, 1], reach)
+        bits, left, right, top, bottom = _footprint_bits(
+            mask, footprints, peaks[k, 0], peaks[k, 1], box_pixel[k]
+        )
         column, row = centroids[k, 0], centroids[k, 1]
         some, every = _bits_near(mask, column, row, CENTRE_HALF_WIDTH)
         table[0, k] = bits | _bits_near(mask, column, row, NEAR_HALF_WIDTH)[0]

@@ -20,7 +20,6 @@ from astra.images.stamp_fit import UNUSABLE
 
 FloatArray = NDArray[np.float64]
 
-MAX_REACH_PIXEL = 300  # of a footprint from a peak, as in `astra.images.dia_flags`
 LARGEST_SHAPE_PIXEL = 8.0
 SMALL_WINDOWS = 1.5  # half-width of the box that suffices for most, in windows of a point source
 WIDE_GUESS = 3.0  # second first guess of the width of a source, in widths of the PSF
@@ -134,68 +133,6 @@ def _measure_boxes(planes, positions, signs, scales, half, table):  # type: igno
         table[k, 3:6], table[k, 6] = found[0, :3], found[0, 5]
         near = pixels.owner[half - core : half + core + 1, half - core : half + core + 1]
         table[k, 7] = np.sum(near == 0)
-
-
-def footprint_moments(
-    image: NDArray[np.float32],
-    footprints: NDArray[np.int32],
-    peaks: NDArray[np.int64],
-    box_pixel: NDArray[np.int64],
-    is_negative: NDArray[np.bool_],
-) -> FloatArray:
-    """Centres and second moments of the pixels of footprints that have the sign of the source.
-
-    For long trails, which no Gaussian matches.
-
-    Parameters
-    ----------
-    image : float32 ndarray, shape (ny, nx)
-    footprints : int32 ndarray, shape (ny, nx)
-        Numbers of the footprints, 0 outside.
-    peaks : int64 ndarray, shape (n, 2)
-        Column and row of a pixel of each footprint.
-    box_pixel : int64 ndarray, shape (n,)
-        Longer side of the box round it [pixel].
-    is_negative : bool ndarray, shape (n,)
-
-    Returns
-    -------
-    moments : float64 ndarray, shape (n, 5)
-        x, y [pixel], ixx, ixy, iyy [pixel**2]; NaN without a pixel.
-    """
-    moments = np.full((len(peaks), 5), np.nan)
-    signs = np.where(is_negative, np.float32(-1), np.float32(1))
-    _footprint_moments(image, footprints, (peaks, box_pixel, signs), moments)
-    return moments
-
-
-@njit(cache=True)
-def _footprint_moments(image, footprints, places, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the moments of each footprint."""
-    peaks, box_pixel, signs = places
-    ny, nx = image.shape
-    for k in range(len(peaks)):
-        column, row, reach = peaks[k, 0], peaks[k, 1], min(box_pixel[k], MAX_REACH_PIXEL)
-        label, sums = footprints[row, column], np.zeros(6)
-        if label == 0:
-            continue
-        for y in range(max(row - reach, 0), min(row + reach + 1, ny)):
-            for x in range(max(column - reach, 0), min(column + reach + 1, nx)):
-                value = signs[k] * image[y, x]
-                if footprints[y, x] == label and value > 0.0:
-                    dx, dy = x - column, y - row
-                    sums[0] += value
-                    sums[1] += value * dx
-                    sums[2] += value * dy
-                    sums[3] += value * dx * dx
-                    sums[4] += value * dx * dy
-                    sums[5] += value * dy * dy
-        if sums[0] > 0.0:
-            sums /= sums[0]
-            moments[k, 0], moments[k, 1] = column + sums[1], row + sums[2]
-            moments[k, 2] = sums[3] - sums[1] * sums[1]
-            moments[k, 3] = sums[4] - sums[1] * sums[2]
-            moments[k, 4] = sums[5] - sums[2] * sums[2]
 
 
 def stamp_moments(stamps: FloatArray, sigma: float) -> FloatArray:

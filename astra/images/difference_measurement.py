@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.dia_flags import find_mask_bits
+from astra.images.dia_footprints import footprint_moments
 from astra.images.dia_measurement_config import DiaMeasurementConfig
 from astra.images.dia_shapes import (
     DiaShapes,
     extendedness,
-    footprint_moments,
     measure_shapes,
     stamp_moments,
     trace_radius,

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from astra.images.dia_shapes import footprint_moments, measure_shapes, stamp_moments
+from astra.images.dia_footprints import footprint_moments
+from astra.images.dia_shapes import measure_shapes, stamp_moments
 from astra.images.exposure import MASK_BAD, MASK_EDGE
 from astra.images.local_psf import make_local_psfs
 from astra.images.psf import gaussian_psf, sigma_from_fwhm
