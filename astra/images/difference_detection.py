@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from astra.images.blank_pixels import find_blank_sky, sample_blank_sky
+from astra.images.blank_sky import find_blank_sky, sample_blank_sky
 from astra.images.dia_detection_config import DiaDetectionConfig
 from astra.images.dia_peaks import Peaks, find_peaks
 from astra.images.dia_pixels import (

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from astra.images.blank_pixels import find_blank_sky
+from astra.images.blank_sky import find_blank_sky
 from astra.images.dia_pixels import IGNORED
 from astra.images.exposure import (
     MASK_DETECTED,

@@ -1,10 +1,15 @@
 import numpy as np
+import pytest
+from scipy import ndimage
 
-from astra.images.blank_sky import find_source_free, subtract_sky_mean
-from astra.images.exposure import MASK_CR, MASK_DETECTED
-from tests.images.difference_field import make_exposure
+from astra.images import blank_sky
+from astra.images.blank_sky import find_blank_sky, find_source_free, sample_blank_sky, subtract_sky_mean
+from astra.images.exposure import MASK_CR, MASK_DETECTED, MASK_SAT
+from astra.images.masks import grow_square
+from tests.images.difference_field import make_exposure, make_stars
 
 SHAPE = (240, 310)
+SMALL = (120, 160)
 NO_STARS = ([], [], [])
 
 
@@ -39,3 +44,37 @@ def test_long_waves_go_and_short_ones_stay():
         inner = np.s_[40:90, 60:-60]
         assert abs(flat[inner].std() / wave[inner].std() - kept) < 0.05
         assert (flat[~free] == 0).all()
+
+
+@pytest.fixture
+def images():
+    rng = np.random.default_rng(12)
+    one, two = (make_exposure(rng, SMALL, make_stars(rng, SMALL, 5), 3.5) for _ in range(2))
+    mask, image = one.mask.copy(), two.image.copy()
+    mask[100, 20], image[40:43, 100] = MASK_SAT, np.nan
+    return one.replace(mask=mask), two.replace(image=image)
+
+
+def test_blank_sky_is_that_of_the_definition(images):
+    occupied = np.zeros(SMALL, dtype=bool)
+    for exposure in images:
+        bad = ((exposure.mask & MASK_SAT) > 0) | ~np.isfinite(exposure.image)
+        snr = np.where(bad, 0, exposure.image / np.sqrt(exposure.variance)).astype(float)
+        occupied |= bad | (5.0 * ndimage.uniform_filter(snr, 5) > 3.0)
+    expected = ~grow_square(occupied, 5)
+    np.testing.assert_array_equal(find_blank_sky(images), expected)
+    assert 0.3 < expected.mean() < 0.95
+
+
+def test_a_sample_has_the_numbers_of_the_whole(images, monkeypatch):
+    monkeypatch.setattr(blank_sky, "SAMPLE_PIXELS", 8000)
+    whole, seen = find_blank_sky(images), 0
+    for lines, blank in sample_blank_sky(images):
+        np.testing.assert_array_equal(blank, whole[lines])
+        seen += blank.size
+    assert 8000 <= seen < 0.6 * whole.size
+
+
+def test_a_small_frame_is_sampled_as_a_whole(images):
+    lines = [lines for lines, _ in sample_blank_sky(images)]
+    assert sum(part.stop - part.start for part in lines) == SMALL[0]
