@@ -86,6 +86,8 @@ def _draw_completeness(axes: Axes, bins: NDArray[np.void], depth: Depth) -> None
 
 def _draw_snr_completeness(axes: Axes, bins: NDArray[np.void], of_false: NDArray[np.void]) -> None:
     """Completeness and false detections against signal to noise."""
+    from matplotlib.ticker import MaxNLocator
+
     _draw_fractions(axes, _centres(bins), bins)
     _set_snr_axis(axes)
     axes.set(ylabel="completeness", ylim=COMPLETENESS_RANGE)
@@ -99,7 +101,7 @@ def _draw_snr_completeness(axes: Axes, bins: NDArray[np.void], of_false: NDArray
     counts.set_ylabel("false detections", color=FALSE_COLOUR)
     counts.tick_params(axis="y", colors=FALSE_COLOUR)
     counts.spines[["top"]].set_visible(False)
-    counts.yaxis.get_major_locator().set_params(integer=True)
+    counts.yaxis.set_major_locator(MaxNLocator(integer=True))
     # The points of the completeness stay above the bars.
     counts.set_ylim(bottom=0, top=max(2.5 * float(of_false["nFalse"].max(initial=0)), 4.0))
 
@@ -110,9 +112,15 @@ def _draw_fractions(axes: Axes, centre: NDArray[np.float64], bins: NDArray[np.vo
     above = bins["completenessHigh"] - bins["completeness"]
     for k in range(len(bins)):
         alpha = 1.0 if bins["nInjected"][k] >= FEW else 0.35
-        error = [[below[k]], [above[k]]]
-        style = {"fmt": "o", "color": FOUND_COLOUR, "capsize": 3, "alpha": alpha}
-        axes.errorbar([centre[k]], [bins["completeness"][k]], error, **style)
+        axes.errorbar(
+            [centre[k]],
+            [bins["completeness"][k]],
+            [[below[k]], [above[k]]],
+            fmt="o",
+            color=FOUND_COLOUR,
+            capsize=3,
+            alpha=alpha,
+        )
 
 
 def _draw_bias(axes: Axes, bins: NDArray[np.void]) -> None:
@@ -149,7 +157,8 @@ def _set_snr_axis(axes: Axes) -> None:
 
 def _ends(bins: NDArray[np.void]) -> NDArray[np.float64]:
     """Upper ends of the bins; the last one is open."""
-    return np.where(np.isfinite(bins["high"]), bins["high"], OPEN_END * bins["low"])
+    ends: NDArray[np.float64] = np.where(np.isfinite(bins["high"]), bins["high"], OPEN_END * bins["low"])
+    return ends
 
 
 def _centres(bins: NDArray[np.void]) -> NDArray[np.float64]:
