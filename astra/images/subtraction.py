@@ -29,6 +29,7 @@ from astra.images.exposure import (
 from astra.images.kernel import MatchingKernel
 from astra.images.spatial import SpatialKernel, convolve_spatial
 
+DEFECTS = MASK_BAD | MASK_CR
 TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
 TEMPLATE_PLANES |= MASK_INJECTED_TEMPLATE | MASK_INJECTED_CORE_TEMPLATE
 # What has another plane if it is the template's.
@@ -45,10 +46,14 @@ def fill_nan(image: NDArray[np.float32], value: float = 0.0) -> NDArray[np.float
     return np.where(np.isfinite(image), image, np.float32(value)).astype(np.float32)
 
 
-def find_unrepaired(mask: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Pixels with a defect that nobody has interpolated."""
-    unrepaired: NDArray[np.bool_] = ((mask & (MASK_BAD | MASK_CR)) > 0) & ((mask & MASK_INTRP) == 0)
-    return unrepaired
+@njit(cache=True)
+def find_unrepaired(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Pixels with a defect that nobody has interpolated, shape (ny, nx)."""
+    found = np.empty(mask.shape, np.bool_)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            found[y, x] = (mask[y, x] & DEFECTS) != 0 and (mask[y, x] & MASK_INTRP) == 0
+    return found
 
 
 def repair(exposure: Exposure) -> Exposure:

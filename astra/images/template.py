@@ -7,7 +7,8 @@ tiles hold the same exposures: their noise is taken to be one and the same, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from astra.errors import DataError, NoOverlapError
 from astra.images.coadd_psf import CELL_PIXEL, CoaddPsf, cell_grid, merge_psfs, warp_to_coadd_psf
 from astra.images.coadd_warps import require_calibrated
-from astra.images.exposure import MASK_NO_DATA, Exposure, PhotoCalib, VisitInfo, require_one_band
+from astra.images.exposure import Exposure, PhotoCalib, VisitInfo
 from astra.images.subtraction import repair
+from astra.images.template_kernel import add_tile, finish_mean
 from astra.images.warp import FOURIER_SIDE, PixelMap, Planes, make_pixel_map, warp_noise_power, warp_planes
 
 if TYPE_CHECKING:
@@ -28,15 +30,20 @@ N_EDGE_POINTS = 17  # along each side of a tile
 BOX_MARGIN_PIXEL = 8  # for how a distortion may bend an edge between those points
 TAPER_PIXEL = 64.0  # of a tile, over which its weight rises from its border
 BORDER_PIXEL = 3.0  # of a tile without weight: the spline knows too little there
+CUT_MARGIN_PIXEL = (
+    24  # of a tile round what the detector sees: what the spline and a repair look at, and more
+)
 
 
-def make_template(tiles: Sequence[Exposure], wcs: WCS, shape: tuple[int, int], info: VisitInfo) -> Exposure:
+def make_template(tiles: Iterable[Exposure], wcs: WCS, shape: tuple[int, int], info: VisitInfo) -> Exposure:
     """Resample coadds of sky tiles onto the pixels of a detector and merge them.
 
     Parameters
     ----------
-    tiles : sequence of Exposure
-        Coadds [nJy] with WCS and PSF, all of one band; those that the detector does not touch are ignored.
+    tiles : iterable of Exposure
+        Coadds [nJy] with WCS and PSF, in the band of ``info``; those that the detector does not touch are
+        ignored. Each is let go before the next is asked for, and only the part that the detector sees is
+        looked at: planes may be mapped from a file, in any byte order.
     wcs : astropy.wcs.WCS
         Of the detector.
     shape : tuple of int
@@ -57,46 +64,53 @@ def make_template(tiles: Sequence[Exposure], wcs: WCS, shape: tuple[int, int], i
     NoOverlapError
         If no tile has a good pixel on the detector.
     """
-    for tile in tiles:
-        require_calibrated(tile, f"tile of band {tile.info.band}")
-    require_one_band(tiles)
-    if tiles and tiles[0].info.band != info.band:
-        message = (
-            f"the template of visit {info.visit}, detector {info.detector} must be in its band {info.band}, "
-            f"found tiles in {tiles[0].info.band}"
-        )
-        raise DataError(message, visit=info.visit, detector=info.detector)
-    merged = _Merge(wcs, shape)
-    used = [tile for tile in tiles if merged.add(tile)]
+    merged, n_tiles = _Merge(wcs, shape), 0
+    used = []
+    for n_tiles, tile in enumerate(tiles, 1):  # noqa: B007 - the number is that of all
+        _require_usable(tile, info)
+        if merged.add(tile):
+            used.append((tile.gain, tile.photo_calib, tile.metadata))
+        del tile  # before the next is read
     if not used:
         message = (
-            f"none of {len(tiles)} template tiles has a good pixel on visit {info.visit}, "
+            f"none of {n_tiles} template tiles has a good pixel on visit {info.visit}, "
             f"detector {info.detector}"
         )
-        raise NoOverlapError(message, n_tiles=len(tiles), visit=info.visit, detector=info.detector)
+        raise NoOverlapError(message, n_tiles=n_tiles, visit=info.visit, detector=info.detector)
     image, variance, mask = merged.planes()
-    calib = max((t.photo_calib.njy_per_count_err for t in used if t.photo_calib), default=0.0)
+    calib = max((calib.njy_per_count_err for _, calib, _ in used if calib), default=0.0)
     return Exposure(
         image,
         variance,
         mask,
         info,
         "nJy",
-        used[0].gain,
+        used[0][0],
         wcs,
         merged.psf(),
         PhotoCalib(1.0, calib),
-        _metadata(used, merged),
+        _metadata([metadata for _, _, metadata in used], merged),
         merged.noise_power(),
     )
 
 
-def _metadata(used: Sequence[Exposure], merged: _Merge) -> dict[str, Any]:
+def _require_usable(tile: Exposure, info: VisitInfo) -> None:
+    """Refuse a tile that is not calibrated, or of another band than the exposure."""
+    require_calibrated(tile, f"tile of band {tile.info.band}")
+    if tile.info.band != info.band:
+        message = (
+            f"the template of visit {info.visit}, detector {info.detector} must be in its band {info.band}, "
+            f"found tiles in {tile.info.band}"
+        )
+        raise DataError(message, visit=info.visit, detector=info.detector)
+
+
+def _metadata(tiles: Sequence[dict[str, Any]], merged: _Merge) -> dict[str, Any]:
     """Count the tiles, average their aperture corrections, and say what one count is if they do."""
-    corrections = [float(tile.metadata.get("APCORR", 1.0)) for tile in used]
-    scales = [tile.metadata["NJYADU"] for tile in used if "NJYADU" in tile.metadata]
-    scale = {"NJYADU": scales[0]} if len(scales) == len(used) else {}
-    return {"NTILE": len(used), "APCORR": merged.mean(corrections), **scale}
+    corrections = [float(metadata.get("APCORR", 1.0)) for metadata in tiles]
+    scales = [metadata["NJYADU"] for metadata in tiles if "NJYADU" in metadata]
+    scale = {"NJYADU": scales[0]} if len(scales) == len(tiles) else {}
+    return {"NTILE": len(tiles), "APCORR": merged.mean(corrections), **scale}
 
 
 class _Merge:
@@ -117,35 +131,22 @@ class _Merge:
             return False
         (y0, y1), (x0, x1) = ((side.start, side.stop) for side in part)
         pixel_map = make_pixel_map(self.wcs, tile.wcs, (y1 - y0, x1 - x0), origin=(y0, x0))
-        planes = warp_planes(repair(tile), pixel_map)
-        weight = _weights(planes, pixel_map, tile.shape)
-        used = weight > 0
-        if not used.any():
+        planes = warp_planes(*_cut(tile, pixel_map))
+        cells = np.zeros(cell_grid(self.shape), dtype=np.float32)
+        share, sums = _share(pixel_map, tile.shape), (self._total, self._image, self._sigma, self._mask)
+        add_tile(planes, share, pixel_map.step, (y0, x0), sums, (cells, CELL_PIXEL))
+        if not cells.any():
             return False
-        image, variance, mask = planes
-        self._total[part] += weight
-        self._image[part][used] += weight[used] * image[used]
-        self._sigma[part][used] += weight[used] * np.sqrt(variance[used])
-        self._mask[part][used] |= mask[used]
+        self._cells.append(cells)
         # The PSF is that of a frame: its map has few nodes, between which it is as straight as can be.
         whole = make_pixel_map(self.wcs, tile.wcs, self.shape, PSF_STEP_PIXEL)
         self._psfs.append(warp_to_coadd_psf(tile.psf, whole))
         self._powers.append(warp_noise_power(pixel_map, FOURIER_SIDE, tile.noise_power))
-        cells = np.zeros(cell_grid(self.shape), dtype=np.float32)
-        here = _cell_sums(weight)
-        top, left = y0 // CELL_PIXEL, x0 // CELL_PIXEL
-        cells[top : top + here.shape[0], left : left + here.shape[1]] = here
-        self._cells.append(cells)
         return True
 
     def planes(self) -> Planes:
         """Image, variance and mask of the mean."""
-        empty = self._total == 0
-        self._total[empty] = np.nan
-        self._image /= self._total
-        self._sigma /= self._total
-        self._sigma *= self._sigma
-        self._mask[empty] = MASK_NO_DATA
+        finish_mean(self._total, self._image, self._sigma, self._mask)
         return self._image, self._sigma, self._mask
 
     def psf(self) -> CoaddPsf:
@@ -188,21 +189,25 @@ def tile_box(tile: Exposure, wcs: WCS, shape: tuple[int, int]) -> tuple[slice, s
     return sides[0], sides[1]
 
 
-def _weights(planes: Planes, pixel_map: PixelMap, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Inverse variance of each pixel of a warped tile, less towards the border of the tile, 0 beyond."""
-    image, variance, mask = planes
-    good = ((mask & MASK_NO_DATA) == 0) & np.isfinite(image) & (variance > 0)
-    weight = np.where(good, 1.0 / np.where(good, variance, np.float32(1)), np.float32(0)).astype(np.float32)
+def _cut(tile: Exposure, pixel_map: PixelMap) -> tuple[Exposure, PixelMap]:
+    """Cut out of a tile what a map sees of it, defects repaired, and the map into that."""
+    sides = []
+    for place, length in zip((pixel_map.y, pixel_map.x), tile.shape, strict=True):
+        low, high = (0.0, length) if np.isnan(place).any() else (place.min(), place.max() + 1)
+        first = int(np.clip(np.floor(low) - CUT_MARGIN_PIXEL, 0, length - 1))
+        sides.append(slice(first, int(np.clip(np.ceil(high) + CUT_MARGIN_PIXEL, first + 1, length))))
+    part = sides[0], sides[1]
+    image, variance, mask = (
+        np.ascontiguousarray(plane[part], dtype=kind)
+        for plane, kind in ((tile.image, np.float32), (tile.variance, np.float32), (tile.mask, np.uint32))
+    )
+    moved = replace(pixel_map, x=pixel_map.x - part[1].start, y=pixel_map.y - part[0].start)
+    return repair(tile.replace(image=image, variance=variance, mask=mask)), moved
+
+
+def _share(pixel_map: PixelMap, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Weight of a tile at the nodes of a map: 1, but towards its border less, to nothing and below."""
     x, y = pixel_map.x, pixel_map.y
     inside = np.minimum(np.minimum(x, shape[1] - 1 - x), np.minimum(y, shape[0] - 1 - y)) - BORDER_PIXEL
-    share = np.nan_to_num(inside / TAPER_PIXEL, nan=-1e3).astype(np.float32)
-    if share.min() < 1:
-        weight *= np.clip(pixel_map.spread(share), 0, 1)
-    return weight
-
-
-def _cell_sums(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Add up weights over the cells of a coadd PSF."""
-    rows, columns = (np.arange(0, length, CELL_PIXEL) for length in weight.shape)
-    sums: NDArray[np.float32] = np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1)
-    return sums
+    share: NDArray[np.float32] = np.nan_to_num(inside / TAPER_PIXEL, nan=-1e3).astype(np.float32)
+    return share

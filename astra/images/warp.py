@@ -20,7 +20,7 @@ from scipy import ndimage
 from astra.errors import NoOverlapError
 from astra.images.coadd_psf import warp_psf
 from astra.images.exposure import MASK_NO_DATA, Exposure
-from astra.images.warp_kernel import resample, spline_coefficients
+from astra.images.warp_kernel import blank_missing, resample, spline_coefficients
 from astra.images.warp_noise import warp_noise_power
 
 if TYPE_CHECKING:
@@ -154,9 +154,8 @@ def _finite_planes(exposure: Exposure) -> Planes:
     with np.errstate(invalid="ignore", over="ignore"):
         is_finite = np.isfinite(image.sum() + variance.sum())  # many times as fast as to look at each
     if not is_finite:
-        bad = ~np.isfinite(image) | ~np.isfinite(variance)
-        image, variance = (np.where(bad, np.float32(0), plane) for plane in (image, variance))
-        mask = np.where(bad, mask | MASK_NO_DATA, mask)
+        finite = np.empty(exposure.shape, np.float32), np.empty(exposure.shape, np.float32)
+        image, variance, mask = blank_missing((image, variance, mask), MASK_NO_DATA, (*finite, mask.copy()))
     return (
         np.ascontiguousarray(image, dtype=np.float32),
         np.ascontiguousarray(variance, dtype=np.float32),

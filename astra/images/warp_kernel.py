@@ -38,6 +38,19 @@ def spline_coefficients(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @njit(cache=True)
+def blank_missing(planes, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy image, variance and mask, with 0 and a bit where image or variance are not finite."""
+    limit = np.float32(np.inf)
+    for y in range(planes[0].shape[0]):
+        for x in range(planes[0].shape[1]):
+            good = abs(planes[0][y, x]) < limit and abs(planes[1][y, x]) < limit
+            out[0][y, x] = planes[0][y, x] if good else np.float32(0)
+            out[1][y, x] = planes[1][y, x] if good else np.float32(0)
+            out[2][y, x] = planes[2][y, x] | (np.uint32(0) if good else no_data)
+    return out
+
+
+@njit(cache=True)
 def _mirrored(k, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Index of pixel k >= 0 of a line of n pixels that is mirrored at its ends."""
     if n == 1:

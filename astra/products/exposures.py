@@ -67,7 +67,7 @@ def write_exposure(path: Path | str, exposure: Exposure) -> None:
     )
 
 
-def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
+def read_exposure(path: Path | str, *, verify: bool = False, mapped: bool = False) -> Exposure:
     """Read an exposure that `write_exposure` wrote, bit for bit.
 
     Parameters
@@ -76,6 +76,9 @@ def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
         The file.
     verify : bool, optional
         Check the checksum of every HDU first.
+    mapped : bool, optional
+        Leave the planes in the file, from which they are read where they are looked at: read-only, in the
+        byte order of FITS. For those who need a part and make a copy of it. A compressed file is read.
 
     Raises
     ------
@@ -87,9 +90,9 @@ def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
     with open_fits(path, verify=verify) as hdus:
         record = _exposure_record(hdus, path)
         return Exposure(
-            image=native(hdus["IMAGE"].data, np.float32),
-            variance=native(hdus["VARIANCE"].data, np.float32),
-            mask=native(hdus["MASK"].data, np.int32).view(np.uint32),
+            image=_read_plane(hdus["IMAGE"], path, "f4", mapped=mapped),
+            variance=_read_plane(hdus["VARIANCE"], path, "f4", mapped=mapped),
+            mask=_read_plane(hdus["MASK"], path, "u4", mapped=mapped),
             info=VisitInfo(**record["info"]),
             unit=record["unit"],
             gain=record["gain"],
@@ -99,6 +102,15 @@ def read_exposure(path: Path | str, *, verify: bool = False) -> Exposure:
             metadata=record["metadata"],
             noise_power=native(hdus["NOISEPOW"].data, np.float64) if record.get("has_noise_power") else None,
         )
+
+
+def _read_plane(hdu: fits.ImageHDU, path: Path | str, kind: str, *, mapped: bool) -> NDArray[Any]:
+    """Read a plane, or map it; the bits of a mask are signed in FITS."""
+    place = hdu.fileinfo()
+    if not mapped or place["file"].compression:
+        return native(hdu.data, kind.replace("u", "i")).view(kind)
+    shape = (int(hdu.header["NAXIS2"]), int(hdu.header["NAXIS1"]))
+    return np.memmap(path, f">{kind}", "r", place["datLoc"], shape)
 
 
 def read_exposure_info(path: Path | str) -> VisitInfo:

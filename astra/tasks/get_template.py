@@ -92,7 +92,8 @@ class GetTemplate(DifferenceTask):
         paths = self.template_paths()
         wcs, shape = self.image
         with self.timer("resample"):
-            template = make_template([read_exposure(path) for path in paths], wcs, shape, self.info)
+            tiles = (read_exposure(path, mapped=True) for path in paths)
+            template = make_template(tiles, wcs, shape, self.info)
         covered = _covered(template)
         if covered < self.min_cover:
             message = (

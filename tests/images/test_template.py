@@ -122,11 +122,21 @@ def test_tiles_elsewhere_are_ignored_and_alone_refused(rng):
         make_template([], WCS, SHAPE, VISIT)
 
 
+def test_a_tile_far_larger_than_the_detector_is_as_good_as_one_about_it(rng):
+    tile = tile_of(rng, TILES[0], seam_stars())
+    part = SHAPE[0] // 2, SHAPE[1] // 4
+    whole = make_template([tile], WCS, SHAPE, VISIT)
+    swapped = tile.replace(image=tile.image.astype(">f4"), variance=tile.variance.astype(">f4"))
+    small = make_template([swapped], WCS, part, VISIT)
+    np.testing.assert_allclose(small.image, whole.image[: part[0], : part[1]], rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(small.variance, whole.variance[: part[0], : part[1]], rtol=1e-6)
+
+
 def test_tiles_must_be_of_the_band_and_calibrated(rng):
     tile = tile_of(rng, TILES[0], seam_stars())
     with pytest.raises(DataError, match="must be in its band g, found tiles in r"):
         make_template([tile], WCS, SHAPE, replace(VISIT, band="g"))
-    with pytest.raises(DataError, match="only images of one band"):
+    with pytest.raises(DataError, match="must be in its band r, found tiles in g"):
         make_template([tile, tile.replace(info=replace(INFO, band="g"))], WCS, SHAPE, VISIT)
     with pytest.raises(DataError, match="found no PSF"):
         make_template([tile.replace(psf=None)], WCS, SHAPE, VISIT)

@@ -231,6 +231,17 @@ def test_a_compressed_copy_is_read_and_verified(tmp_path):
         read_exposure(tmp_path / "b.fits.gz", verify=True)
 
 
+@pytest.mark.parametrize("name", ["a.fits", "a.fits.gz"])
+def test_planes_that_are_mapped_are_those_that_are_read(tmp_path, name):
+    write_exposure(tmp_path / "a.fits", make_exposure())
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    read, mapped = read_exposure(tmp_path / "a.fits"), read_exposure(tmp_path / name, mapped=True)
+    for plane in ("image", "variance", "mask"):
+        np.testing.assert_array_equal(getattr(mapped, plane), getattr(read, plane))
+        assert isinstance(getattr(mapped, plane), np.memmap) == (name == "a.fits")
+    assert mapped.metadata == read.metadata
+
+
 def test_arrays_that_are_not_contiguous_are_written_as_they_look(tmp_path):
     exposure = make_exposure(shape=(40, 60), wcs=None)
     turned = exposure.replace(image=exposure.image.T, variance=exposure.variance.T, mask=exposure.mask.T)
