@@ -11,6 +11,7 @@ import luigi
 from astra.errors import ConfigError
 from astra.tasks.batch import per_member
 from astra.tasks.get_template import GetTemplate
+from astra.tasks.heap import keep_freed_memory
 from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template_rule import DifferenceTask
@@ -94,6 +95,7 @@ class DiffIm(DifferenceTask):
         from astra.images.difference import difference_images
         from astra.products.exposures import read_exposure
 
+        keep_freed_memory()
         for task in self.pending_tasks():
             with task.recording():
                 task.sweep()

@@ -8,6 +8,7 @@ import luigi
 
 from astra.errors import AstraError, ConfigError, NoOverlapError
 from astra.tasks.batch import per_member
+from astra.tasks.heap import keep_freed_memory
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template import BuildTemplate
 from astra.tasks.template_inputs import built, refuse_none_found
@@ -70,6 +71,7 @@ class GetTemplate(DifferenceTask):
 
     def run(self) -> Generator[Any, Any, None]:
         """Read the templates of the tiles, and write what they make on each detector."""
+        keep_freed_memory()
         if not self.template_name:
             yield self.visits_to_define()
             yield self.further()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import luigi
 
 from astra.tasks.batch import per_member
+from astra.tasks.heap import keep_freed_memory
 from astra.tasks.parameters import IdParameter
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.template_inputs import (
@@ -74,6 +75,7 @@ class BuildTemplate(TemplateRuleTask):
 
     def run(self) -> Generator[Any, Any, None]:
         """Choose, coadd and write each tile."""
+        keep_freed_memory()
         yield self.visits_to_define()
         yield self.further()
         for task in self.pending_tasks():
