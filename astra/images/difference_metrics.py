@@ -5,6 +5,7 @@ Names are those of Rubin's metrics where it has the same; sizes of PSFs are FWHM
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from astra.images.exposure import (
     MASK_DETECTED,
     MASK_DETECTED_NEGATIVE,
     MASK_NO_DATA,
+    MASK_SAT,
     Exposure,
     MaskPlane,
     magnitude_ab,
 )
 from astra.images.forced import forced_photometry
 from astra.images.robust import SIGMA_PER_MAD
-from astra.images.sky_sources import place_sky_sources
+from astra.images.sky_sources import find_free_places
 from astra.images.spatial import SpatialKernel
 
 HALF_BOX_PIXEL = 64  # of the surroundings of a place
@@ -79,8 +81,7 @@ def sample_metrics(
         fractions of mask planes in a box of 129 pixels; sum and centroid [pixel] of the kernel, its length
         and its position angle from the x axis [deg]. Fewer rows where there are little data.
     """
-    owner = np.where((difference.mask & MASK_NO_DATA) > 0, np.int32(-1), np.int32(0)).astype(np.int32)
-    places = place_sky_sources(difference, owner, n_places, 0)
+    places = find_free_places([(difference.mask, MASK_NO_DATA | MASK_SAT)], n_places, 0)
     metrics = np.full(len(places), np.nan, dtype=METRIC_DTYPE)
     metrics["x"], metrics["y"] = places[:, 0], places[:, 1]
     images = {"science": science, "template": matched, "diffim": difference}
@@ -150,10 +151,10 @@ def sky_dia_sources(
         ``x``, ``y`` [pixel] and the columns of `astra.images.forced.FORCED_DTYPE`; fewer than asked for on a
         crowded field.
     """
-    taken = ((difference.mask & (IGNORED | DETECTED)) > 0) | ((science.mask & DETECTED) > 0)
-    places = place_sky_sources(difference, taken.astype(np.int32), TRIES * n_sources, SKY_RADIUS_PIXEL // 2)
-    blank = [_is_blank((science, matched), round(x), round(y)) for x, y in places]
-    places = places[np.array(blank, dtype=bool)][:n_sources]
+    planes = [(difference.mask, IGNORED | DETECTED), (science.mask, DETECTED)]
+    places = find_free_places(planes, TRIES * n_sources, SKY_RADIUS_PIXEL // 2)
+    blank = (place for place in places if _is_blank((science, matched), round(place[0]), round(place[1])))
+    places = np.array(list(islice(blank, n_sources))).reshape(-1, 2)
     forced = forced_photometry(difference, places[:, 0], places[:, 1])
     found = np.zeros(len(places), dtype=[("x", "f8"), ("y", "f8"), *forced.dtype.descr])
     found["x"], found["y"] = places[:, 0], places[:, 1]

@@ -6,6 +6,8 @@ the variance of the pixels tells (confusion: Condon 1974, ApJ 188, 279). Blank s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -21,6 +23,7 @@ FloatArray = NDArray[np.float64]
 
 # Fractional parts of its multiples fill a square evenly (Roberts 2018: the root of x**3 = x + 1).
 _PLASTIC = 1.32471795724474602596
+_ANY = np.uint32(0xFFFFFFFF)
 _TRIES_PER_SOURCE = 20
 _MIN_FOR_EXCESS = 100  # positions: a variance from so many is good to 14 %
 _CLIP_SIGMA = 5.0
@@ -47,35 +50,55 @@ def place_sky_sources(
     positions : float64 ndarray, shape (n, 2)
         x, y [pixel]; fewer than ``n_sources`` on a crowded image. The same for the same input.
     """
-    ny, nx = exposure.shape
-    rim = max(radius_pixel, 1)
-    steps = np.arange(1, n_sources * _TRIES_PER_SOURCE + 1)
+    return find_free_places(
+        [(owner.view(np.uint32), _ANY), (exposure.mask, MASK_SAT)], n_sources, radius_pixel
+    )
+
+
+def find_free_places(
+    planes: Sequence[tuple[NDArray[np.uint32], np.uint32]], n_places: int, radius_pixel: int
+) -> FloatArray:
+    """Choose positions, evenly over a frame, that are free of pixels with given bits.
+
+    Parameters
+    ----------
+    planes : sequence of (uint32 ndarray, uint32)
+        Planes (ny, nx), and the bits of each that are unwanted.
+    n_places : int
+        How many to choose.
+    radius_pixel : int
+        No unwanted pixel is nearer along x or y than this [pixel].
+
+    Returns
+    -------
+    positions : float64 ndarray, shape (n, 2)
+        x, y [pixel]; fewer than ``n_places`` on a crowded frame. The same for the same input.
+    """
+    ny, nx = planes[0][0].shape
+    steps = np.arange(1, n_places * _TRIES_PER_SOURCE + 1)
     x, y = (0.5 + steps / _PLASTIC) % 1.0 * (nx - 1), (0.5 + steps / _PLASTIC**2) % 1.0 * (ny - 1)
-    columns, rows = np.rint(x).astype(np.int64), np.rint(y).astype(np.int64)
-    inside = (np.minimum(columns, rows) >= rim) & (columns < nx - rim) & (rows < ny - rim)
-    chosen = first_blank(owner, exposure.mask, (columns, rows, inside), radius_pixel, n_sources)
-    return np.stack([x[chosen], y[chosen]], axis=-1)
+    pixels = np.rint(np.stack([x, y], axis=-1)).astype(np.int64)
+    free = _find_free(tuple(p for p, _ in planes), tuple(b for _, b in planes), pixels, radius_pixel)
+    return np.stack([x[free], y[free]], axis=-1)[:n_places]
 
 
 @njit(cache=True)
-def first_blank(owner, mask, places, radius, n):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Find the first n places inside the image about which no pixel is owned or saturated."""
-    columns, rows, inside = places
-    chosen = np.empty(n, dtype=np.int64)
-    found = 0
-    for k in range(len(columns)):
-        if found == n:
-            break
-        blank = inside[k]
-        for y in range(rows[k] - radius, rows[k] + radius + 1):
-            if not blank:
-                break
-            for x in range(columns[k] - radius, columns[k] + radius + 1):
-                blank = blank and owner[y, x] == 0 and mask[y, x] & MASK_SAT == 0
-        if blank:
-            chosen[found] = k
-            found += 1
-    return chosen[:found]
+def _find_free(planes, bits, pixels, radius):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Tell which pixels x, y have no unwanted bit in the square round them, and are off the border."""
+    ny, nx = planes[0].shape
+    rim = max(radius, 1)
+    free = np.empty(len(pixels), np.bool_)
+    for k in range(len(pixels)):
+        x, y = pixels[k]
+        free[k] = rim <= x < nx - rim and rim <= y < ny - rim
+        if free[k]:
+            found = np.uint32(0)
+            for p in range(len(planes)):
+                for j in range(y - radius, y + radius + 1):
+                    for i in range(x - radius, x + radius + 1):
+                        found |= planes[p][j, i] & bits[p]
+            free[k] = found == 0
+    return free
 
 
 def measure_sky_sources(
