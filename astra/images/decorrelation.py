@@ -306,8 +306,9 @@ def find_unspreadable(image, mask):  # type: ignore[no-untyped-def]  # pragma: n
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             bits = mask[y, x]
-            defect = (bits & DEFECTS) != 0 and (bits & MASK_INTRP) == 0
-            found[y, x] = defect or (bits & SATURATED) != 0 or not np.isfinite(image[y, x])
+            # Without branches, so that several pixels are done at a time.
+            defect = ((bits & DEFECTS) != 0) & ((bits & MASK_INTRP) == 0)
+            found[y, x] = defect | ((bits & SATURATED) != 0) | ~(abs(image[y, x]) < np.float32(np.inf))
     return found
 
 
@@ -317,7 +318,6 @@ def keep_unspreadable(image, mask, out):  # type: ignore[no-untyped-def]  # prag
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
             bits = mask[y, x]
-            if (bits & MASK_NO_DATA) != 0:
-                out[y, x] = np.nan
-            elif (bits & SATURATED) != 0 and np.isfinite(image[y, x]):
-                out[y, x] = image[y, x]
+            kept = ((bits & SATURATED) != 0) & (abs(image[y, x]) < np.float32(np.inf))
+            value = image[y, x] if kept else out[y, x]
+            out[y, x] = np.float32(np.nan) if (bits & MASK_NO_DATA) != 0 else value

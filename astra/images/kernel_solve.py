@@ -121,6 +121,8 @@ def solve(
     matrix, noise, vector = matrix / np.outer(scale, scale), noise / np.outer(scale, scale), vector / scale
     matrix[np.diag_indices_from(matrix)] += 1e-10
     try:
+        if max_noise_share == 0:
+            return _finite(linalg.cho_solve(linalg.cho_factor(matrix), vector) / scale, equations)
         # noise v = ratio matrix v with v' matrix v = 1: the solution is diagonal in v.
         ratio, vectors = linalg.eigh(noise, matrix)
     except (linalg.LinAlgError, ValueError) as exc:
@@ -130,7 +132,11 @@ def solve(
         )
         raise KernelFitError(message, n_unknowns=len(vector), n_stamps=len(equations.x)) from exc
     gain = np.where(ratio < max_noise_share, 1.0 / (1.0 - np.minimum(ratio, max_noise_share)), 1.0)
-    solution: NDArray[np.float64] = vectors @ (gain * (vectors.T @ vector)) / scale
+    return _finite(vectors @ (gain * (vectors.T @ vector)) / scale, equations)
+
+
+def _finite(solution: NDArray[np.float64], equations: StampEquations) -> NDArray[np.float64]:
+    """Refuse a solution that is not finite."""
     if not np.isfinite(solution).all():
         message = f"the matching kernel of {len(equations.x)} stamps has coefficients that are not finite"
         raise KernelFitError(message, n_stamps=len(equations.x))

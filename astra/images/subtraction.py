@@ -52,7 +52,7 @@ def find_unrepaired(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (
     found = np.empty(mask.shape, np.bool_)
     for y in range(mask.shape[0]):
         for x in range(mask.shape[1]):
-            found[y, x] = (mask[y, x] & DEFECTS) != 0 and (mask[y, x] & MASK_INTRP) == 0
+            found[y, x] = ((mask[y, x] & DEFECTS) != 0) & ((mask[y, x] & MASK_INTRP) == 0)
     return found
 
 
@@ -160,16 +160,26 @@ def _subtract(science, template, out):  # type: ignore[no-untyped-def]  # pragma
     Masks are joined as in `join_masks`.
     """
     for y in range(out[0].shape[0]):
-        for x in range(out[0].shape[1]):
-            bits = science[2][y, x] | (template[2][y, x] & TEMPLATE_PLANES)
-            for own, of_template in SATURATED_AND_INJECTED:
-                if template[2][y, x] & own:
-                    bits |= of_template
-            image = science[0][y, x] - template[0][y, x]
-            variance = science[1][y, x] + template[1][y, x]
-            if bits & MASK_NO_DATA or not (np.isfinite(image) and np.isfinite(variance)):
-                image, variance, bits = np.float32(np.nan), np.float32(np.nan), bits | MASK_NO_DATA
-            out[0][y, x], out[1][y, x], out[2][y, x] = image, variance, bits
+        _subtract_row(
+            (science[0][y], science[1][y], science[2][y]),
+            (template[0][y], template[1][y], template[2][y]),
+            (out[0][y], out[1][y], out[2][y]),
+        )
+
+
+@njit(cache=True)
+def _subtract_row(science, template, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Subtract a row; without branches, so that several pixels are done at a time."""
+    nan, limit = np.float32(np.nan), np.float32(np.inf)
+    for x in range(len(out[0])):
+        image, variance = science[0][x] - template[0][x], science[1][x] + template[1][x]
+        bits = science[2][x] | (template[2][x] & TEMPLATE_PLANES)
+        for own, of_template in SATURATED_AND_INJECTED:
+            bits |= of_template if template[2][x] & own else np.uint32(0)
+        good = ((bits & MASK_NO_DATA) == 0) & (abs(image) < limit) & (abs(variance) < limit)
+        out[0][x] = image if good else nan
+        out[1][x] = variance if good else nan
+        out[2][x] = bits if good else bits | MASK_NO_DATA
 
 
 def join_masks(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:
