@@ -10,6 +10,7 @@ cosmic rays and residuals of sky lines, which stay at the observer's rest and wo
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Self
 
 import numpy as np
 from numba import njit
@@ -104,6 +105,11 @@ class Velocities:
     n_pixels: NDArray[np.int64]
     n_clipped: NDArray[np.int64]
     flags: NDArray[np.int64]
+
+    @classmethod
+    def stack(cls, parts: list[Self]) -> Self:
+        """Put velocities one after the other."""
+        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
     def __len__(self) -> int:
         """Return the number of spectra."""
@@ -225,8 +231,7 @@ def measure_velocities(
     if not parts:
         _check_grids(prepared, templates)
         return _measure_block(prepared, templates, config, smooth)
-    names = [item.name for item in fields(Velocities)]
-    return Velocities(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Velocities.stack(parts)
 
 
 def _check_grids(prepared: Deposit, templates: TemplateSet) -> None:
