@@ -32,6 +32,7 @@ MODULES = (
     "alerts",
     "send_alerts",
     "ap_pipe",
+    "ap_night",
     "demo",
 )
 
