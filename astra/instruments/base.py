@@ -149,6 +149,8 @@ class Instrument(ABC):
         Scale and parity; None where the places of the detectors are not known.
     fiducials : mapping of str to Fiducial
         Ordinary conditions by band, for effective exposure times.
+    observatory : (float, float, float) or None
+        Where it stands: longitude (east), latitude [deg], height [m]; None where that is not known.
     """
 
     name: str
@@ -156,6 +158,7 @@ class Instrument(ABC):
     pixel_scale_arcsec: float
     focal_plane: FocalPlane | None = None
     fiducials: Mapping[str, Fiducial] = MappingProxyType({})
+    observatory: tuple[float, float, float] | None = None
 
     @abstractmethod
     def find_raws(self, folder: Path) -> list[Path]:

@@ -44,6 +44,7 @@ class SdssCamera(Instrument):
         Detector(column, f"camcol{column}", sdss_files.N_ROWS, sdss_files.N_COLUMNS) for column in range(1, 7)
     )
     pixel_scale_arcsec = 0.396
+    observatory = (-105.820417, 32.780361, 2788.0)  # Apache Point
 
     def find_raws(self, folder: Path) -> list[Path]:
         """Return the fpC frames (plain or gzipped) below a folder, sorted."""

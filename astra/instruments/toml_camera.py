@@ -46,6 +46,8 @@ class TomlCamera(Instrument):
         self.detectors = tuple(detector.value for detector in plan.detectors)
         self.focal_plane = plan.focal_plane
         self.fiducials = plan.fiducials
+        if (site := plan.site) is not None:
+            self.observatory = (site.longitude_deg, site.latitude_deg, site.height_m)
         self._reader = ExposureReader(plan)
         self._finder = PlaceFinder(plan)
 

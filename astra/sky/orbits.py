@@ -2,9 +2,9 @@
 
 Positions follow from the universal form of Kepler's equation (Battin 1999, "An Introduction to the
 Mathematics and Methods of Astrodynamics", section 4.5), started at perihelion: one solution for ellipses,
-parabolas and hyperbolas. The solution is good to 1e-9 AU; the planets do not disturb, so that elements should be
-those of an epoch near the visit: Mars, disturbed by Jupiter, strays by less than 1 arcsec within 10 days of
-the epoch of its elements, and by less than 6 arcsec within 30.
+parabolas and hyperbolas. The solution is good to 1e-9 AU; the planets do not disturb, so that elements should
+be those of an epoch near the visit: Mars, disturbed by Jupiter, strays by less than 1 arcsec within 10 days
+of the epoch of its elements, and by less than 6 arcsec within 30.
 """
 
 from __future__ import annotations

@@ -11,7 +11,9 @@ from astra.errors import AstraError, ConflictingDefinitionError, MissingDataErro
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
 from astra.tasks.options import OptionsParameter, with_options
+from astra.tasks.parameters import PathParameter
 from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.solar_system import expected_bodies
 from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
@@ -53,6 +55,18 @@ class Associate(DifferenceTask):
     min_forced_detections = luigi.IntParameter(
         default=1,
         description="Least number of detections of an object that is measured where it is not detected.",
+    )
+
+    ephemeris = PathParameter(
+        default="",
+        description="Table (FITS, Parquet, ECSV, CSV) of where known bodies are seen: ssObjectId, ra, dec "
+        "[deg], and visit or mjdTai [d]; perhaps raErr, decErr [deg].",
+    )
+    orbits = PathParameter(
+        default="",
+        description="Table of orbits of known bodies: ssObjectId, e, inclination, node, argPeri [deg, J2000], "
+        "and q [AU] with tPeri [MJD TDB] or a [AU] with meanAnomaly [deg] and epochMjdTdb; perhaps positionErr "
+        "[arcsec].",
     )
 
     step = "diaPipe"
@@ -157,6 +171,9 @@ class Associate(DifferenceTask):
                 self.visit, self.detector
             ),
             options=self.options(),
+            bodies=expected_bodies(
+                self.instrument, self.visit, science.info.midpoint_mjd_tai, self.ephemeris, self.orbits
+            ),
         )
 
     def store(self, this: DetectorVisit) -> AssociationResult:
