@@ -64,8 +64,8 @@ class Associate(DifferenceTask):
     )
     orbits = PathParameter(
         default="",
-        description="Table of orbits of known bodies: ssObjectId, e, inclination, node, argPeri [deg, J2000], "
-        "and q [AU] with tPeri [MJD TDB] or a [AU] with meanAnomaly [deg] and epochMjdTdb; perhaps positionErr "
+        description="Table of orbits of known bodies: ssObjectId, e, inclination, node, argPeri [deg, J2000] "
+        "and q [AU], tPeri [MJD TDB] or a [AU], meanAnomaly [deg], epochMjdTdb; perhaps positionErr "
         "[arcsec].",
     )
 
