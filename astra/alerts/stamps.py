@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from astra.alerts.fits_units import Header, read_image, read_units
 from astra.errors import FormatError
 
 MAX_BYTES = 16 << 20  # of a stamp; Rubin's have at most 110 kB
@@ -99,28 +98,14 @@ def _plain(data: bytes) -> bytes:
     return data
 
 
-def _read_fits(data: bytes) -> tuple[NDArray[np.float32], Any]:
-    from astropy.io import fits
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with fits.open(io.BytesIO(data), memmap=False, lazy_load_hdus=True) as hdus:
-                header = hdus[0].header.copy()
-                sides = [int(header.get(f"NAXIS{axis}", 0)) for axis in (1, 2)]
-                if header.get("NAXIS") != 2 or not all(0 < side <= MAX_SIDE_PIXEL for side in sides):
-                    message = (
-                        f"a stamp must be an image of at most {MAX_SIDE_PIXEL} pixels a side, found {sides}"
-                    )
-                    raise FormatError(message, sides=sides)
-                image = np.array(hdus[0].data, dtype=np.float32)
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, fits.VerifyError) as exc:
-        raise FormatError(f"a stamp is no FITS image: {str(exc) or type(exc).__name__}") from exc
+def _read_fits(data: bytes) -> tuple[NDArray[np.float32], Header]:
+    unit = next(read_units(data))
+    image = np.array(read_image(data, unit, max_side=MAX_SIDE_PIXEL), dtype=np.float32)
     image[~(np.abs(image) < NO_VALUE)] = np.nan
-    return image, header
+    return image, unit.header
 
 
-def _matrix(header: Any) -> NDArray[np.float64] | None:
+def _matrix(header: Header) -> NDArray[np.float64] | None:
     """Offset east and north [arcsec] per pixel; None without a gnomonic WCS."""
     if not (str(header.get("CTYPE1", "RA---TAN"))[5:8] == "TAN" and "CRVAL1" in header):
         return None
@@ -130,19 +115,19 @@ def _matrix(header: Any) -> NDArray[np.float64] | None:
     return matrix if usable else None
 
 
-def _element(header: Any, row: int, column: int) -> float:
+def _element(header: Header, row: int, column: int) -> float:
     if "CD1_1" in header:
         return _number(header, f"CD{row}_{column}", 0.0)
     scale = _number(header, f"CDELT{row}", 1.0)
     return scale * _number(header, f"PC{row}_{column}", float(row == column))
 
 
-def _number(header: Any, key: str, default: float) -> float:
+def _number(header: Header, key: str, default: float) -> float:
     value = header.get(key, default)
     return float(value) if isinstance(value, (int, float)) else float("nan")
 
 
-def _position(header: Any, matrix: NDArray[np.float64], ra: float, dec: float) -> tuple[float, float]:
+def _position(header: Header, matrix: NDArray[np.float64], ra: float, dec: float) -> tuple[float, float]:
     """Pixel of a position; that of the WCS itself if the position is not near it."""
     x, y = _number(header, "CRPIX1", 1.0) - 1.0, _number(header, "CRPIX2", 1.0) - 1.0
     dec_0 = np.deg2rad(_number(header, "CRVAL2", np.nan))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import io
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.alerts.stamps import Stamp
+from astra.alerts.fits_units import read_image, read_units
+from astra.alerts.stamps import MAX_SIDE_PIXEL, Stamp
 
 SIDE_PIXEL = 63
 BAD_PLANES = ("BAD", "SAT", "CR", "NO_DATA")
@@ -130,14 +129,13 @@ def count_core(stamp: Stamp, content: bytes, *, sign: float = 1.0) -> CoreCounts
 
 def _bad_pixels(content: bytes, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     """Pixels that the mask of a stamp calls bad; None without a mask."""
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with fits.open(io.BytesIO(content), memmap=False) as hdus:
-            if "MASK" not in hdus or hdus["MASK"].shape != shape:
-                return None
-            header = hdus["MASK"].header
-            bits = sum(1 << int(header[f"MP_{name}"]) for name in BAD_PLANES if f"MP_{name}" in header)
-            found: NDArray[np.bool_] = (np.asarray(hdus["MASK"].data).astype(np.int64) & bits) != 0
-            return found
+    unit = next((unit for unit in read_units(content) if unit.name == "MASK"), None)
+    if unit is None:
+        return None
+    mask = read_image(content, unit, max_side=MAX_SIDE_PIXEL)
+    if mask.shape != shape:
+        return None
+    planes = [unit.header.get(f"MP_{name}") for name in BAD_PLANES]
+    bits = sum(1 << plane for plane in planes if type(plane) is int and 0 <= plane < 63)
+    found: NDArray[np.bool_] = (mask.astype(np.int64) & bits) != 0
+    return found

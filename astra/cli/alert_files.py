@@ -15,7 +15,7 @@ from astra.errors import AlertError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from astra.alerts.reading import Packet
-    from astra.alerts.sinks import Message, Sender
+    from astra.alerts.sinks import AlertSink, Message, Sender
     from astra.alerts.validation import Problem
 
 VALIDATE_DESCRIPTION = """Check alerts strictly: every field of their schema and no other, each of its type
@@ -156,13 +156,7 @@ def replay_files(options: argparse.Namespace) -> int:
     settings = SinkSettings(options.folder, config.section_options(sink.section))
     n_sent, errors = 0, []
     with sink.open(settings) as sender:
-        begun = time.monotonic()
-        for n, packet in enumerate(_read_files(options.files)):
-            time.sleep(max(0.0, begun + n / options.rate - time.monotonic()))
-            try:
-                error = _send_one(sender, sink.forward(packet))
-            except AlertError as exc:
-                error = str(exc)
+        for error in _replay(sender, sink, options):
             n_sent += error is None
             errors += [] if error is None else [error]
     print_lines(escape(error) for error in errors)
@@ -170,6 +164,32 @@ def replay_files(options: argparse.Namespace) -> int:
     return int(bool(errors))
 
 
-def _send_one(sender: Sender, message: Message) -> str | None:
-    (delivery,) = sender.send([message])
-    return delivery.error
+def _replay(sender: Sender, sink: AlertSink, options: argparse.Namespace) -> Iterator[str | None]:
+    """Send alerts no faster than asked; yield for each why it has not arrived, or None."""
+    begun, n_sent = time.monotonic(), 0
+    for batch in _batches(sink, options):
+        time.sleep(max(0.0, begun + n_sent / options.rate - time.monotonic()))
+        messages = [one for one in batch if not isinstance(one, str)]
+        yield from (one for one in batch if isinstance(one, str))
+        yield from (delivery.error for delivery in sender.send(messages))
+        n_sent += len(messages)
+
+
+def _batches(sink: AlertSink, options: argparse.Namespace) -> Iterator[list[Message | str]]:
+    """Yield what is sent within a tenth of a second, of different keys; for what cannot be sent, why."""
+    most = max(1, int(options.rate / 10.0))
+    batch: list[Message | str] = []
+    keys: set[int] = set()
+    for packet in _read_files(options.files):
+        try:
+            found: Message | str = sink.forward(packet)
+        except AlertError as exc:
+            found = str(exc)
+        key = None if isinstance(found, str) else found.key
+        if len(batch) == most or key in keys:
+            yield batch
+            batch, keys = [], set()
+        batch.append(found)
+        keys |= {key} if key is not None else set()
+    if batch:
+        yield batch

@@ -73,21 +73,22 @@ def show_alerts(options: argparse.Namespace) -> int:
     """Print a table of alerts, and draw the one that is chosen."""
     from astra.alerts.views import view_packet
 
-    packets = list(enumerate(read_files(options.files), 1))
-    if options.id is not None:
-        packets = [(n, packet) for n, packet in packets if packet.source_id == options.id]
-    elif options.number is not None:
-        packets = [(n, packet) for n, packet in packets if n == options.number]
-    if not packets and (options.id is not None or options.number is not None):
+    views: list[tuple[int, AlertView]] = []
+    packet: Packet | None = None
+    for n, found in enumerate(read_files(options.files), 1):
+        if options.id not in {None, found.source_id} or options.number not in {None, n}:
+            continue
+        packet = found if not views else None  # a file holds gigabytes: only what is drawn is kept
+        views.append((n, view_packet(found)))
+    if not views and (options.id, options.number) != (None, None):
         wanted = f"with id {options.id}" if options.id is not None else f"number {options.number}"
         raise ConfigError(f"there is no alert {wanted} in {', '.join(map(str, options.files))}")
-    views = [(n, view_packet(packet)) for n, packet in packets]
     if options.json:
         print_json([_as_json(view) for _, view in views])
     else:
         print_lines(table_lines(COLUMNS, [_row(n, view) for n, view in views]))
-    if len(packets) == 1 and not options.no_picture:
-        path = _draw(packets[0][1], views[0][1])
+    if packet is not None and not options.no_picture:
+        path = _draw(packet, views[0][1])
         if not options.json:
             print(f"\ndrawn: {path}")
     return 0

@@ -45,6 +45,7 @@ class SendAlerts(DifferenceTask):
 
     step = "diaPipe"
     kinds: ClassVar[tuple[str, ...]] = ()
+    selecting_params: ClassVar[frozenset[str]] = DifferenceTask.selecting_params | {"sink"}
 
     @property
     def resources(self) -> dict[str, int]:

@@ -132,7 +132,8 @@ def test_pixels_without_data_are_nan(shared_data):
     [
         (7, "must be bytes, found int"),
         ({"stampData": None}, "must be bytes, found NoneType"),
-        (b"no FITS", "is no FITS image"),
+        (b"no FITS", "a FITS header has no end"),
+        (b" " * 80 + b"END" + b" " * 2797, "begins with SIMPLE = T"),
         (b"\x1f\x8bno gzip", "is not gzipped as it says"),
         (gzip.compress(b"\0" * (MAX_BYTES + 1)), "found more"),
         (b"\0" * (MAX_BYTES + 1), "found more"),
@@ -156,8 +157,14 @@ def test_a_header_that_promises_too_much_is_refused():
         read_stamp(huge, ra=RA, dec=DEC)
     with pytest.raises(FormatError, match="at most 1024 pixels a side"):
         read_stamp(fits_bytes(np.zeros((2, 5, 7), dtype=np.float32)), ra=RA, dec=DEC)
-    with pytest.raises(FormatError, match="no FITS image"):
+    with pytest.raises(FormatError, match="has 140 bytes, of which 120 are there"):
         read_stamp(plain[:3000], ra=RA, dec=DEC)
+    with pytest.raises(FormatError, match="BITPIX must be one of"):
+        read_stamp(
+            plain.replace(b"BITPIX  =                  -32", b"BITPIX  =                  -31"),
+            ra=RA,
+            dec=DEC,
+        )
 
 
 @pytest.mark.parametrize(

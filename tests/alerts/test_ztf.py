@@ -211,7 +211,7 @@ def test_what_cannot_be_told_is_refused(changes, said):
 
 
 def test_a_broken_stamp_is_refused():
-    with pytest.raises(AlertError, match="alert 7 cannot be told as ZTF would: a stamp is no FITS image"):
+    with pytest.raises(AlertError, match="alert 7 cannot be told as ZTF would: a FITS header has no end"):
         ztf_container(packet(7) | {"cutoutScience": b"nothing"})
 
 

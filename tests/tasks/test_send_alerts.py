@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import contextmanager
 
+import luigi
 import pytest
 
 from astra.alerts.reading import read_packets
@@ -15,6 +16,7 @@ from astra.plugins import ALERT_SINKS
 from astra.tasks.alerts import PackageAlerts
 from astra.tasks.send_alerts import SendAlerts
 from tests.alerts.simple import packet, write
+from tests.postgresql import free_port
 from tests.tasks.night import build, states
 
 PARAMETERS = {"instrument": "simcam", "template_visits": "1", "detector": 3}
@@ -117,8 +119,37 @@ def test_the_visits_of_a_batch_go_in_the_order_of_their_time(packaged, monkeypat
     assert states(packaged, "SendAlerts") == {(8, 3): "done", (9, 3): "done"}
 
 
-def test_an_unknown_sink_and_a_batch_of_none_are_refused(packaged, run_luigi):
+def test_a_root_has_several_sinks_and_an_unknown_one_is_refused(packaged, run_luigi):
     arguments = ["--visit", 9, "--detector", 3, "--instrument", "simcam", "--template-visits", 1]
-    result = run_luigi("SendAlerts", *arguments, "--sink", "pigeon", env={"ASTRA_ROOT": str(packaged)})
+    env = {"ASTRA_ROOT": str(packaged)}
+    assert run_luigi("SendAlerts", *arguments, "--sink", "files", env=env).returncode == 0
+    result = run_luigi("SendAlerts", *arguments, "--sink", "pigeon", env=env)
     assert result.returncode == 30
     assert "alert sink 'pigeon' is unknown; known are files, kafka" in result.stderr
+
+
+def test_credentials_are_neither_logged_nor_stored(packaged, monkeypatch, caplog, capfd):
+    pytest.importorskip("confluent_kafka")
+    monkeypatch.setenv("ASTRA_KAFKA_USERNAME", "observer")
+    monkeypatch.setenv("ASTRA_KAFKA_PASSWORD", "hush-hush")
+    config = luigi.configuration.get_config()
+    options = {
+        "servers": f"127.0.0.1:{free_port()}",
+        "topic": "alerts",
+        "security_protocol": "SASL_PLAINTEXT",
+        "delivery_timeout_s": "1.0",
+    }
+    for name, value in options.items():
+        config.set("astra_kafka", name, value)
+    try:
+        with caplog.at_level("DEBUG"):
+            assert not build(SendAlerts(visit=9, sink="kafka", **PARAMETERS))
+    finally:
+        config.remove_section("astra_kafka")
+    assert [row[:2] for row in outbox(packaged)] == [(901, 30), (902, 30)]
+    told = caplog.text + "".join(capfd.readouterr())
+    stored = b"".join(path.read_bytes() for path in packaged.glob("astra.db*"))
+    assert b"have not arrived at kafka" in stored
+    for secret in ("hush-hush", "observer"):
+        assert secret not in told
+        assert secret.encode() not in stored
