@@ -153,4 +153,5 @@ def read_image(data: bytes, unit: Unit, *, max_side: int) -> NDArray[Any]:
         return image
     if not all(isinstance(value, (int, float)) for value in (scale, zero)):
         raise FormatError(f"BSCALE and BZERO must be numbers, found {scale} and {zero}")
-    return image.astype(np.float64) * scale + zero
+    scaled: NDArray[Any] = image.astype(np.float64) * scale + zero
+    return scaled

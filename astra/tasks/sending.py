@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from astra.errors import AlertError, MissingDataError
 from astra.products.atomic import write_bytes
 
 MAX_BATCH_BYTES = 64 << 20
+MAX_BATCHES_IN_VAIN = 2
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class AlertSending:
         self.sender = sender
         self.batch_alerts = batch_alerts
         self.failed_folder = failed_folder
-        self._read: tuple[str, dict[int, Message | str]] = "", {}
+        self._read: dict[str, dict[int, Message | str]] = {}
 
     def fill(self, place: tuple[str, int, int], path: Path, *, again: bool = False) -> float:
         """Note in the outbox what the sink gets of one visit and detector.
@@ -104,7 +106,7 @@ class AlertSending:
             Time of the last of them [d, MJD TAI]; minus infinity if there is none.
         """
         packets = list(read_packets(path))
-        self._read = str(path), {int(packet.source_id or 0): self._encode(packet) for packet in packets}
+        self._keep_read(str(path), packets)
         entries = [self._entry(packet, str(path)) for packet in packets]
         now = dt.datetime.now(dt.UTC)
         with transaction(self.url) as connection:
@@ -112,7 +114,7 @@ class AlertSending:
         return max((entry.midpointMjdTai for entry in entries), default=-math.inf)
 
     def _entry(self, packet: Packet, path: str) -> OutboxEntry:
-        message = self._read[1][int(packet.source_id or 0)]
+        message = self._read[path][int(packet.source_id or 0)]
         if isinstance(message, str):  # why it cannot be told; it is refused when its turn comes
             value, key = b"", int(packet.source_id or 0)
         else:
@@ -120,6 +122,11 @@ class AlertSending:
         time = float(packet.record["diaSource"]["midpointMjdTai"])
         digest = hashlib.sha256(value).hexdigest()
         return OutboxEntry(int(packet.source_id or 0), key, time, path, digest, len(value))
+
+    def _keep_read(self, path: str, packets: Sequence[Packet]) -> None:
+        """Keep what was read of a file, and of the one before it."""
+        messages = {int(packet.source_id or 0): self._encode(packet) for packet in packets}
+        self._read = dict([*self._read.items()][-1:]) | {path: messages}
 
     def _encode(self, packet: Packet) -> Message | str:
         try:
@@ -130,8 +137,8 @@ class AlertSending:
     def send(self, until_mjd_tai: float | None = None) -> SendReport:
         """Send what the sink still lacks, in the order of time.
 
-        An alert whose key has one before it that may still arrive waits for that. If nothing of a batch
-        arrives, the rest is not tried.
+        An alert whose key has one before it that may still arrive waits for that. If nothing of two batches
+        in a row arrives, the rest is not tried.
 
         Parameters
         ----------
@@ -147,6 +154,7 @@ class AlertSending:
             rows = unsent_alerts(connection, self.name, until_mjd_tai=until_mjd_tai)
         waiting: dict[int, int] = {}  # by key, the alert that the next ones wait for
         done: list[tuple[Unsent, Delivery]] = []
+        n_in_vain = 0
         for batch in self._batches(rows, waiting, done):
             deliveries = self.sender.send([message for _, message in batch])
             outcomes = [(row, delivery) for (row, _), delivery in zip(batch, deliveries, strict=True)]
@@ -156,46 +164,55 @@ class AlertSending:
             waiting |= {
                 row.partition_key: row.diaSourceId for row, delivery in outcomes if _may_come(delivery)
             }
-            if all(_may_come(delivery) for delivery in deliveries):
+            n_in_vain = n_in_vain + 1 if all(_may_come(delivery) for delivery in deliveries) else 0
+            if n_in_vain == MAX_BATCHES_IN_VAIN:
                 break
         return _report(done)
 
     def _batches(
         self, rows: Sequence[Unsent], waiting: dict[int, int], done: list[tuple[Unsent, Delivery]]
     ) -> Iterator[list[tuple[Unsent, Message]]]:
-        """Yield alerts of different keys, with as many bytes as may be in flight."""
-        batch: list[tuple[Unsent, Message]] = []
-        keys: set[int] = set()
-        size = 0
-        for row in rows:
-            if batch and (
-                row.partition_key in keys or len(batch) == self.batch_alerts or size > MAX_BATCH_BYTES
-            ):
+        """Yield alerts of different keys, with as many bytes as may be in flight; the others come later."""
+        left = deque(rows)
+        while left:
+            batch: list[tuple[Unsent, Message]] = []
+            keys: set[int] = set()
+            later: list[Unsent] = []
+            size = 0
+            while left and len(batch) < self.batch_alerts and size <= MAX_BATCH_BYTES:
+                row = left.popleft()
+                if row.partition_key in keys:
+                    later.append(row)
+                    continue
+                found = self._next(row, waiting)
+                if isinstance(found, Delivery):
+                    self._mark([(row, found)])
+                    done.append((row, found))
+                    continue
+                batch.append((row, found))
+                keys.add(row.partition_key)
+                size += len(found.value)
+            left.extendleft(reversed(later))
+            if batch:
                 yield batch
-                batch, keys, size = [], set(), 0
-            before = waiting.get(row.partition_key)
-            found = Delivery(f"waits for alert {before} of the same object") if before else self._message(row)
-            if isinstance(found, Delivery):
-                self._mark([(row, found)])
-                done.append((row, found))
-                continue
-            batch.append((row, found))
-            keys.add(row.partition_key)
-            size += len(found.value)
-        if batch:
-            yield batch
+
+    def _next(self, row: Unsent, waiting: dict[int, int]) -> Message | Delivery:
+        """Return an alert as the sink sends it, or why it is not sent now; the next ones may wait for it."""
+        if row.partition_key in waiting:
+            return Delivery(f"waits for alert {waiting[row.partition_key]} of the same object")
+        found = self._message(row)
+        if isinstance(found, Delivery) and _may_come(found):
+            waiting[row.partition_key] = row.diaSourceId
+        return found
 
     def _message(self, row: Unsent) -> Message | Delivery:
         """Return an alert as the sink sends it, from the file of its visit, or why there is none."""
-        if self._read[0] != row.path:
+        if row.path not in self._read:
             try:
-                found = {
-                    int(packet.source_id or 0): self._encode(packet) for packet in read_packets(row.path)
-                }
+                self._keep_read(row.path, list(read_packets(row.path)))
             except (AlertError, MissingDataError) as exc:
                 return Delivery(str(exc))
-            self._read = row.path, found
-        message = self._read[1].get(row.diaSourceId)
+        message = self._read[row.path].get(row.diaSourceId)
         if message is None:
             return Delivery(f"alert {row.diaSourceId} is not in {row.path} any more", is_final=True)
         return Delivery(message, is_final=True) if isinstance(message, str) else message

@@ -80,7 +80,7 @@ def rows(url):
 def test_batches_have_a_bounded_size_and_different_keys(sending, broker, tmp_path):
     fill(sending, tmp_path, [packet(n, 50 if n in {2, 3} else None) for n in range(1, 7)])
     assert sending.send().n_sent == 6
-    assert broker.batches == [[1, 2], [3, 4, 5], [6]]
+    assert broker.batches == [[1, 2, 4], [3, 5, 6]]
     assert sending.send().n_sent == 0
 
 
@@ -108,15 +108,15 @@ def test_what_is_refused_keeps_nobody_waiting(sending, broker, url, tmp_path):
     assert rows(url)[2] == (5, 50, 1, "no band")
 
 
-def test_nothing_more_is_tried_once_a_whole_batch_has_failed(sending, broker, url, tmp_path):
+def test_nothing_more_is_tried_once_two_whole_batches_have_failed(sending, broker, url, tmp_path):
     fill(sending, tmp_path, [packet(n) for n in range(1, 8)])
     broker.lost = set(range(1, 8))
-    assert sending.send().n_failed == 3
-    assert len(broker.batches) == 1
+    assert sending.send().n_failed == 6
+    assert len(broker.batches) == 2
     broker.is_down = True
     with pytest.raises(SendError, match="down"):
         sending.send()
-    assert [row[1] for row in rows(url)] == [30, 30, 30, 0, 0, 0, 0]
+    assert [row[1] for row in rows(url)] == [30, 30, 30, 30, 30, 30, 0]
 
 
 def test_what_is_not_marked_is_sent_again_and_nothing_else(sending, broker, tmp_path, monkeypatch):
@@ -157,18 +157,32 @@ def test_failed_alerts_are_kept_as_files_until_they_arrive(url, broker, tmp_path
 
 def test_a_file_that_is_gone_is_told_and_comes_back(sending, broker, url, tmp_path):
     fill(sending, tmp_path, [packet(1)])
-    path = write(tmp_path, [packet(7)], visit=14)
+    path = write(tmp_path, [packet(7, 50)], visit=14)
     sending.fill(("cam", 14, 3), path)
     path.unlink()
-    sending._read = "", {}
-    assert sending.send().n_failed == 1
+    fill(sending, tmp_path, [packet(8, 50, mjd=60001.0)], visit=15)
+    assert sending.send().n_failed == 2
     assert broker.got == [1]
     assert "cannot be read" in rows(url)[1][3]
-    write(tmp_path, [packet(7)], visit=14)
+    assert rows(url)[2][3] == "waits for alert 7 of the same object"
+    write(tmp_path, [packet(7, 50)], visit=14)
     sending.send()
-    assert broker.got == [1, 7]
+    assert broker.got == [1, 7, 8]
 
 
 def test_no_alert_is_nothing_to_send(sending, tmp_path):
     assert fill(sending, tmp_path, []) == float("-inf")
     assert sending.send(float("-inf")).n_sent == 0
+
+
+def test_alerts_go_through_the_outbox_of_any_database(any_database_url, broker, tmp_path):
+    sending = AlertSending(any_database_url, "broker", BrokerSink(), broker, batch_alerts=3)
+    numbers = [2**62 + n for n in range(8)]
+    fill(sending, tmp_path, [packet(number, 50) for number in numbers[:2]] + [packet(n) for n in numbers[2:]])
+    broker.lost = {numbers[0]}
+    assert sending.send().n_sent == 6
+    broker.lost = set()
+    fill(sending, tmp_path, [packet(number, 50) for number in numbers[:2]] + [packet(n) for n in numbers[2:]])
+    assert sending.send().n_sent == 2
+    assert sorted(broker.got) == numbers
+    assert broker.got[-2:] == numbers[:2]
