@@ -78,12 +78,12 @@ class SendAlerts(DifferenceTask):
     def members(self, wanted: set[str]) -> Iterator[Self]:
         """Yield the members with the wanted ids in order of their time."""
         from astra.database.engine import reading
-        from astra.database.survey import visit_system_id, visit_times
+        from astra.database.survey import visit_midpoints, visit_system_id
 
         members = list(super().members(wanted))
         with reading(self.database_url) as connection:
             system = visit_system_id(connection, self.visit_system)
-            times = visit_times(connection, self.instrument, {member.visit for member in members}, system)
+            times = visit_midpoints(connection, self.instrument, {member.visit for member in members}, system)
         yield from sorted(members, key=lambda member: (times.get(member.visit, 0.0), member.visit))
 
     def run(self) -> None:

@@ -25,7 +25,8 @@ def test_a_late_visit_has_the_later_ones_associated_and_their_alerts_packaged_ag
     assert sqlite_rows(processed) == expected[0]
     found = states(processed, "PackageAlerts")
     assert {pair for pair, state in found.items() if state != "done"} == set(night.pairs) - set(late)
-    query = "SELECT sum(CAST(value AS INTEGER)) FROM task_metadata WHERE key = 'Associate:associate.nAssociatedAgain'"
+    key = "Associate:associate.nAssociatedAgain"
+    query = f"SELECT sum(CAST(value AS INTEGER)) FROM task_metadata WHERE key = '{key}'"
     assert rows(processed, query)[0][0] >= 2
     assert build(night.pipeline())
     assert (sqlite_rows(processed), packets(processed / "alerts")) == expected
