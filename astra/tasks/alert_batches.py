@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from astra.alerts.encoder import AlertBatch, Chosen, Related
 from astra.alerts.nearby import upper_limits
+from astra.sky.ss_sources import make_ss_sources
 
 if TYPE_CHECKING:
     from astra.database.alert_rows import AlertColumns, ChosenRows, History
@@ -21,6 +22,7 @@ def make_batch(
     observation_reason: str | None = None,
     target_name: str | None = None,
     extra: Mapping[str, Related] | None = None,
+    bodies: Chosen | None = None,
 ) -> AlertBatch:
     """Make what is encoded of what was loaded.
 
@@ -32,18 +34,47 @@ def make_batch(
         What the visit was for; empty is null.
     extra : mapping of str to Related, optional
         Lists of our own schema.
+    bodies : Chosen, optional
+        Geometry of solar-system bodies; None: as stored.
     """
     return AlertBatch(
         alerts.dia_sources,
         _related(alerts.prv_sources),
         _related(alerts.prv_forced),
         _chosen(alerts.dia_objects),
-        _chosen(alerts.ss_sources),
+        _chosen(alerts.ss_sources) if bodies is None else bodies,
         _chosen(alerts.mpc_orbits),
         observation_reason or None,
         target_name or None,
         extra or {},
     )
+
+
+def make_bodies(
+    alerts: AlertColumns, expected: NDArray[np.void] | None, observer: NDArray[np.float64]
+) -> Chosen:
+    """Geometry of the detections that are known bodies of the solar system: stored rows, or made now.
+
+    Parameters
+    ----------
+    alerts : AlertColumns
+        Rows.
+    expected : structured ndarray, optional
+        Where bodies are expected, see `astra.sky.ss_sources.make_ss_sources`.
+    observer : float64 ndarray, shape (3,)
+        Place of the observer about the Sun [AU].
+    """
+    if alerts.ss_sources.columns:
+        return _chosen(alerts.ss_sources)
+    ids = alerts.dia_sources["ssObjectId"]
+    rows = np.flatnonzero(~np.ma.getmaskarray(ids) & (ids.data != 0))
+    names = ("diaSourceId", "ssObjectId", "ra", "dec")
+    sources = np.zeros(len(rows), [(name, alerts.dia_sources[name].dtype) for name in names])
+    for name in names:
+        sources[name] = alerts.dia_sources[name].data[rows]
+    chosen = np.full(len(alerts), -1, dtype=np.int64)
+    chosen[rows] = np.arange(len(rows))
+    return Chosen(make_ss_sources(sources, expected, observer), chosen)
 
 
 def make_upper_limits(alerts: AlertColumns, neighbours: History) -> Related:

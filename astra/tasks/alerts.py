@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from astra.alerts.cutout_batch import StampCutter
     from astra.alerts.cutout_headers import CutoutConfig
-    from astra.alerts.encoder import AlertBatch, Related
+    from astra.alerts.encoder import AlertBatch, Chosen, Related
     from astra.database.alert_rows import AlertColumns, History
 
 SRC, REFERENCE = "src", "reference"
@@ -220,7 +220,22 @@ class PackageAlerts(DifferenceTask):
             observation_reason=getattr(visit, "observation_reason", None),
             target_name=getattr(visit, "target_name", None),
             extra={} if neighbours is None else self.own_lists(alerts, neighbours),
+            bodies=self.bodies(alerts),
         )
+
+    def bodies(self, alerts: AlertColumns) -> Chosen | None:
+        """Return the geometry of a single task's solar-system bodies; None without any."""
+        from astra.instruments.registry import get_instrument
+        from astra.sky.ephemerides import observer_position
+        from astra.tasks.alert_batches import make_bodies
+        from astra.tasks.solar_system import expected_bodies
+
+        if not alerts.dia_sources["ssObjectId"].any():
+            return None
+        associate, time = self.requires()["associate"], alerts.marker.midpointMjdTai
+        expected = expected_bodies(self.instrument, self.visit, time, associate.ephemeris, associate.orbits)
+        observer = observer_position(time, get_instrument(self.instrument).observatory)
+        return make_bodies(alerts, expected, observer)
 
     def own_lists(self, alerts: AlertColumns, neighbours: History) -> dict[str, Related]:
         """Return what only our own schema has, for a single task."""

@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -11,7 +12,8 @@ from astra.alerts.packet_checks import validate_alert
 from astra.alerts.wire import decode
 from astra.database import alert_rows
 from astra.database.models.apdb import dia_source
-from astra.tasks.alert_batches import make_batch, make_upper_limits
+from astra.sky.ephemerides import EXPECTED_DTYPE
+from astra.tasks.alert_batches import make_batch, make_bodies, make_upper_limits
 from tests.tasks.test_association_steps import catalog, connection, run  # noqa: F401
 
 TYPES = {
@@ -105,3 +107,24 @@ def test_limits_are_those_of_visits_that_looked_and_saw_nothing(connection):  # 
     assert limit["limitSnr"] == 5.0
     assert {one["method"] for one in new["upperLimits"]} == {"neighbour"}
     assert {one["visit"] for one in new["upperLimits"]} <= {1, 2}
+
+
+def test_the_geometry_of_a_body_is_made_where_none_is_stored(connection):  # noqa: F811
+    run(connection, 1, sources=catalog((0, 0), (30, 0)))
+    ids = connection.execute(sa.select(dia_source.c.diaSourceId).order_by("diaSourceId")).scalars().all()
+    body = dia_source.update().where(dia_source.c.diaSourceId == ids[1])
+    connection.execute(body.values(diaObjectId=None, ssObjectId=2**50 + 1))
+    alerts = alert_rows.load_alert_columns(connection, "camera", 1, 2)
+    source = {name: float(alerts.dia_sources[name][1]) for name in ("ra", "dec")}
+    expected = np.zeros(1, EXPECTED_DTYPE)
+    expected["ssObjectId"], expected["ra"], expected["distance"] = 2**50 + 1, source["ra"], 1.5
+    expected["dec"] = source["dec"] + 1 / 3600
+    bodies = make_bodies(alerts, expected, np.array([0.9, 0.3, 0.1]))
+    star, found = packets(connection, 1, bodies=bodies)
+    assert star["ssSource"] is None
+    assert found["diaObject"] is None
+    assert found["ssSource"]["diaSourceId"] == ids[1]
+    assert found["ssSource"]["ssObjectId"] == 2**50 + 1
+    assert found["ssSource"]["ephOffsetDec"] == pytest.approx(-1.0, abs=1e-6)
+    assert found["ssSource"]["topoRange"] == 1.5
+    assert found["ssSource"]["helio_x"] is None
