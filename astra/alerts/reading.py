@@ -14,13 +14,13 @@ from typing import Any
 import fastavro
 
 from astra.alerts.packets import Alert
-from astra.alerts.schemas import Schema, available_versions, load_schema, schema_version
+from astra.alerts.schemas import Schema, available_versions, load_schema, schema_id, schema_version
 from astra.alerts.wire import decode, decode_header
 from astra.errors import AlertError, MissingDataError
 
 CONTAINER_MAGIC = b"Obj\x01"
 
-_LSST_NAME = re.compile(r"(?:^|\.)v(?P<major>\d+)_(?P<minor>\d+)\.alert$")
+_SCHEMA_NAME = re.compile(r"(?P<space>lsst|astra)\.v(?P<major>\d{1,4})_(?P<minor>\d{1,2})\.alert", re.ASCII)
 # What fastavro raises on a file that is damaged, or made to harm.
 _FILE_ERRORS = (
     EOFError, ValueError, TypeError, LookupError, OverflowError, MemoryError, RecursionError, struct.error,
@@ -57,9 +57,11 @@ class Packet:
 
     @property
     def version(self) -> str | None:
-        """Version of a Rubin schema, ``11.1`` for example; None of any other."""
-        match = _LSST_NAME.search(self.schema_name)
-        return f"{match['major']}.{match['minor']}" if match else None
+        """Version of a schema of Rubin's or of ours, ``11.1`` or ``astra-1.0``; None of any other."""
+        match = _SCHEMA_NAME.fullmatch(self.schema_name)
+        if match is None:
+            return None
+        return f"{'astra-' if match['space'] == 'astra' else ''}{match['major']}.{match['minor']}"
 
     @property
     def survey(self) -> str:
@@ -191,8 +193,7 @@ def wire_bytes(packet: Packet) -> bytes:
             "which has no number on the wire"
         )
         raise AlertError(message, path=str(packet.path))
-    major, minor = packet.version.split(".")
     stream = io.BytesIO()
-    stream.write(struct.pack(">bI", 0, 100 * int(major) + int(minor)))
+    stream.write(struct.pack(">bI", 0, schema_id(packet.version)))
     fastavro.schemaless_writer(stream, packet.schema, packet.record)
     return stream.getvalue()

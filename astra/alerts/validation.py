@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from astra.alerts.packets import MAX_FLOAT32
+from astra.alerts.packet_checks import MAX_FLOAT32
 from astra.alerts.reading import Packet
 from astra.alerts.schema_tree import kind_of, named_schemas, resolve
 from astra.alerts.schemas import available_versions, load_schema

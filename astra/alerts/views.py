@@ -137,10 +137,14 @@ def _view_lsst(packet: Packet) -> AlertView:
             for row in rows
         )
 
-    limits = (
+    limits = [
         (number(row, "midpointMjdTai"), row.get("band"), LIMIT_SIGMA * number(row, "diaNoise"), math.nan)
         for row in _rows(record.get("prvDiaNondetectionLimits"))
-    )
+    ]
+    limits += [
+        (number(row, "midpointMjdTai"), row.get("band"), LIMIT_SIGMA * _noise(row), math.nan)
+        for row in _rows(record.get("upperLimits"))
+    ]
     object_id = source.get("diaObjectId") or source.get("ssObjectId")
     return AlertView(
         survey=packet.survey,
@@ -159,6 +163,12 @@ def _view_lsst(packet: Packet) -> AlertView:
         forced=points(_rows(record.get("prvDiaForcedSources"))),
         limits=_points(limits),
     )
+
+
+def _noise(row: Mapping[str, Any]) -> float:
+    """Noise that an upper limit of our own schema stands for [nJy]."""
+    snr = number(row, "limitSnr")
+    return number(row, "limitFlux") / snr if snr > 0 else math.nan
 
 
 def _view_ztf(packet: Packet) -> AlertView:

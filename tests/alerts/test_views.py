@@ -10,10 +10,13 @@ from astropy.io import fits
 from astropy.time import Time
 
 from astra.alerts.files import write_alerts
-from astra.alerts.reading import Packet, read_packets
+from astra.alerts.reading import Packet, read_packets, wire_bytes
 from astra.alerts.stamps import MAX_BYTES, Stamp, read_stamp
+from astra.alerts.validation import find_problems
 from astra.alerts.views import packet_stamps, view_packet
+from astra.alerts.wire import encode
 from astra.errors import AlertError, FormatError, MissingDataError
+from astra.plugins import ALERT_SINKS
 from tests.alerts.simple import packet
 from tests.alerts.stamped import DEC, RA, SCALE_ARCSEC, stamped
 
@@ -208,3 +211,19 @@ def test_files_that_hold_no_alert_are_refused_by_name(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(AlertError, match="not a whole Avro container"):
         list(read_packets(path))
+
+
+def test_alerts_of_our_own_schema_are_known_by_it(tmp_path):
+    limit = {"visit": 11, "detector": 3, "band": "g", "midpointMjdTai": 59999.0, "limitFlux": 300.0}
+    alert = packet(7, 50) | {"nearestStars": None, "nearestGalaxies": None}
+    alert["upperLimits"] = [limit | {"limitSnr": 3.0, "method": "forced"}]
+    write_alerts(tmp_path / "a.avro", [alert], version="astra-1.0")
+    found = one(tmp_path / "a.avro")
+    assert (found.survey, found.version) == ("lsst", "astra-1.0")
+    assert view_packet(found).limits.tolist()[0][:3] == (59999.0, "g", 500.0)
+    assert find_problems(found) == []
+    assert wire_bytes(found) == encode(alert, "astra-1.0")
+    sink = ALERT_SINKS.get("kafka")
+    assert sink.encode(found.record, found.version).value == wire_bytes(found)
+    (tmp_path / "b.avro").write_bytes(wire_bytes(found))
+    assert one(tmp_path / "b.avro").record == alert
