@@ -29,6 +29,7 @@ from astra.products.fits_record import (
     native,
     open_fits,
     plain_values,
+    plane_hdu,
     read_record,
     record_hdu,
     software_version,
@@ -55,9 +56,9 @@ def write_exposure(path: Path | str, exposure: Exposure) -> None:
         If the metadata hold something else than text, numbers and bools, or the WCS has lookup tables.
     """
     planes = [
-        _plane_hdu("IMAGE", exposure.image, _wcs_cards(exposure.wcs)),
-        _plane_hdu("MASK", exposure.mask.view(np.int32), _mask_cards()),
-        _plane_hdu("VARIANCE", exposure.variance, fits.Header()),
+        plane_hdu("IMAGE", exposure.image, _wcs_cards(exposure.wcs)),
+        plane_hdu("MASK", exposure.mask.view(np.int32), _mask_cards()),
+        plane_hdu("VARIANCE", exposure.variance, fits.Header()),
     ]
     planes[0].header["BUNIT"] = exposure.unit
     planes[2].header["BUNIT"] = f"{exposure.unit}2"
@@ -222,10 +223,6 @@ _CARD_COMMENTS = {
 }
 
 
-def _plane_hdu(name: str, plane: NDArray[Any], header: fits.Header) -> fits.ImageHDU:
-    return fits.ImageHDU(np.ascontiguousarray(plane), header=header, name=name)
-
-
 def _mask_cards() -> fits.Header:
     header = fits.Header()
     for plane in MaskPlane:
@@ -240,14 +237,14 @@ def _psf_hdus(psf: Psf | None) -> list[fits.ImageHDU]:
         return []
     hdus = [_psf_hdu(psf)]
     if isinstance(psf, CoaddPsf):
-        hdus.append(_plane_hdu("PSFWGHT", psf.weights, fits.Header()))
+        hdus.append(plane_hdu("PSFWGHT", psf.weights, fits.Header()))
         hdus[1].header["PSFCELL"] = (psf.cell_pixel, "[pixel] side of a cell of the weights")
     return hdus
 
 
 def _noise_hdus(exposure: Exposure) -> list[fits.ImageHDU]:
     power = exposure.noise_power
-    return [] if power is None else [_plane_hdu("NOISEPOW", np.asarray(power, np.float64), fits.Header())]
+    return [] if power is None else [plane_hdu("NOISEPOW", np.asarray(power, np.float64), fits.Header())]
 
 
 def _psf_hdu(psf: Psf) -> fits.ImageHDU:

@@ -27,6 +27,7 @@ RECORD_EXTENSION = "ASTRA_RECORD"
 _LONGEST_CARD_TEXT = 60
 _LARGEST_CARD_INTEGER = 10**18
 # What astropy is known to raise on damaged files, besides its own warnings.
+_PART_PIXELS = 1 << 17
 _DAMAGE = (
     OSError,
     ValueError,
@@ -92,6 +93,34 @@ def record_hdu(content: Mapping[str, Any]) -> fits.BinTableHDU:
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     cell = np.array([(text,)], dtype=[("JSON", f"S{len(text)}")])
     return fits.BinTableHDU(cell, name=RECORD_EXTENSION)
+
+
+class PlaneHDU(fits.ImageHDU):  # type: ignore[misc]  # astropy has no types
+    """An image of four-byte numbers that is written without a turn of its bytes in place.
+
+    astropy turns all bytes of an image, and back, for its checksum and again for the file.
+    """
+
+    def _calculate_datasum(self) -> int:
+        """Ones' complement sum of the words: in the machine's own order they are the same numbers."""
+        total = int(self.data.reshape(-1).view(np.uint32).sum(dtype=np.uint64))
+        while total >> 32:
+            total = (total & 0xFFFFFFFF) + (total >> 32)
+        return total
+
+    def _writedata_internal(self, fileobj: Any) -> int:
+        """Write the data, some that fit into the cache of a core at a time; return their size [byte]."""
+        flat = self.data.reshape(-1)
+        for first in range(0, len(flat), _PART_PIXELS):
+            fileobj.writearray(flat[first : first + _PART_PIXELS].astype(flat.dtype.newbyteorder(">")))
+        return int(flat.nbytes)
+
+
+def plane_hdu(name: str, plane: NDArray[Any], header: fits.Header) -> fits.ImageHDU:
+    """Make the extension of an image."""
+    data = np.ascontiguousarray(plane)
+    kind = PlaneHDU if data.dtype.isnative and data.dtype in {"f4", "i4"} else fits.ImageHDU
+    return kind(data, header=header, name=name)
 
 
 def read_record(hdus: fits.HDUList) -> dict[str, Any] | None:

@@ -316,3 +316,14 @@ def test_where_an_exposure_lies_is_read_alone(tmp_path):
     write_exposure(path, make_exposure(wcs=None))
     with pytest.raises(FormatError, match="has no WCS"):
         read_exposure_wcs(path)
+
+
+def test_the_planes_of_an_exposure_stay_as_they_are_while_it_is_written(tmp_path):
+    exposure = make_exposure()
+    for plane in (exposure.image, exposure.variance, exposure.mask):
+        plane.flags.writeable = False
+    write_exposure(tmp_path / "a.fits", exposure)
+    assert_equal_exposures(read_exposure(tmp_path / "a.fits", verify=True), exposure)
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:  # warns, which fails, if a sum is wrong
+        assert hdus["IMAGE"].header["DATASUM"] == str(hdus["IMAGE"]._calculate_datasum())
+        assert hdus["IMAGE"].data.dtype == ">f4"
