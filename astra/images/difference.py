@@ -13,7 +13,12 @@ from astra.images.dia_source_columns import DIA_SOURCE_DTYPE
 from astra.images.difference_config import DifferenceConfig
 from astra.images.difference_detection import detect_dia_sources
 from astra.images.difference_measurement import measure_dia_sources
-from astra.images.difference_metrics import difference_figures, sample_metrics, sky_dia_sources
+from astra.images.difference_metrics import (
+    difference_figures,
+    limiting_magnitude,
+    sample_metrics,
+    sky_dia_sources,
+)
 from astra.images.difference_quality import check_difference
 from astra.images.exposure import MASK_NO_DATA, Exposure, require_one_band
 from astra.images.glints import find_glint_trails
@@ -49,6 +54,8 @@ class DifferenceResult:
     sky_sources, samples : structured ndarray, optional
         Fluxes where there is no source (`astra.images.difference_metrics.sky_dia_sources`), and the quality
         at places all over the frame (`astra.images.difference_metrics.sample_metrics`).
+    science : Exposure, optional
+        The science image as the template was subtracted from it: repaired, its variance scaled.
     """
 
     matched_template: Exposure
@@ -59,6 +66,7 @@ class DifferenceResult:
     failure: AlgorithmError | None = None
     sky_sources: NDArray[Any] | None = None
     samples: NDArray[np.void] | None = None
+    science: Exposure | None = None
 
 
 def difference_images(
@@ -100,11 +108,14 @@ def difference_images(
     config = config or DifferenceConfig()
     require_one_band([science, template])
     science, warped = repair(science), _align(science, repair(template), config)
+    del template  # and other planes below as soon as they have served: five images of planes are much
     science, science_factor = scale_variance(science, config.variance_scale)
     warped, template_factor = scale_variance(warped, config.variance_scale)
     metrics = _input_metrics(science, warped)
     metrics |= {"scaleScienceVarianceFactor": science_factor, "scaleTemplateVarianceFactor": template_factor}
     found = SUBTRACTION_METHODS.get(config.method).subtract(science, warped, config)
+    template_psf = warped.psf
+    del warped
     metrics |= found.metrics
     try:
         metrics |= check_difference(science, found.difference, metrics, config.gates)
@@ -112,23 +123,22 @@ def difference_images(
         if not keep_bad:
             raise
         return DifferenceResult(found.matched_template, found.difference, found.kernel, _none(), metrics, exc)
-    difference, peaks, detected = detect_dia_sources(
-        science, found.matched_template, found.difference, config.detection, found.score
-    )
-    dia_sources = measure_dia_sources(difference, science, found.matched_template, peaks, config.measurement)
+    matched, kernel, score, whole = found.matched_template, found.kernel, found.score, [found.difference]
+    del found
+    difference, peaks, detected = detect_dia_sources(science, matched, whole.pop(), config.detection, score)
+    dia_sources = measure_dia_sources(difference, science, matched, peaks, config.measurement)
+    del peaks
     trail, trails = find_glint_trails(dia_sources["x"], dia_sources["y"], config.glint)
     dia_sources["glint_trail"] = trail >= 0
     metrics |= detected
     metrics["glintTrails"] = float(len(trails))
     metrics["diaSources"] = float(len(dia_sources))
     metrics["diaSourcesNegative"] = float(np.sum(dia_sources["isNegative"]))
-    sky_sources = sky_dia_sources(science, found.matched_template, difference, config.n_sky_sources)
-    metrics |= difference_figures(science, warped, difference, sky_sources)
-    samples = sample_metrics(
-        science, found.matched_template, difference, dia_sources, found.kernel, template=warped
-    )
+    sky_sources = sky_dia_sources(science, matched, difference, config.n_sky_sources)
+    metrics |= difference_figures(difference, sky_sources)
+    samples = sample_metrics(science, matched, difference, dia_sources, kernel, template_psf=template_psf)
     return DifferenceResult(
-        found.matched_template, difference, found.kernel, dia_sources, metrics, None, sky_sources, samples
+        matched, difference, kernel, dia_sources, metrics, None, sky_sources, samples, science
     )
 
 
@@ -176,5 +186,7 @@ def _input_metrics(science: Exposure, template: Exposure) -> dict[str, float]:
     return {
         "scienceFwhmPixel": widths[0],
         "templateFwhmPixel": widths[1],
+        "scienceLimitingMagnitude": limiting_magnitude(science),
+        "templateLimitingMagnitude": limiting_magnitude(template),
         "templateCoverage": float(np.mean((template.mask & MASK_NO_DATA) == 0)),
     }

@@ -24,6 +24,7 @@ from astra.images.exposure import (
     magnitude_ab,
 )
 from astra.images.forced import forced_photometry
+from astra.images.psf import Psf
 from astra.images.robust import SIGMA_PER_MAD
 from astra.images.sky_sources import find_free_places
 from astra.images.spatial import SpatialKernel
@@ -57,7 +58,7 @@ def sample_metrics(
     dia_sources: NDArray[Any],
     kernel: SpatialKernel | None,
     *,
-    template: Exposure | None = None,
+    template_psf: Psf | None = None,
     n_places: int = 100,
 ) -> NDArray[np.void]:
     """Look at a difference at places spread evenly over it.
@@ -70,8 +71,8 @@ def sample_metrics(
         ``x``, ``y`` [pixel] and ``isDipole``.
     kernel : SpatialKernel, optional
         The matching kernel; its columns are NaN without one.
-    template : Exposure, optional
-        Before the match, for its PSF.
+    template_psf : Psf, optional
+        That of the template before the match.
     n_places : int, optional
 
     Returns
@@ -86,7 +87,7 @@ def sample_metrics(
     metrics["x"], metrics["y"] = places[:, 0], places[:, 1]
     images = {"science": science, "template": matched, "diffim": difference}
     for row in metrics:
-        _look(row, images, (science.psf, None if template is None else template.psf))
+        _look(row, images, (science.psf, template_psf))
         if kernel is not None:
             _describe(row, kernel.at(row["x"], row["y"]))
     if difference.wcs is not None and len(metrics) > 0:
@@ -173,22 +174,16 @@ def _is_blank(images: tuple[Exposure, Exposure], x: int, y: int) -> bool:
     return bool(find_blank_sky(pieces)[near].all())
 
 
-def difference_figures(
-    science: Exposure, template: Exposure, difference: Exposure, sky_sources: NDArray[Any]
-) -> dict[str, float]:
+def difference_figures(difference: Exposure, sky_sources: NDArray[Any]) -> dict[str, float]:
     """Figures of the whole difference.
 
     Returns
     -------
     figures : dict of str to float
-        ``scienceLimitingMagnitude``, ``templateLimitingMagnitude``, ``diffimLimitingMagnitude`` [mag AB, 5
-        sigma, point source]; median and robust scatter of the S/N of sky sources ``skySourceSnrMedian`` and
-        ``skySourceSnrScatter``, and their number ``skySources``.
+        ``diffimLimitingMagnitude`` [mag AB, 5 sigma, point source]; median and robust scatter of the S/N of
+        sky sources ``skySourceSnrMedian`` and ``skySourceSnrScatter``, and their number ``skySources``.
     """
-    figures = {
-        f"{name}LimitingMagnitude": limiting_magnitude(exposure)
-        for name, exposure in (("science", science), ("template", template), ("diffim", difference))
-    }
+    figures = {"diffimLimitingMagnitude": limiting_magnitude(difference)}
     snr = sky_sources["psfFlux"] / sky_sources["psfFluxErr"]
     snr = snr[np.isfinite(snr)]
     figures["skySources"] = float(len(snr))

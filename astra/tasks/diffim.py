@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from astra.images.difference import DifferenceConfig, DifferenceResult
-    from astra.images.exposure import Exposure
 
 WITH_KERNEL = "alard-lupton"
 NO_MODEL = "none"
@@ -101,14 +100,16 @@ class DiffIm(DifferenceTask):
                 task.sweep()
                 config = task.difference_config()
                 required = task.requires()
-                science = read_exposure(required["calexp"].path("calexp"))
-                template = read_exposure(required["template"].path("template"))
+                calexp, template = required["calexp"].path("calexp"), required["template"].path("template")
                 with task.timer("subtract"):
-                    result = difference_images(science, template, config, keep_bad=True)
-                del template
-                task.write(result, science)
+                    # Neither image is held here, so that its memory serves again.
+                    result = difference_images(
+                        read_exposure(calexp), read_exposure(template), config, keep_bad=True
+                    )
+                task.write(result)
+                del result
 
-    def write(self, result: DifferenceResult, science: Exposure) -> None:
+    def write(self, result: DifferenceResult) -> None:
         """Write the products of a single task; fail if the difference is not good enough."""
         from astra.products.catalogs import write_catalog
         from astra.products.column_units import column_units
@@ -126,19 +127,19 @@ class DiffIm(DifferenceTask):
         if failure is not None:
             raise failure
         tables = {"skySrc": result.sky_sources, "spatialMetrics": result.samples}
-        tables["diaSrc"] = self.score(result, science)
+        tables["diaSrc"] = self.score(result)
         for kind, table in tables.items():
             if table is not None:
                 units = column_units(table.dtype.names or (), shapes="arcsec**2")
                 write_catalog(self.path(kind), table, units=units)
 
-    def score(self, result: DifferenceResult, science: Exposure) -> NDArray[Any]:
+    def score(self, result: DifferenceResult) -> NDArray[Any]:
         """Return the detections of a single task with their reliability, if there is a model."""
         from astra.images.reliability import score_dia_sources
         from astra.products.reliability_model import load_reliability_model
 
-        model = load_reliability_model(self.reliability_model)
-        if model is None:
+        model, science = load_reliability_model(self.reliability_model), result.science
+        if model is None or science is None:
             return result.dia_sources
         with self.timer("reliability"):
             return score_dia_sources(
