@@ -106,9 +106,7 @@ def process_ccd(
     science = science.replace(mask=mark_suspect(science.mask, detections.segments, overwrite=True))
     pixels = make_pixels(science, detections.segments)
     sources = measure_sources(science, first.psf, detections, config.measurement, pixels=pixels)
-    sky = measure_sky_sources(
-        science, first.psf, detections.segments, pixels=pixels, n_sources=config.n_sky_sources
-    )
+    sky = measure_sky_sources(science, first.psf, pixels=pixels, n_sources=config.n_sky_sources)
     add_flux_noise(sources, sky.get("sky_psf_excess_adu", 0.0))
     sources["calib_psf_used"] = _are_near(sources, first.star_positions)
     set_higher_moments(sources, pixels, sources["calib_psf_used"])
@@ -119,10 +117,8 @@ def process_ccd(
         "sky_adu": background.level,
         "sky_noise_adu": background.noise,
     }
-    metrics |= _psf_metrics(first, science.shape) | _calibration_metrics(calibration)
+    metrics |= _first_metrics(first, science.shape) | _calibration_metrics(calibration)
     metrics |= sky
-    if first.n_cosmic_rays is not None:
-        metrics["n_cosmic_rays"] = float(first.n_cosmic_rays)
     if config.interpolate:
         science = interpolate_defects(
             science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0, overwrite=True
@@ -180,12 +176,13 @@ def _are_near(sources: NDArray[np.void], positions: FloatArray) -> NDArray[np.bo
     return near
 
 
-def _psf_metrics(first: Characterisation, shape: tuple[int, int]) -> dict[str, float]:
-    """Quality figures of the PSF."""
+def _first_metrics(first: Characterisation, shape: tuple[int, int]) -> dict[str, float]:
+    """Quality figures of the first pass."""
+    metrics = {} if first.n_cosmic_rays is None else {"n_cosmic_rays": float(first.n_cosmic_rays)}
     if first.psf_fit is None:
-        return {}
+        return metrics
     psf: Psf = first.psf_fit.psf
-    return {
+    return metrics | {
         "psf_fwhm_pixel": psf.fwhm_pixel((shape[1] - 1) / 2, (shape[0] - 1) / 2),
         "psf_order": float(psf.order),
         "psf_residual": first.psf_fit.residual,

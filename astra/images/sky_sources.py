@@ -104,7 +104,7 @@ def _find_free(planes, bits, pixels, radius):  # type: ignore[no-untyped-def]  #
 def measure_sky_sources(
     exposure: Exposure,
     psf: Psf,
-    segments: NDArray[np.int32],
+    segments: NDArray[np.int32] | None = None,
     *,
     pixels: Pixels | None = None,
     n_sources: int = 1000,
@@ -119,8 +119,8 @@ def measure_sky_sources(
         Sky subtracted, in the unit of its variance.
     psf : Psf
         Point-spread function.
-    segments : int32 ndarray, shape (ny, nx)
-        Footprints of sources, above 0.
+    segments : int32 ndarray, shape (ny, nx), optional
+        Footprints of sources, above 0; none by default.
     pixels : Pixels, optional
         What `astra.images.measurement.make_pixels` makes of both, if that is at hand.
     n_sources, radius_pixel : int
@@ -136,7 +136,9 @@ def measure_sky_sources(
         sky are right. Only the number if that is below 3. From 100 positions on, ``sky_psf_excess_adu`` is
         the noise of PSF fluxes beside that of their pixels; 0 where there is none.
     """
-    pixels = pixels or make_pixels(exposure, segments)
+    if pixels is None:
+        nothing = np.zeros(exposure.shape, dtype=np.int32)
+        pixels = make_pixels(exposure, nothing if segments is None else segments)
     positions = place_sky_sources(exposure, pixels.owner, n_sources, radius_pixel)
     figures = {"n_sky_sources": float(len(positions))}
     if len(positions) < 3:
