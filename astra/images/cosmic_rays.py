@@ -173,6 +173,26 @@ def excess_over_pairs(planes, y, x, limits):  # type: ignore[no-untyped-def]  # 
 
 
 @njit(cache=True)
+def may_be_sharp(planes, y, x, noise_sigma):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Whether some pair may hold less than a star would put there, without its noise and its mask.
+
+    Nearly all bright pixels are those of stars, and fail.
+    """
+    ny, nx = planes.image.shape
+    if not (0 < y < ny - 1 and 0 < x < nx - 1):
+        return True
+    star = planes.image[y, x] - noise_sigma * np.sqrt(planes.variance[y, x])
+    for k in range(4):
+        dy, dx = PAIRS[k]
+        total = planes.image[y - dy, x - dx] + planes.image[y + dy, x + dx]
+        hits = planes.excess[y - dy, x - dx] + planes.excess[y + dy, x + dx]
+        # NaN counts: the full test will judge it.
+        if not 2.0 * planes.ratios[k] * star <= total - hits:
+            return True
+    return False
+
+
+@njit(cache=True)
 def test_pixel(planes, hits, n, place, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Test a pixel; append it to the n hits if it is one; return their number."""
     y, x = place
@@ -180,7 +200,7 @@ def test_pixel(planes, hits, n, place, limits):  # type: ignore[no-untyped-def] 
     # What is not above the sky itself is no hit, however dark its neighbours.
     dark = not value * abs(value) > limits[0] * limits[0] * planes.variance[y, x]
     known = planes.excess[y, x] > 0.0 or planes.mask[y, x] & UNTESTED != 0
-    if dark or known or n == len(hits):
+    if dark or known or n == len(hits) or not may_be_sharp(planes, y, x, limits[1]):
         return n
     excess = excess_over_pairs(planes, y, x, limits)
     if not excess > 0.0:

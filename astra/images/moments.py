@@ -83,8 +83,12 @@ def add_row(pixels, label, centre, matrix, y, sums):  # type: ignore[no-untyped-
     w = np.exp(-0.5 * (xx * dx * dx + 2.0 * xy * dx * dy + yy * dy * dy))
     ratio, factor = np.exp(-0.5 * (xx * (2.0 * dx + 1.0) + 2.0 * xy * dy)), np.exp(-xx)
     s0, s1, s2, n0, n2, w2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    ny, nx = pixels.owner.shape
+    on_image = 0 <= y < ny
     for x in range(first, last + 1):
-        column, row = stand_in(pixels.owner, label, (x, y), centre)
+        column, row = x, y
+        if not (on_image and 0 <= x < nx and pixels.owner[y, x] == 0):
+            column, row = stand_in(pixels.owner, label, (x, y), centre)
         if column >= 0:
             signal = w * pixels.image[row, column]
             noise = w * w * pixels.variance[row, column]
