@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ class ApNight(DifferenceTask):
 
     def visit_requirements(self) -> list[luigi.Task]:
         """Return what ingests the raws."""
-        paths = tuple(path for path in self.raw.split(":") if path)
+        paths = tuple(path for path in self.raw.split(os.pathsep) if path)
         return [self.require(IngestRaws, path=paths if len(paths) > 1 else paths[0])]
 
     def visits_to_define(self) -> list[luigi.Task]:
