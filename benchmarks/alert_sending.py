@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from astra.alerts.sinks import SinkSettings
@@ -92,8 +93,9 @@ def kills(n_kills):
             print(url, folder / "alerts", servers, "alerts", file=program.stdin)
             child = int(program.stdout.readline())
             if number < n_kills:
-                time.sleep(random.uniform(0.3, 1.5))  # noqa: S311
-                os.kill(child, signal.SIGKILL)
+                time.sleep(random.uniform(0.3, 0.9))  # noqa: S311
+                with suppress(ProcessLookupError):  # it has done all there was
+                    os.kill(child, signal.SIGKILL)
             ends[int(program.stdout.readline())] += 1
         program.communicate()
         arrived = [decode(message.value())["diaSourceId"] for message in read_topic(servers, "alerts")]

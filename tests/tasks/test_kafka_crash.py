@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,8 @@ def sender(tmp_path):
         child = int(process.stdout.readline())
         if kill_after_s is not None:
             time.sleep(kill_after_s)
-            os.kill(child, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has done all there was
+                os.kill(child, signal.SIGKILL)
         return int(process.stdout.readline())
 
     yield send
