@@ -102,7 +102,6 @@ class Plan:
 
     sources: NDArray[Any]
     forced: NDArray[Any]
-    everything: NDArray[Any]
     time: float
     n_unreliable: int
     reasons: dict[str, int]
@@ -121,7 +120,7 @@ def plan_detector(connection: Connection, this: DetectorVisit, without: list[Mem
     options = this.options
     around = dilate(this.region, LOAD_MARGIN_ARCSEC)
     objects = apdb.load_dia_objects(connection, htm_ranges(around))
-    time = _later_than(objects["validityStartMjdTai"], this.time_processed_mjd_tai)
+    time = this.time_processed_mjd_tai
     if without:
         objects = _objects_without(connection, objects, without)
     objects = objects[contains(around, objects["ra"], objects["dec"])]
@@ -150,7 +149,7 @@ def plan_detector(connection: Connection, this: DetectorVisit, without: list[Mem
     forced = forced_rows(targets, this.forced_photometry, common, defaults, this.packed)
     untrusted = {f"new_{name}": n for name, n in count_reasons(distrusted[~is_kept]).items()}
     counts = count_reasons(reasons) | untrusted
-    return Plan(sources, forced, everything, time, int(np.sum(~reliable)), counts)
+    return Plan(sources, forced, time, int(np.sum(~reliable)), counts)
 
 
 def _name_owners(
@@ -182,11 +181,6 @@ def _partners(sources: NDArray[Any], others: NDArray[Any], options: AssociationO
     """Rows of what the detections belong to; -1 for none."""
     limits = options.radius_arcsec, options.max_offset_sigma
     return associate(sources, others, radius_arcsec=limits[0], max_offset_sigma=limits[1]).object_index
-
-
-def _later_than(starts: NDArray[np.float64], time: float) -> float:
-    """Time after all of some others: a version may not start before the one that it replaces."""
-    return float(max(time, np.nextafter(starts.max(), np.inf))) if len(starts) else time
 
 
 def _not_of(rows: NDArray[Any], members: list[Member]) -> NDArray[Any]:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from astra.database import apdb
 from astra.database.footprints import Member, hand_over, holds_rows, later_members, note_footprint
 from astra.errors import ConflictingDefinitionError, TooManyObjectsError
-from astra.sky.dia_objects import make_dia_objects
 from astra.tasks.association_plan import AssociationOptions, DetectorVisit, Plan, plan_detector
-from astra.tasks.association_rows import ForcedPhotometry, stack
+from astra.tasks.association_rows import ForcedPhotometry
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -37,8 +36,6 @@ class AssociationResult:
     dia_sources : structured ndarray
         Stored detections, columns of DiaSource, each with ``diaSourceId`` and ``diaObjectId`` or, if it is
         a known body, ``ssObjectId``.
-    dia_objects : structured ndarray
-        New versions of the objects that were detected; columns of DiaObject without validity.
     forced : structured ndarray
         Forced measurements, columns of DiaForcedSource.
     n_new, n_updated : int
@@ -48,7 +45,7 @@ class AssociationResult:
     n_unreliable : int
         Detections below the least reliability, which were not stored either.
     time_processed_mjd_tai : float
-        When the validity of the objects starts [d, MJD TAI].
+        When it was done [d, MJD TAI].
     reasons : dict
         Counts of the rejected by reason, those that were not trusted to found an object as ``new_...``.
     n_solar_system : int
@@ -58,7 +55,6 @@ class AssociationResult:
     """
 
     dia_sources: NDArray[Any]
-    dia_objects: NDArray[Any]
     forced: NDArray[Any]
     n_new: int
     n_updated: int
@@ -123,7 +119,7 @@ def associate_visit(
         NaN where nothing can be measured. It is called for every object that is detected now, and for every
         other in the region that had been detected before, at its position as known then.
     time_processed_mjd_tai : float
-        Now [d, MJD TAI]; moved later if the objects are of a later version already.
+        Now [d, MJD TAI].
     task_id : str
         Task that does it, for the marker.
     packed_visit_detector : int
@@ -184,7 +180,7 @@ def _insert_before(
         connection, this.visit, this.detector, plan.sources, plan.forced
     ):
         hand_over(connection, this.instrument, this.visit, this.detector, this.task_id)
-        return _result(plan, _objects(connection, plan))
+        return _result(plan)
     if redo is None:
         raise _refusal(this, later[0])
     inputs = [redo(member) for member in later]  # before anything is changed: their files may be gone
@@ -212,8 +208,7 @@ def _refusal(this: DetectorVisit, later: Member) -> ConflictingDefinitionError:
 def _append(connection: Connection, this: DetectorVisit) -> AssociationResult:
     """Associate a detector that is the last of those which overlap with it, and store it."""
     plan = plan_detector(connection, this)
-    objects = _objects(connection, plan)
-    result = _result(plan, objects)
+    result = _result(plan)
     limit = this.options.max_new_dia_objects
     if 0 < limit < result.n_new:
         message = (
@@ -226,24 +221,18 @@ def _append(connection: Connection, this: DetectorVisit) -> AssociationResult:
         this.instrument, this.visit, this.detector, this.task_id, this.band, this.midpoint_mjd_tai, plan.time,
         *counts,
     )  # fmt: skip
-    apdb.store_visit(connection, marker, plan.sources, objects, plan.forced)
+    apdb.store_visit(connection, marker, plan.sources, None, plan.forced)
     note_footprint(connection, this.instrument, this.member)
     return result
 
 
-def _objects(connection: Connection, plan: Plan) -> NDArray[Any]:
-    """Make the new versions of the objects that are detected."""
-    past = apdb.load_forced(connection, np.unique(plan.everything["diaObjectId"]))
-    own = np.isin(past["diaForcedSourceId"], plan.forced["diaForcedSourceId"])
-    return make_dia_objects(plan.everything, stack(past[~own], plan.forced))
-
-
-def _result(plan: Plan, objects: NDArray[Any]) -> AssociationResult:
+def _result(plan: Plan) -> AssociationResult:
     """Count what a plan writes."""
-    n_new = int(np.isin(objects["diaObjectId"], plan.sources["diaSourceId"]).sum())  # named after these
+    ids = plan.sources["diaObjectId"]
+    objects = np.unique(ids[ids != 0])
+    n_new = int(np.isin(objects, plan.sources["diaSourceId"]).sum())  # named after these
     return AssociationResult(
         plan.sources,
-        objects,
         plan.forced,
         n_new,
         len(objects) - n_new,
