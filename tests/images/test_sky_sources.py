@@ -4,9 +4,10 @@ from scipy.signal import fftconvolve
 from star_field import make_exposure
 
 from astra.images.exposure import MASK_BAD, MASK_SAT
+from astra.images.masks import grow_square
 from astra.images.measurement import make_pixels
 from astra.images.psf import gaussian_psf
-from astra.images.sky_sources import measure_sky_sources, place_sky_sources
+from astra.images.sky_sources import find_free_places, measure_sky_sources, place_sky_sources
 
 SHAPE = 300, 420
 PSF = gaussian_psf(3.5, 31)
@@ -89,3 +90,21 @@ def test_fluxes_whose_errors_are_right_have_no_other_noise(sky, segments):
 def test_a_crowded_image_has_none(sky):
     full = np.ones(SHAPE, dtype=np.int32)
     assert measure_sky_sources(sky, PSF, full) == {"n_sky_sources": 0.0}
+
+
+@pytest.mark.parametrize("radius", [0, 3])
+def test_free_places_are_those_of_masks_that_are_grown(radius):
+    rng = np.random.default_rng(8)
+    shape, bits = (90, 130), (np.uint32(2), np.uint32(5))
+    planes = [rng.choice(np.array([0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 8], np.uint32), shape) for _ in bits]
+    for plane in planes:
+        plane[:, 40:] &= np.uint32(8)  # of which neither is unwanted
+    found = find_free_places(list(zip(planes, bits, strict=True)), 60, radius)
+    taken = grow_square(((planes[0] & bits[0]) | (planes[1] & bits[1])) > 0, radius)
+    taken[:1], taken[-1:], taken[:, :1], taken[:, -1:] = True, True, True, True
+    x, y = np.rint(found).astype(int).T
+    assert len(found) == 60
+    assert not taken[y, x].any()
+    assert np.min([x, y, shape[1] - 1 - x, shape[0] - 1 - y]) >= max(radius, 1)
+    everything = [(np.full(shape, 2, np.uint32), np.uint32(2))]
+    assert find_free_places(everything, 60, radius).shape == (0, 2)

@@ -15,7 +15,14 @@ from astra.images.exposure import (
 from astra.images.kernel import MatchingKernel
 from astra.images.psf import gaussian_psf
 from astra.images.spatial import SpatialKernel
-from astra.images.subtraction import apply_kernel, join_masks, repair, subtract_template
+from astra.images.subtraction import (
+    _subtract,
+    apply_kernel,
+    find_unrepaired,
+    join_masks,
+    repair,
+    subtract_template,
+)
 from tests.images.difference_field import make_exposure
 
 SHAPE = (300, 380)
@@ -156,3 +163,30 @@ def test_what_is_the_templates_has_a_plane_of_its_own(rng, of_template, on_diffe
     expected = np.uint32(MaskPlane[on_difference]) if on_difference else np.uint32(0)
     assert difference.mask[20, 30] & ~np.uint32(MaskPlane.EDGE) == expected
     assert join_masks(science.mask, mask)[20, 30] == expected
+
+
+def test_the_loop_of_a_subtraction_does_what_whole_arrays_do(rng):
+    shape = (40, 53)
+    images, variances = rng.normal(size=(2, *shape)), rng.uniform(1, 2, (2, *shape))
+    masks = rng.integers(0, 1 << 13, (2, *shape)).astype(np.uint32)
+    masks[rng.random(masks.shape) < 0.8] &= ~MASK_NO_DATA
+    images[0, 3, 4], images[1, 5, 6], variances[1, 7, 8] = np.nan, np.inf, np.nan
+    planes = [
+        (i.astype(np.float32), v.astype(np.float32), m)
+        for i, v, m in zip(images, variances, masks, strict=True)
+    ]
+    image, variance, mask = out = tuple(np.empty_like(plane) for plane in planes[0])
+    _subtract(*planes, out)
+    with np.errstate(invalid="ignore"):
+        expected, summed = planes[0][0] - planes[1][0], planes[0][1] + planes[1][1]
+    joined = join_masks(*masks)
+    bad = ((joined & MASK_NO_DATA) > 0) | ~np.isfinite(expected) | ~np.isfinite(summed)
+    assert 0.1 < bad.mean() < 0.5
+    np.testing.assert_array_equal(image, np.where(bad, np.nan, expected))
+    np.testing.assert_array_equal(variance, np.where(bad, np.nan, summed))
+    np.testing.assert_array_equal(mask, np.where(bad, joined | MASK_NO_DATA, joined))
+
+
+def test_a_defect_is_unrepaired_unless_it_was_interpolated():
+    mask = np.array([[0, MASK_BAD, MASK_CR, MASK_BAD | MASK_INTRP, MASK_INTRP, MASK_SAT]], np.uint32)
+    np.testing.assert_array_equal(find_unrepaired(mask), [[False, True, True, False, False, False]])

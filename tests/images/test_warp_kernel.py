@@ -7,6 +7,7 @@ from astra.images.warp_kernel import (
     MIN_REPAIRED,
     REPAIRED,
     TAIL,
+    blank_missing,
     cubic_weights,
     resample,
     spline_coefficients,
@@ -122,3 +123,17 @@ def test_places_that_are_unknown_have_no_data(rng):
     assert np.isnan(out[0][:, 65:]).all()
     assert (out[2][:, 65:] == NO_DATA).all()
     np.testing.assert_allclose(out[0][:, :64], image[:, :64], atol=5e-6)
+
+
+def test_missing_pixels_are_blanked_and_marked():
+    rng = np.random.default_rng(4)
+    image, variance = rng.normal(size=(2, 9, 13)).astype(np.float32)
+    image[1, 2], image[3, 4], variance[5, 6], variance[7, 8] = np.nan, -np.inf, np.inf, np.nan
+    mask = rng.integers(0, 8, image.shape).astype(np.uint32)
+    out = np.empty_like(image), np.empty_like(image), np.empty_like(mask)
+    blank_missing((image, variance, mask), np.uint32(256), out)
+    bad = ~(np.isfinite(image) & np.isfinite(variance))
+    assert bad.sum() == 4
+    np.testing.assert_array_equal(out[0], np.where(bad, 0, image))
+    np.testing.assert_array_equal(out[1], np.where(bad, 0, variance))
+    np.testing.assert_array_equal(out[2], np.where(bad, mask | 256, mask))
