@@ -28,6 +28,7 @@ _LONGEST_CARD_TEXT = 60
 _LARGEST_CARD_INTEGER = 10**18
 # What astropy is known to raise on damaged files, besides its own warnings.
 _PART_PIXELS = 1 << 17
+_PLANE_TYPES = (np.dtype(np.float32), np.dtype(np.int32))  # in the order of this machine
 _DAMAGE = (
     OSError,
     ValueError,
@@ -119,7 +120,7 @@ class PlaneHDU(fits.ImageHDU):  # type: ignore[misc]  # astropy has no types
 def plane_hdu(name: str, plane: NDArray[Any], header: fits.Header) -> fits.ImageHDU:
     """Make the extension of an image."""
     data = np.ascontiguousarray(plane)
-    kind = PlaneHDU if data.dtype.isnative and data.dtype in {"f4", "i4"} else fits.ImageHDU
+    kind = PlaneHDU if data.dtype in _PLANE_TYPES else fits.ImageHDU
     return kind(data, header=header, name=name)
 
 

@@ -17,7 +17,14 @@ from astra.products.exposures import (
     read_exposure_wcs,
     write_exposure,
 )
-from astra.products.fits_record import RECORD_EXTENSION, read_record, record_hdu
+from astra.products.fits_record import (
+    RECORD_EXTENSION,
+    PlaneHDU,
+    plane_hdu,
+    read_record,
+    record_hdu,
+    write_hdus,
+)
 
 HOSTILE = {
     "LONG": "x" * 5000,
@@ -327,3 +334,13 @@ def test_the_planes_of_an_exposure_stay_as_they_are_while_it_is_written(tmp_path
     with fits.open(tmp_path / "a.fits", checksum=True) as hdus:  # warns, which fails, if a sum is wrong
         assert hdus["IMAGE"].header["DATASUM"] == str(hdus["IMAGE"]._calculate_datasum())
         assert hdus["IMAGE"].data.dtype == ">f4"
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<i4", ">i4", "<f8", "u1"])
+def test_a_plane_is_written_as_astropy_writes_it(tmp_path, kind):
+    plane = np.random.default_rng(2).normal(scale=1e4, size=(411, 683)).astype(kind)
+    made = plane_hdu("IMAGE", plane, fits.Header())
+    assert isinstance(made, PlaneHDU) == (kind in {np.dtype("f4").str, np.dtype("i4").str})
+    write_hdus(tmp_path / "a.fits", [fits.PrimaryHDU(), made])
+    write_hdus(tmp_path / "b.fits", [fits.PrimaryHDU(), fits.ImageHDU(plane.copy(), name="IMAGE")])
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
