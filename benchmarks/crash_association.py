@@ -3,8 +3,9 @@
     python benchmarks/crash_association.py [--kills 20] [--seed 1]
 
 Every trial starts from the night's difference images, is killed once (SIGKILL to the process and its
-children), and is completed by a further run; then two runs go at once on one database. The tables and the
-packets must be those of a run that nothing disturbed, wall-clock times aside.
+children) a random time after a random one of its associations and files, and is completed by a further run;
+then two runs go at once on one database. The tables and the packets must be those of a run that nothing
+disturbed, wall-clock times aside.
 """
 
 import argparse
@@ -23,11 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import astra.simulation.night
 from tests.tasks.association_worker import packets
-from tests.tasks.night import sqlite_rows
+from tests.tasks.night import rows, sqlite_rows
 
 PROJECT = Path(__file__).resolve().parents[1]
 N_VISITS = 3
 DETECTORS = (0, 1)
+MAX_DELAY_S = 0.3  # longer than a detector takes
 
 
 def arguments(family, night, raw):
@@ -55,11 +57,15 @@ def start(root, command):
 
 
 def finish(root, command):
-    """Run Luigi to its end; return the seconds that it takes."""
-    begin = time.monotonic()
+    """Run Luigi to its end."""
     if start(root, command).wait() != 0:
         raise SystemExit(f"{command[0]} failed in {root}; ASTRA_ROOT={root} astra status says why")
-    return time.monotonic() - begin
+
+
+def progress(root):
+    """Numbers of detectors that are associated, and that are packaged."""
+    [(n_markers,)] = rows(root, "SELECT count(*) FROM apdb_marker")
+    return n_markers, len(list((root / "alerts").glob("[0-9]*.avro")))
 
 
 def outcome(root):
@@ -68,20 +74,22 @@ def outcome(root):
 
 
 def killed(base, root, last, moment, expected):
-    """Kill a run at a moment, complete it, and say whether that made a difference."""
+    """Kill a run so many steps and seconds on, complete it, and say whether that made a difference."""
+    n_steps, delay_s = moment
     shutil.copytree(base, root)
     process = start(root, last)
-    time.sleep(moment)
+    while process.poll() is None and sum(progress(root)) < n_steps:
+        time.sleep(0.002)
+    time.sleep(delay_s)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    n_markers, n_files = (
-        len(sqlite_rows(root)["apdb_marker"]),
-        len(list((root / "alerts").glob("[0-9]*.avro"))),
-    )
+    n_markers, n_files = progress(root)
     finish(root, last)
     same = outcome(root) == expected
     verdict = "as the clean run" if same else "DIFFERENT"
-    print(f"killed after {moment:5.2f} s: {n_markers} associated, {n_files} packaged; {verdict}", flush=True)
+    print(
+        f"killed with {n_markers} associated, {n_files} packaged, {delay_s:.3f} s on; {verdict}", flush=True
+    )
     shutil.rmtree(root)
     return not same
 
@@ -112,11 +120,12 @@ def main():
         base.mkdir()
         finish(base, arguments("DiffIm", night, raw))
         shutil.copytree(base, clean)
-        duration = finish(clean, last)
+        finish(clean, last)
         expected = outcome(clean)
-        n_sources = len(expected[0]["DiaSource"])
-        print(f"{len(night.science_visits)} visits, {n_sources} sources, {duration:.1f} s for a clean run")
-        moments = [draw.uniform(0.0, duration) for _ in range(options.kills)]
+        n_sources, n_steps = len(expected[0]["DiaSource"]), sum(progress(clean))
+        print(f"{len(night.science_visits)} visits, {n_sources} sources")
+        steps = [draw.randrange(n_steps) for _ in range(options.kills)]
+        moments = [(step, draw.uniform(0.0, MAX_DELAY_S)) for step in steps]
         wrong = sum(killed(base, folder / "trial", last, moment, expected) for moment in moments)
         wrong += two_at_once(base, folder / "two", last, expected)
         print(f"{wrong} of {options.kills + 1} differ")
