@@ -66,7 +66,8 @@ def assign(row: IntArray, column: IntArray, cost: FloatArray, cost_alone: FloatA
         raise ValueError("the pairs to assign must be ordered by row")
     if not (np.isfinite(cost).all() and np.isfinite(cost_alone).all()):
         raise ValueError("the costs of an assignment must be finite")
-    starts = np.searchsorted(row, np.arange(len(cost_alone) + 1)).astype(np.int64)
+    starts = np.zeros(len(cost_alone) + 1, np.int64)
+    np.cumsum(np.bincount(row, minlength=len(cost_alone)), out=starts[1:])
     n_columns = int(column.max(initial=-1)) + 1
     if n_columns > 4 * len(column):  # the columns are those of a large table
         _, column = np.unique(column, return_inverse=True)

@@ -7,9 +7,10 @@ Right ascension 0 and the poles are places like any other. Which of the pairs ar
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from astra.sky.position_index import PositionIndex, find_neighbours, index_positions
@@ -76,26 +77,6 @@ def find_pairs(
     return Pairs(first[order], second[order], separation[order])
 
 
-def offsets_arcsec(
-    ra: FloatArray, dec: FloatArray, other_ra: FloatArray, other_dec: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Offsets of second from first positions to the east and the north, on the sky at the first [arcsec].
-
-    Those of an orthographic projection, which is exact to 1e-11 of the offset within some arcseconds,
-    the poles included.
-
-    Parameters
-    ----------
-    ra, dec, other_ra, other_dec : float64 ndarray, shape (n,)
-        Positions [deg].
-    """
-    step, low, high = np.radians(other_ra - ra), np.radians(dec), np.radians(other_dec)
-    sin_half = np.sin(0.5 * step)
-    east = np.cos(high) * np.sin(step)
-    north = np.sin(high - low) + 2.0 * np.sin(low) * np.cos(high) * sin_half * sin_half
-    return np.degrees(east) * ARCSEC_PER_DEG, np.degrees(north) * ARCSEC_PER_DEG
-
-
 def pair_costs(pairs: Pairs, first: NDArray[Any], second: NDArray[Any]) -> FloatArray:
     """Cost of each pair: half the squared distance in units of its error.
 
@@ -119,55 +100,98 @@ def pair_costs(pairs: Pairs, first: NDArray[Any], second: NDArray[Any]) -> Float
     cost : float64 ndarray, shape (n,)
         At most half of (separation / 0.05 arcsec)**2.
     """
-    ra, dec = first["ra"][pairs.first], first["dec"][pairs.first]
-    other_ra, other_dec = second["ra"][pairs.second], second["dec"][pairs.second]
-    east, north = offsets_arcsec(ra, dec, other_ra, other_dec)
-    own = _covariance(first, pairs.first)
-    turn = np.radians(other_ra - ra) * np.sin(np.radians(0.5 * (dec + other_dec)))
-    other = _covariance(second, pairs.second)
-    if np.abs(turn).max(initial=0.0) > SMALL_TURN:
-        other = _turned(other, turn)
-    floor = ERROR_FLOOR_ARCSEC**2
-    east_var, north_var = np.maximum(own[0] + other[0], floor), np.maximum(own[1] + other[1], floor)
-    limit = MAX_CORRELATION * np.sqrt(east_var * north_var)
-    limit = np.minimum(
-        limit, np.sqrt((east_var - floor) * (north_var - floor))
-    )  # keeps the floor in all ways
-    covariance = np.clip(own[2] + other[2], -limit, limit)
-    squares = east**2 * north_var + north**2 * east_var - 2.0 * east * north * covariance
-    cost: FloatArray = 0.5 * squares / (east_var * north_var - covariance**2)
-    return cost
+    return np.asarray(_costs(_places(first, pairs.first), _places(second, pairs.second)))
 
 
-def worst_cost(radius_arcsec: float) -> float:
-    """Return the largest `pair_costs` of a pair within a radius [arcsec]."""
-    return 0.5 * (radius_arcsec / ERROR_FLOOR_ARCSEC) ** 2
+class _Places(NamedTuple):
+    """Positions [deg], their errors and covariances [arcsec, arcsec**2]; errors that are missing are NaN."""
+
+    ra: FloatArray
+    dec: FloatArray
+    ra_err: FloatArray
+    dec_err: FloatArray
+    covariance: FloatArray
 
 
-def _covariance(table: NDArray[Any], rows: NDArray[np.int64]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Variances to the east and the north, and covariance, of some positions [arcsec**2]."""
-    names = table.dtype.names or ()
+def _places(table: NDArray[Any], rows: NDArray[np.int64]) -> _Places:
+    """Columns of some rows of a table."""
     nothing = np.full(len(rows), np.nan)
 
-    def column(name: str) -> FloatArray:
-        return np.asarray(table[name][rows], float) if name in names else nothing
+    def column(name: str, factor: float) -> FloatArray:
+        if name not in (table.dtype.names or ()):
+            return nothing
+        return np.ascontiguousarray(table[name][rows], np.float64) * factor
 
-    errors = [column(name) * ARCSEC_PER_DEG for name in ("raErr", "decErr")]
-    east, north = (np.where(error > 0, error, MISSING_ERROR_ARCSEC) ** 2 for error in errors)
-    covariance = np.nan_to_num(column("ra_dec_Cov")) * ARCSEC_PER_DEG**2
-    known = (errors[0] > 0) & (errors[1] > 0)
-    return east, north, np.where(known, covariance, 0.0)
+    return _Places(
+        column("ra", 1.0),
+        column("dec", 1.0),
+        column("raErr", ARCSEC_PER_DEG),
+        column("decErr", ARCSEC_PER_DEG),
+        column("ra_dec_Cov", ARCSEC_PER_DEG**2),
+    )
 
 
+@njit(cache=True)
+def _covariance(places: _Places, row: int) -> tuple[float, float, float]:  # pragma: no cover
+    """Variances to the east and the north, and covariance, of one position [arcsec**2]."""
+    ra_err, dec_err, covariance = places.ra_err[row], places.dec_err[row], places.covariance[row]
+    known = ra_err > 0 and dec_err > 0 and not np.isnan(covariance)
+    east = ra_err if ra_err > 0 else MISSING_ERROR_ARCSEC
+    north = dec_err if dec_err > 0 else MISSING_ERROR_ARCSEC
+    return east * east, north * north, covariance if known else 0.0
+
+
+@njit(cache=True)
 def _turned(
-    covariance: tuple[FloatArray, FloatArray, FloatArray], angle: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+    covariance: tuple[float, float, float], angle: float
+) -> tuple[float, float, float]:  # pragma: no cover
     """Covariance in axes that are turned by an angle [rad]."""
     east, north, mixed = covariance
     cos, sin = np.cos(angle), np.sin(angle)
     both = 2.0 * sin * cos * mixed
     return (
-        cos**2 * east + sin**2 * north - both,
-        sin**2 * east + cos**2 * north + both,
-        sin * cos * (east - north) + (cos**2 - sin**2) * mixed,
+        cos * cos * east + sin * sin * north - both,
+        sin * sin * east + cos * cos * north + both,
+        sin * cos * (east - north) + (cos * cos - sin * sin) * mixed,
     )
+
+
+@njit(cache=True)
+def _offsets(
+    ra: float, dec: float, other_ra: float, other_dec: float
+) -> tuple[float, float]:  # pragma: no cover
+    """Offsets to the east and the north on the sky at the first position, orthographic [arcsec]."""
+    step, low, high = np.radians(other_ra - ra), np.radians(dec), np.radians(other_dec)
+    sin_half, cos_high = np.sin(0.5 * step), np.cos(high)
+    east = cos_high * np.sin(step)
+    north = np.sin(high - low) + 2.0 * np.sin(low) * cos_high * sin_half * sin_half
+    return np.degrees(east) * ARCSEC_PER_DEG, np.degrees(north) * ARCSEC_PER_DEG
+
+
+@njit(cache=True)
+def _costs(first: _Places, second: _Places) -> FloatArray:  # pragma: no cover
+    """Costs of pairs, row by row."""
+    floor = ERROR_FLOOR_ARCSEC**2
+    costs = np.empty(len(first.ra))
+    for row in range(len(costs)):
+        ra, dec, other_ra, other_dec = first.ra[row], first.dec[row], second.ra[row], second.dec[row]
+        east, north = _offsets(ra, dec, other_ra, other_dec)
+        own, other = _covariance(first, row), _covariance(second, row)
+        step = np.radians(other_ra - ra)
+        if abs(step) > SMALL_TURN:
+            other = _turned(other, step * np.sin(np.radians(0.5 * (dec + other_dec))))
+        east_var, north_var = max(own[0] + other[0], floor), max(own[1] + other[1], floor)
+        # The second limit keeps the floor in all directions.
+        limit = min(
+            MAX_CORRELATION * np.sqrt(east_var * north_var),
+            np.sqrt((east_var - floor) * (north_var - floor)),
+        )
+        covariance = min(max(own[2] + other[2], -limit), limit)
+        squares = east * east * north_var + north * north * east_var - 2.0 * east * north * covariance
+        costs[row] = 0.5 * squares / (east_var * north_var - covariance * covariance)
+    return costs
+
+
+def worst_cost(radius_arcsec: float) -> float:
+    """Return the largest `pair_costs` of a pair within a radius [arcsec]."""
+    return 0.5 * (radius_arcsec / ERROR_FLOOR_ARCSEC) ** 2

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from astra.sky.matching import Pairs, find_pairs, offsets_arcsec, pair_costs, worst_cost
+from astra.sky.matching import Pairs, find_pairs, pair_costs, worst_cost
 
 ERRORS = [("ra", "f8"), ("dec", "f8"), ("raErr", "f8"), ("decErr", "f8"), ("ra_dec_Cov", "f8")]
 
@@ -117,14 +117,40 @@ def test_errors_of_the_second_are_turned_into_the_directions_of_the_first_beside
     assert across == pytest.approx(0.5 * (0.5 / 0.1) ** 2, rel=1e-3)
 
 
+def plain_costs(first, second):
+    """The costs in plain numpy, by the inverse of each pair's covariance."""
+    found = []
+    for one, two in zip(first, second, strict=True):
+        ra, dec, other_ra, other_dec = np.radians([one["ra"], one["dec"], two["ra"], two["dec"]])
+        east = np.cos(other_dec) * np.sin(other_ra - ra)
+        north = np.sin(other_dec) * np.cos(dec) - np.cos(other_dec) * np.sin(dec) * np.cos(other_ra - ra)
+        covariance = np.zeros((2, 2))
+        for row in (one, two):
+            errors = [e * 3600 if e > 0 else 0.2 for e in (row["raErr"], row["decErr"])]
+            mixed = row["ra_dec_Cov"] * 3600**2
+            covariance += [[errors[0] ** 2, mixed], [mixed, errors[1] ** 2]]
+        offset = np.degrees([east, north]) * 3600
+        found.append(0.5 * offset @ np.linalg.solve(covariance, offset))
+    return np.array(found)
+
+
+def test_costs_are_those_of_plain_numpy():
+    rng = np.random.default_rng(9)
+    ra, dec = rng.uniform(0, 360, 200), rng.uniform(-60, 60, 200)
+    first = table(ra, dec, *rng.uniform(0.06, 0.4, (2, 200)), rng.uniform(-0.9, 0.9, 200))
+    shifts = rng.normal(0, 0.3 / 3600, (2, 200))
+    second = table(ra + shifts[0], dec + shifts[1], *rng.uniform(0.0, 0.4, (2, 200)))
+    np.testing.assert_allclose(costs(first, second), plain_costs(first, second), rtol=1e-8)
+
+
 @pytest.mark.parametrize("dec", [0.0, 60.0, -89.9999, 90.0])
-def test_offsets_have_the_length_of_the_separation(dec):
+def test_equal_errors_cost_by_the_separation_alone_wherever_they_are(dec):
     rng = np.random.default_rng(5)
     ra = rng.uniform(0, 360, 100)
     other_dec = np.clip(dec + rng.normal(0, 0.3 / 3600, 100), -90, 90)
     cos = max(np.cos(np.radians(dec)), 1e-6)
     other_ra = ra + rng.normal(0, 0.3 / 3600, 100) / cos
-    east, north = offsets_arcsec(ra, np.full(100, dec), other_ra, other_dec)
+    found = costs(table(ra, np.full(100, dec), 0.1, 0.1), table(other_ra, other_dec, 0.1, 0.1))
     for i in range(100):
-        found = brute_force_pairs(ra[[i]], [dec], other_ra[[i]], other_dec[[i]], 3600.0)
-        assert np.hypot(east[i], north[i]) == pytest.approx(found[0][2], abs=1e-8)
+        [(_, _, separation)] = brute_force_pairs(ra[[i]], [dec], other_ra[[i]], other_dec[[i]], 3600.0)
+        assert found[i] == pytest.approx(0.25 * (separation / 0.1) ** 2, rel=1e-6)
