@@ -30,6 +30,8 @@ INFLATION = {
 
 _MEDIAN_PIXEL, _GAUSSIAN_PIXEL = 501, 100  # of the smooth continuum of a chip
 _STEP_PIXEL = 10  # at which that is sampled
+# Of what is clipped: in errors, and of the continuum, since lines at wrong velocities differ as well.
+_CLIP_SIGMA, _CLIP_FRACTION = 7.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def rest_visit(
     return RestVisit(flux, ivar / _inflation(flags) ** 2, flags, continuum)
 
 
-def combine(visits: Sequence[RestVisit], *, smooth_weights: bool = False) -> Coadd:
+def combine(visits: Sequence[RestVisit], *, smooth_weights: bool = False, clip: bool = False) -> Coadd:
     """Sum visits in the rest frame.
 
     Parameters
@@ -169,6 +171,8 @@ def combine(visits: Sequence[RestVisit], *, smooth_weights: bool = False) -> Coa
         At least one.
     smooth_weights : bool, optional
         Weight by visit rather than by pixel: with the median of the weights of the pixels around.
+    clip : bool, optional
+        Leave out what differs from the median of three visits or more. The survey's sums do not.
 
     Returns
     -------
@@ -187,6 +191,8 @@ def combine(visits: Sequence[RestVisit], *, smooth_weights: bool = False) -> Coa
     scale = np.where(good, continuum, 1.0)
     value = np.where(good, np.stack([visit.flux for visit in visits]), 0.0) / scale
     precision = np.where(good, np.stack([visit.ivar for visit in visits]), 0.0) * scale**2
+    good &= ~_outliers(value, precision, good) if clip else True
+    precision = np.where(good, precision, 0.0)
     weight = np.where(good, _smoothed(precision), 0.0) if smooth_weights else precision
     total, n_visits = weight.sum(axis=0), good.sum(axis=0)
     some = total > 0
@@ -247,6 +253,15 @@ def _inflation(flags: NDArray[np.int64]) -> NDArray[np.float64]:
     for bit, by in INFLATION.items():
         factor = np.where((flags & int(bit)) != 0, np.maximum(factor, by), factor)
     return factor
+
+
+def _outliers(
+    value: NDArray[np.float64], precision: NDArray[np.float64], good: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return what differs from the median of three visits or more: cosmic rays, residuals of the sky."""
+    distance = np.abs(value - _median_of_good(value, good))
+    differs = (distance > _CLIP_FRACTION) & (distance * np.sqrt(precision) > _CLIP_SIGMA)
+    return np.asarray(good & differs & (good.sum(axis=0) > 2), np.bool_)
 
 
 def _smoothed(precision: NDArray[np.float64]) -> NDArray[np.float64]:

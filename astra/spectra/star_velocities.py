@@ -119,7 +119,7 @@ def _against_the_others(
     at_rest = [rest_visit(visit, float(v), grid) for visit, v in zip(visits, v_rel, strict=True)]
     parts = []
     for number, one in enumerate(prepared):
-        others = combine([rest for other, rest in enumerate(at_rest) if other != number])
+        others = combine([rest for other, rest in enumerate(at_rest) if other != number], clip=True)
         parts.append(measure_velocities(one, template_of(others, grid, config), config))
     return Velocities.stack(parts)
 

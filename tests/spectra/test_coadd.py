@@ -73,6 +73,18 @@ def test_errors_of_the_sum_are_those_of_its_inputs_and_weights_favour_the_better
     assert (smooth.ivar[inside] <= 1.001 * total.ivar[inside]).all()
 
 
+def test_clipping_leaves_out_what_one_visit_alone_has():
+    visits = [make_visit(0.0, 80.0, seed) for seed in range(4)]
+    at = 4096 + 2000
+    visits[1].flux[at] *= 6.0
+    at_rest = [rest_visit(visit, 0.0) for visit in visits]
+    near = np.abs(APSTAR_GRID.wavelength - visits[0].wavelength[at]) < 0.3
+    plain, clipped = (combine(at_rest, clip=clip) for clip in (False, True))
+    assert np.abs((plain.flux - expected(0.0)) * np.sqrt(plain.ivar))[near].max() > 20.0
+    assert np.abs((clipped.flux - expected(0.0)) * np.sqrt(clipped.ivar))[near].max() < 7.0
+    assert (clipped.n_visits != plain.n_visits).sum() < 20
+
+
 def test_errors_grow_where_persistence_and_sky_are():
     plain = rest_visit(make_visit(0.0, 100.0, 1), 0.0)
     for bit, factor in INFLATION.items():

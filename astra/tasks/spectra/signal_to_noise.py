@@ -2,75 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import os
 from typing import TYPE_CHECKING, Any
 
-import luigi
-
-from astra.tasks.base import AstraTask
-from astra.tasks.batch import per_member
-from astra.tasks.io.by_path import absolute_path, file_task
-from astra.tasks.io.sdss import SDSSDataModelTask
+from astra.tasks.spectra.analysis import SpectrumTask, file_state, plain
 
 if TYPE_CHECKING:
     from astra.products.spectrum import Spectrum
 
 
-class SignalToNoise(AstraTask):
+class SignalToNoise(SpectrumTask):
     """Measure the signal-to-noise ratio per pixel of every spectrum in a file.
 
-    Writes a row per spectrum into the table ``signal_to_noise``. A file is named by its product and its path,
-    so that visits, stars and BOSS spectra, whose keys differ, can stand in one batch.
+    Writes a row per spectrum into the table ``signal_to_noise``.
     """
-
-    product = luigi.Parameter(
-        batch_method=tuple, description="Product: apVisit, apStar, spec, specFull, specLite or spSpec."
-    )
-    path = luigi.Parameter(
-        batch_method=tuple,
-        description="The file, below the SDSS tree (machines may differ in it) or absolute.",
-    )
-
-    use_remote = luigi.BoolParameter(
-        default=False, significant=False, description="Fetch files of the SDSS tree that are not there."
-    )
-
-    @classmethod
-    def of(cls, *files: SDSSDataModelTask, **kwargs: Any) -> SignalToNoise:
-        """Return the task for files that are given as file tasks, single or batches.
-
-        Parameters
-        ----------
-        *files : SDSSDataModelTask
-            One file, or any number and kind.
-        **kwargs
-            Other parameters.
-
-        Returns
-        -------
-        task : SignalToNoise
-            Single for one single file, else a batch in the order of the files.
-        """
-        named = [
-            (task.sdss_data_model_name, task.tree.location(task.sdss_data_model_name, **keys))
-            for task in files
-            for keys in task.get_batch_task_kwds()
-        ]
-        if len(files) == 1 and not files[0].is_batch_mode:
-            return cls(product=named[0][0], path=named[0][1], **kwargs)
-        return cls(product=tuple(name for name, _ in named), path=tuple(path for _, path in named), **kwargs)
-
-    def requires(self) -> Any:
-        """Return the file.
-
-        For a batch nothing if nothing may be fetched, so that a missing file stops its own member alone.
-        """
-        return [] if self.is_batch_mode and not self.use_remote else self._files()
-
-    @per_member
-    def _files(self) -> Any:
-        return file_task(self.product, self.path, self.use_remote)
 
     def run(self) -> None:
         """Measure the files, and write the rows of each before its state says that it is done."""
@@ -80,20 +24,12 @@ class SignalToNoise(AstraTask):
 
         for task in self.pending_tasks():
             with task.recording():
-                path = getattr(task.requires().output(), "path", absolute_path(task.path))
-                state = _file_state(path)  # before it is read: a change while reading counts as a change
-                rows = [{**row, **(state or {})} for row in measure(read_spectrum(task.product, path))]
+                path = task.file_path
+                state = file_state(path)  # before it is read: a change while reading counts as a change
+                columns = dict(zip(("file_size", "file_modified_ns"), state or (), strict=False))
+                rows = [{**row, **columns} for row in measure(read_spectrum(task.product, path))]
                 with transaction(self.database_url) as connection:
                     write_signal_to_noise(connection, {task.task_id: rows})
-
-
-def _file_state(path: str) -> dict[str, int] | None:
-    """Return size [byte] and time of change [ns] of a file; None if it is not there."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return {"file_size": found.st_size, "file_modified_ns": found.st_mtime_ns}
 
 
 def measure(spectrum: Spectrum) -> list[dict[str, Any]]:
@@ -146,12 +82,7 @@ def measure(spectrum: Spectrum) -> list[dict[str, Any]]:
             "kind": kind,
             "n_pixels": spectrum.n_pixels,
             "n_good": int(n_good[row]),
-            **{name: _number(values[row]) for name, values in columns.items()},
+            **{name: plain(values[row]) for name, values in columns.items()},
         }
         for row, kind in enumerate(spectrum.kind)
     ]
-
-
-def _number(value: Any) -> float | None:
-    """Return a finite float; None, the database's null, otherwise."""
-    return float(value) if math.isfinite(value) else None

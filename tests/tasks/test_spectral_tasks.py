@@ -1,0 +1,241 @@
+from pathlib import Path
+
+import luigi
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from sqlalchemy import text
+
+from astra.database.engine import reading
+from astra.products.spectra import read_ap_star
+from astra.products.spectral_models import read_cannon_model, write_spectral_classes, write_template_spectra
+from astra.products.spectrum_files import write_planes
+from astra.spectra.barycentric import SITES, barycentric_correction
+from astra.spectra.continuum import fit_continuum
+from astra.spectra.flags import SpectrumFlag
+from astra.spectra.grid import APSTAR_GRID
+from astra.spectra.quasars import quasar_class
+from astra.spectra.velocities import compose, remove
+from astra.tasks.spectra.combine_visits import CombineVisits
+from astra.tasks.spectra.continuum import ContinuumNormalize
+from astra.tasks.spectra.export_results import ExportResults
+from astra.tasks.spectra.lines_and_labels import ClassifySpectrum, MeasureLines, TheCannon
+from astra.tasks.spectra.train_cannon import TrainTheCannon
+from astra.tasks.spectra.velocities import BarycentricCorrection, RadialVelocity
+from tests.products.synthetic_spectra import write_ap_star, write_ap_visit, write_spec
+from tests.spectra.synthetic_stars import Star, observe
+
+STAR = Star()
+RA, DEC, JD = 83.0, 22.0, 2459146.75
+
+
+def write_visit(path, v_rad, day=0, seed=1, snr=60.0):
+    """A visit of the star on a day, from Apache Point; return its barycentric correction."""
+    bc = float(
+        barycentric_correction(np.array([RA]), np.array([DEC]), np.array([JD + day]), SITES["apo25m"])[0]
+    )
+    seen = observe(STAR, float(remove(v_rad, bc)), snr, np.random.default_rng(seed), sky=True, cosmics=True)
+    wavelength, flux, ivar, flags = (plane.reshape(3, 4096)[::-1, ::-1] for plane in seen)
+    path.unlink(missing_ok=True)
+    write_ap_visit(path, n_pixels=4096, RA=RA, DEC=DEC, VRAD=999.0, **{"JD-MID": JD + day})
+    with fits.open(path, mode="update") as file:
+        for number, plane in ((1, flux.astype("f4")), (2, ivar.astype("f4") ** -0.5), (4, wavelength)):
+            file[number].data = plane
+        file[3].data = flags.astype(np.int16)
+    return bc
+
+
+def build(*tasks):
+    return luigi.build(list(tasks), local_scheduler=True, log_level="WARNING", no_lock=True)
+
+
+def rows(root, table):
+    with reading(f"sqlite:///{root / 'astra.db'}") as connection:
+        query = text(f"SELECT * FROM {table} ORDER BY path, row_index")  # noqa: S608  # names of this file
+        return [dict(row) for row in connection.execute(query).mappings()]
+
+
+@pytest.fixture
+def visits(astra_root):
+    """Four visits of one star at 20 km/s, one cut off, and its template."""
+    paths = [astra_root / f"apVisit-r1-1-{59146 + 40 * i}-{i:03}.fits" for i in range(4)]
+    for number, path in enumerate(paths):
+        write_visit(path, 20.0, day=40 * number, seed=number)
+    cut = astra_root / "cut.fits"
+    cut.write_bytes(paths[0].read_bytes()[:100_000])
+    template = astra_root / "templates.npz"
+    wavelength = np.arange(15000.0, 17100.0, 0.05)
+    write_template_spectra(
+        template, wavelength, np.stack([STAR(wavelength), STAR(wavelength, sigma_kms=15)]), ["a", "b"]
+    )
+    return [*map(str, paths), str(cut)], str(template)
+
+
+def test_velocities_of_a_batch_are_those_of_the_simulation_and_a_cut_file_has_a_row(visits, astra_root):
+    paths, template = visits
+    task = RadialVelocity(product=("apVisit",) * 5, path=tuple(paths), templates=template)
+    assert not build(task, BarycentricCorrection(product=("apVisit",) * 5, path=tuple(paths)))
+    found = rows(astra_root, "radial_velocity")
+    assert len(found) == 5
+    whole = [row for row in found if row["flags"] == 0]
+    assert [row["path"] for row in found if row["flags"] == SpectrumFlag.READ_FAILED] == [paths[4]]
+    assert [row["v_rad"] for row in whole] == pytest.approx([20.0] * 4, abs=0.2)
+    assert {row["template"] for row in whole} == {"a"}
+    for row in whole:
+        assert compose(row["v_rel"], row["bc"]) == pytest.approx(row["v_rad"])
+    corrections = [row for row in rows(astra_root, "barycentric_correction") if row["flags"] == 0]
+    assert [row["bc"] for row in corrections] == pytest.approx([row["bc"] for row in whole])
+
+    single = RadialVelocity(product="apVisit", path=paths[1], templates=template)
+    assert single.complete()
+    assert not build(task)
+    assert len(rows(astra_root, "radial_velocity")) == 5
+
+
+def test_continua_of_all_products_become_files(visits, astra_root):
+    star = write_ap_star(astra_root / "star.fits", n_visits=2)
+    spec = write_spec(astra_root / "spec.fits")
+    task = ContinuumNormalize(
+        product=("apVisit", "apStar", "spec"), path=(visits[0][0], str(star), str(spec))
+    )
+    assert build(task)
+    found = rows(astra_root, "continuum_fit")
+    assert len(found) == 1 + 4 + 1
+    assert all(row["n_used"] > 1000 for row in found)
+    for target, n_rows in zip(task.output(), (1, 4, 1), strict=True):
+        with fits.open(target.path) as file:
+            assert file["FLUX"].data.shape == file["IVAR"].data.shape == file["CONTINUUM"].data.shape
+            assert len(file["FLUX"].data) == n_rows
+            used = file["IVAR"].data > 0
+            assert np.median(file["FLUX"].data[used]) == pytest.approx(1.0, abs=0.1)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_sum_of_visits_is_read_back_at_rest(visits, astra_root, given):
+    paths, _ = visits
+    star = astra_root / "known.fits"
+    cards = {}
+    for number, path in enumerate(paths[:4], start=1):
+        bc = write_visit(Path(path), 20.0, day=40 * (number - 1), seed=number)
+        cards.update(
+            {
+                f"SFILE{number}": f"apVisit-r0-{path.split('-', 2)[2]}",
+                f"VREL{number}": float(remove(20.0, bc)),
+            }
+        )
+    write_ap_star(star, n_visits=4, style="dr17", **cards)
+    task = CombineVisits(obj="2M05+22", visits=":".join(paths[:4]), velocities_of=str(star) if given else "")
+    assert build(task)
+    found = read_ap_star(task.output().path)
+    assert found.kind == ("coadd", "coadd_global", *["visit"] * 4)
+    assert found.v_rad[2:] == pytest.approx([20.0 if given else found.v_rad[2]] * 4, abs=0.6)
+    assert found.sources[2:] == tuple(path.rsplit("/", 1)[1] for path in paths[:4])
+    used = ~found.bad[0] & (np.abs(APSTAR_GRID.wavelength - 16150.0) < 200.0)
+    used &= found.ivar[0] > 0.5 * np.median(found.ivar[0][used])  # no sky lines
+    fit = fit_continuum(found.wavelength, found.flux[:1], np.where(used, found.ivar[:1], 0.0))
+    normal = (found.flux[0] / fit.continuum[0])[used]
+    # Cosmic rays and unflagged sky are in the sum, as in the survey's: medians do not see them.
+    away = [
+        np.median(np.abs(normal - STAR(APSTAR_GRID.wavelength, v)[used]))
+        for v in (np.array([-40.0, 0.0, 40.0]) + (0.0 if given else 20.0))
+    ]
+    assert away[1] < 0.02
+    assert away[1] < 0.75 * min(away[0], away[2])
+    assert found.snr[0] > 1.5 * np.nanmean(found.snr[2:])
+    stored = rows(astra_root, "combined_visit")
+    assert [row["kind"] for row in stored] == list(found.kind)
+    with fits.open(task.output().path) as file:
+        file.verify("exception")
+        assert file[9].data["VREL"] == pytest.approx(found.v_rel[2:])
+
+
+def test_star_without_usable_visits_fails_alone_with_a_row(visits, astra_root):
+    paths, _ = visits
+    task = CombineVisits(obj=("good", "bad"), visits=(":".join(paths[:2]), paths[4]), velocities_of=("", ""))
+    assert not build(task)
+    found = rows(astra_root, "combined_visit")
+    assert [row["flags"] for row in found if row["kind"] == ""] == [int(SpectrumFlag.READ_FAILED)]
+    assert len(found) == 5
+
+
+def test_lines_and_classes_of_boss_spectra(astra_root):
+    paths = [str(write_spec(astra_root / f"spec{i}.fits", seed=i)) for i in (3, 4)]
+    classes = astra_root / "classes.npz"
+    write_spectral_classes(classes, [quasar_class(z_max=1.0)])
+    lines = MeasureLines(product=("spec", "spec"), path=tuple(paths), velocity_kms=(0.0, 100.0))
+    assert build(lines, ClassifySpectrum(product=("spec", "spec"), path=tuple(paths), classes=str(classes)))
+    found = rows(astra_root, "line_strength")
+    assert len(found) == 2 * 7
+    pulls = np.array([row["width"] / row["width_err"] for row in found])
+    assert np.abs(pulls).max() < 5.0  # there are no lines
+    classified = rows(astra_root, "spectral_classification")
+    assert [row["class_name"] for row in classified] == ["QSO", "QSO"]
+
+
+def test_own_lines_are_taken_from_a_table(astra_root):
+    path = str(write_spec(astra_root / "spec.fits"))
+    table = astra_root / "lines.csv"
+    table.write_text(
+        "name,medium,window_low,window_high,blue_low,blue_high,red_low,red_high\n"
+        "one,vacuum,6000,6010,5980,5990,6020,6030\n"
+    )
+    assert build(MeasureLines(product="spec", path=path, lines=str(table)))
+    assert [row["line"] for row in rows(astra_root, "line_strength")] == ["one"]
+    table.write_text("name,medium\none,vacuum\n")
+    assert not build(MeasureLines(product="spec", path=path, lines=str(table), velocity_kms=1.0))
+
+
+def test_the_cannon_is_trained_from_a_table_and_finds_labels(astra_root):
+    rng = np.random.default_rng(1)
+    labels = rng.uniform(-1.0, 1.0, (14, 1))
+    paths = []
+    for number, (value,) in enumerate(labels):
+        path = write_ap_star(
+            astra_root / f"star{number}.fits", n_visits=1, style="dr17", SFILE1="apVisit-1.fits"
+        )
+        with fits.open(path, mode="update") as file:
+            lines = STAR(APSTAR_GRID.wavelength)
+            flux = 500.0 * (1.0 - (1.0 - lines) * (1.0 + 0.3 * value))
+            file[1].data = (flux + 2.0 * rng.standard_normal(flux.size))[None]
+            file[2].data = np.full((1, flux.size), 2.0)
+        paths.append(str(path))
+    table = astra_root / "training.csv"
+    table.write_text(
+        "path,feh\n" + "".join(f"{p},{v[0]}\n" for p, v in zip(paths[:10], labels, strict=False))
+    )
+    train = TrainTheCannon(training=str(table), labels="feh")
+    assert build(train)
+    assert read_cannon_model(train.output().path).names == ("feh",)
+    test = TheCannon(product=("apStar",) * 4, path=tuple(paths[10:]), model=train.output().path)
+    assert build(test)
+    found = {row["path"]: row for row in rows(astra_root, "stellar_label")}
+    assert [found[path]["value"] for path in paths[10:]] == pytest.approx(labels[10:, 0], abs=0.05)
+    assert all(row["label"] == "feh" and row["value_err"] < 0.05 for row in found.values())
+
+
+def test_results_are_exported_with_units_and_flags(visits, astra_root):
+    paths, template = visits
+    build(RadialVelocity(product=("apVisit",) * 2, path=(paths[0], paths[4]), templates=template))
+    task = ExportResults(table="radial_velocity")
+    assert build(task)
+    for target in task.output().values():
+        table = Table.read(target.path)
+        assert len(table) == 2
+        assert str(table["v_rel"].unit) == "km / s"
+        assert np.ma.masked_invalid(table["v_rad"]).count() == 1
+    assert table.meta["flags"]["READ_FAILED"] == 1
+    assert "frame of the file" in table["v_rel"].description
+    build(RadialVelocity(product="apVisit", path=paths[1], templates=template))
+    luigi.build(
+        [ExportResults(table="radial_velocity")], local_scheduler=True, log_level="WARNING", no_lock=True
+    )
+    assert not build(ExportResults(table="task"))
+
+
+def test_planes_are_written_with_their_units(tmp_path):
+    write_planes(tmp_path / "a.fits", np.arange(3.0), {"FLUX": (np.ones((2, 3)), "adu")}, {"ORDER": 3})
+    with fits.open(tmp_path / "a.fits") as file:
+        assert file["FLUX"].header["BUNIT"] == "adu"
+        assert file["WAVELENGTH"].data.tolist() == [0.0, 1.0, 2.0]
+        assert file[0].header["ORDER"] == 3
