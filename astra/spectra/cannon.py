@@ -16,6 +16,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 _CHUNK_PIXELS = 256
 _CHUNK_STARS = 2000
+_KEPT_CHUNKS = 4  # of that many stars, at most 75 MB each for 15 labels
 _RIDGE = 1e-7  # of the mean diagonal of the normal equations, so that single precision can factor them
 _N_REFINEMENTS = 3
 _MAX_SCATTER = 1.0  # squared
@@ -129,7 +130,7 @@ def train_cannon(
     good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
     n_pixels = flux.shape[1]
     coefficients, scatter2 = np.zeros((terms.shape[1], n_pixels)), np.full(n_pixels, np.inf)
-    first, second = np.triu_indices(terms.shape[1])
+    products = _TermProducts(terms)
     shared = np.linalg.pinv(terms)
     for begin in range(0, n_pixels, _CHUNK_PIXELS):
         part = slice(begin, begin + _CHUNK_PIXELS)
@@ -140,7 +141,7 @@ def train_cannon(
         theta = shared @ data
         spread2 = fit_scatter(data - terms @ theta, variance)
         for _ in range(n_iterations):
-            theta = _solve(terms, (first, second), data, 1.0 / (variance + spread2))
+            theta = _solve(terms, products, data, 1.0 / (variance + spread2))
             spread2 = fit_scatter(data - terms @ theta, variance)
         coefficients[:, part] = np.where(enough, theta, 0.0)
         scatter2[part] = np.where(enough, spread2, np.inf)
@@ -227,9 +228,30 @@ def _scaled_labels(
     return (labels - centre) / scale, centre, scale
 
 
+class _TermProducts:
+    """Products of all pairs of terms, in single precision; kept for few stars, made anew for many."""
+
+    def __init__(self, terms: NDArray[np.float64]) -> None:
+        self.terms = terms.astype(np.float32)
+        self.first, self.second = np.triu_indices(terms.shape[1])
+        self.parts = [slice(begin, begin + _CHUNK_STARS) for begin in range(0, len(terms), _CHUNK_STARS)]
+        self.kept = [self._make(part) for part in self.parts] if len(self.parts) <= _KEPT_CHUNKS else None
+
+    def _make(self, part: slice) -> NDArray[np.float32]:
+        return self.terms[part][:, self.first] * self.terms[part][:, self.second]
+
+    def weighted_sums(self, weight: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return sums over stars, shape (n_pixels, n_pairs), for weights of shape (n_stars, n_pixels)."""
+        total = np.zeros((weight.shape[1], self.first.size), np.float32)
+        for number, part in enumerate(self.parts):
+            products = self.kept[number] if self.kept is not None else self._make(part)
+            total += np.ascontiguousarray(weight[part].T, np.float32) @ products
+        return total
+
+
 def _solve(
     terms: NDArray[np.float64],
-    pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
+    products: _TermProducts,
     data: NDArray[np.float64],
     weight: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -241,17 +263,13 @@ def _solve(
     n, n_pixels = terms.shape[1], data.shape[1]
     mean = np.maximum(weight.mean(axis=0), 1e-300)
     relative = weight / mean
-    packed = np.zeros((n_pixels, pairs[0].size), np.float32)
-    for begin in range(0, len(terms), _CHUNK_STARS):
-        some = slice(begin, begin + _CHUNK_STARS)
-        products = (terms[some, pairs[0]] * terms[some, pairs[1]]).astype(np.float32)
-        packed += np.ascontiguousarray(relative[some].T, np.float32) @ products
+    packed = products.weighted_sums(relative)
     theta = np.zeros((n, n_pixels))
     right = terms.T @ (relative * data)
     normal = np.zeros((n, n))
     factors = []
     for pixel in range(n_pixels):
-        normal[pairs[1], pairs[0]] = packed[pixel]
+        normal[products.second, products.first] = packed[pixel]
         normal[range(n), range(n)] += _RIDGE * np.trace(normal) / n + 1e-12
         factors.append(cho_factor(normal, lower=True, check_finite=False))
     for _ in range(_N_REFINEMENTS):
