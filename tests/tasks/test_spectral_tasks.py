@@ -8,7 +8,7 @@ from astropy.table import Table
 from sqlalchemy import text
 
 from astra.database.engine import reading
-from astra.products.spectra import read_ap_star
+from astra.products.spectra import read_ap_star, read_spec
 from astra.products.spectral_models import read_cannon_model, write_spectral_classes, write_template_spectra
 from astra.products.spectrum_files import write_planes
 from astra.spectra.barycentric import SITES, barycentric_correction
@@ -239,3 +239,37 @@ def test_planes_are_written_with_their_units(tmp_path):
         assert file["FLUX"].header["BUNIT"] == "adu"
         assert file["WAVELENGTH"].data.tolist() == [0.0, 1.0, 2.0]
         assert file[0].header["ORDER"] == 3
+
+
+def test_real_stars_and_boss_spectra_pass_through_the_tasks(shared_data, astra_root):
+    folder = shared_data / "apogee"
+    name = "2M00452143+1634446"
+    star = folder / f"apStar-r6-{name}.fits"
+    visits = [str(folder / f"apVisit-{name}-{number}.fits") for number in range(3)]
+    combine = CombineVisits(obj=name, visits=":".join(visits), velocities_of=str(star))
+    measure = RadialVelocity(product=("apVisit",) * 3, path=tuple(visits), templates=str(star))
+    assert build(combine, measure)
+    theirs, ours = read_ap_star(star), read_ap_star(combine.output().path)
+    assert ours.v_rel[2:] == pytest.approx(theirs.v_rel[2:])
+    assert [row["v_rel"] for row in rows(astra_root, "radial_velocity")] == pytest.approx(
+        theirs.v_rel[2:], abs=0.5
+    )
+    used = ~ours.bad[0] & ~theirs.bad[0] & (ours.pixel_flags[0] == 0) & (theirs.pixel_flags[0] == 0)
+    assert np.corrcoef(ours.flux[0][used], theirs.flux[0][used])[0, 1] > 0.985
+
+    boss = tuple(str(path) for path in sorted((shared_data / "boss").glob("spec-733*.fits")))
+    assert build(ClassifySpectrum(product=("spec",) * 2, path=boss))
+    classified = rows(astra_root, "spectral_classification")
+    assert [row["z"] for row in classified] == pytest.approx([0.4559, 0.4559], abs=1e-3)
+
+
+def test_boss_spectra_are_measured_against_each_other(shared_data, astra_root):
+    path = shared_data / "boss" / "spec-3586-55181-0500.fits"
+    spec = read_spec(path)
+    template = astra_root / "template.npz"
+    rest = spec.wavelength / (1.0 + 100.0 / 299792.458)
+    write_template_spectra(template, rest, np.where(spec.bad, np.nan, spec.flux), ["G"])
+    assert build(RadialVelocity(product="spec", path=str(path), templates=str(template)))
+    [row] = rows(astra_root, "radial_velocity")
+    assert row["v_rel"] == pytest.approx(100.0, abs=3.0)
+    assert row["v_rad"] == pytest.approx(row["v_rel"])  # its wavelengths are barycentric

@@ -107,7 +107,7 @@ def classify_file(spectrum: Spectrum, classes: Any) -> list[Row]:
     from astra.tasks.spectra.velocities import grid_of
 
     grid = grid_of(spectrum)
-    if grid is None or grid.n_pixels != spectrum.n_pixels:
+    if grid.n_pixels != spectrum.n_pixels:
         message = f"{spectrum.path} cannot be classified: its wavelengths are not uniform in the logarithm"
         raise ConfigError(message, path=str(spectrum.path))
     columns = dict(vars(fit_redshifts(grid, spectrum.flux, usable_ivar(spectrum), classes)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
+from astra.errors import FormatError
 from astra.tasks.parameters import PathParameter
 from astra.tasks.spectra.analysis import BlockTask, Row, rows_of, usable_ivar
 
@@ -139,13 +140,22 @@ class _Templates:
 
 
 def grid_of(spectrum: Spectrum) -> Any:
-    """Return the grid on which the velocity of a spectrum is measured."""
+    """Return the grid on which the velocity, or the redshift, of a spectrum is measured.
+
+    Raises
+    ------
+    FormatError
+        If the wavelengths of a BOSS spectrum are not uniform in the logarithm.
+    """
     from astra.spectra.grid import APSTAR_GRID, LogGrid, log_grid_of
 
     if spectrum.product != "spec":
         return APSTAR_GRID
     found = log_grid_of(spectrum.wavelength)
-    return LogGrid(round(found.start, 4), 1e-4, found.n_pixels) if found else None
+    if found is None:
+        message = f"{spectrum.path} must have wavelengths that are uniform in the logarithm"
+        raise FormatError(message, path=str(spectrum.path))
+    return LogGrid(round(found.start, 4), 1e-4, found.n_pixels)
 
 
 def continuum_of(grid: Any) -> Any:
