@@ -20,6 +20,9 @@ import tempfile
 import time
 from pathlib import Path
 
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
+
 import numpy as np
 from astropy.io import fits
 from scipy.ndimage import label

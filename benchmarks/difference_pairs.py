@@ -30,8 +30,8 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
-import numpy as np  # noqa: E402
-from astropy.io import fits  # noqa: E402
+import numpy as np
+from astropy.io import fits
 
 BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench"
 BINS = {"c57": "5-7", "c710": "7-10", "c10": ">10"}

@@ -20,10 +20,10 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from process_ccd import (  # noqa: E402
+from process_ccd import (
     CAMERAS,
     MAKER,
     cpu_s,

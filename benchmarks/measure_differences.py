@@ -13,14 +13,14 @@ import time
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from astra.images.dia_detection_config import DiaDetectionConfig  # noqa: E402
-from astra.images.dia_measurement_config import DiaMeasurementConfig  # noqa: E402
-from astra.images.difference_detection import detect_dia_sources  # noqa: E402
-from astra.images.difference_measurement import measure_dia_sources  # noqa: E402
-from astra.images.psf import Psf, gaussian_psf  # noqa: E402
-from tests.images.difference_field import add_stars, make_exposure, make_wcs  # noqa: E402
+from astra.images.dia_detection_config import DiaDetectionConfig
+from astra.images.dia_measurement_config import DiaMeasurementConfig
+from astra.images.difference_detection import detect_dia_sources
+from astra.images.difference_measurement import measure_dia_sources
+from astra.images.psf import Psf, gaussian_psf
+from tests.images.difference_field import add_stars, make_exposure, make_wcs
 
 FWHM = 4.0
 REPEATS = 5

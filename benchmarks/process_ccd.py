@@ -21,7 +21,7 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
-import numpy as np  # noqa: E402
+import numpy as np
 
 HERE = Path(__file__).resolve().parent
 MAKER = HERE.parents[1] / "shared" / "bench" / "make_pair.py"

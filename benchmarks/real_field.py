@@ -13,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
+
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -9,11 +9,15 @@ artefacts one by one; CPU seconds. Without a model the shipped one is taken: it 
 """
 
 import argparse
+import os
 import tempfile
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
 import numpy as np
 

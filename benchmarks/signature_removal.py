@@ -8,11 +8,15 @@ is made by ../shared/bench/make_pair.py. ccdproc is looked for in this Python, o
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
 import numpy as np
 

@@ -23,14 +23,14 @@ from pathlib import Path
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
-import numpy as np  # noqa: E402
-from astropy.io import fits  # noqa: E402
-from astropy.wcs import WCS  # noqa: E402
-from scipy import ndimage  # noqa: E402
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from scipy import ndimage
 
-from astra.images.exposure import Exposure, VisitInfo  # noqa: E402
-from astra.images.psf import gaussian_psf, sigma_from_fwhm  # noqa: E402
-from astra.images.warp import make_pixel_map, warp_exposure, warp_planes  # noqa: E402
+from astra.images.exposure import Exposure, VisitInfo
+from astra.images.psf import gaussian_psf, sigma_from_fwhm
+from astra.images.warp import make_pixel_map, warp_exposure, warp_planes
 
 SCALE_ARCSEC = 0.2
 SCALE_RATIO = 1.003  # of output to input pixels
