@@ -69,6 +69,11 @@ def test_every_task_of_the_readme_exists(name):
     assert issubclass(luigi.task_register.Register.get_task_cls(name), AstraTask)
 
 
+def test_modules_of_tests_have_names_of_their_own():
+    names = [path.name for path in (PROJECT / "tests").rglob("test_*.py")]
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
 def test_modules_and_functions_stay_small():
     import ast
 
