@@ -18,6 +18,7 @@ from astra.tasks.calibration_files import (
     require_kinds,
     stale_by_calibrations,
 )
+from astra.tasks.heap import keep_freed_memory
 from astra.tasks.imaging import DetectorTask
 from astra.tasks.options import OptionsParameter, read_options, with_options
 from astra.tasks.visits import DefineVisits
@@ -126,6 +127,7 @@ class ProcessCcd(DetectorTask):
         from astra.products.calibrated import write_calibrated
         from astra.products.exposures import write_exposure
 
+        keep_freed_memory()
         options = self.ccd_config()
         for task in self.pending_tasks():
             with task.recording():
