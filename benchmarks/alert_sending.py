@@ -18,6 +18,8 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from astra.alerts.sinks import SinkSettings
 from astra.alerts.wire import decode
 from astra.config import section_options

@@ -8,8 +8,11 @@ import cProfile
 import os
 import pstats
 import statistics
+import sys
 import time
+from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # of one core, as in a worker: numpy looks when it is imported
 
