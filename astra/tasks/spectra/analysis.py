@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -105,9 +106,9 @@ class BlockTask(SpectrumTask):
         """Return what all files need: templates, a model."""
         return None
 
+    @abstractmethod
     def analyse(self, spectra: Sequence[Spectrum], prepared: Any) -> list[list[Row]]:
         """Return the rows of each file, without those columns that name task and file."""
-        raise NotImplementedError
 
     def write_product(self, spectrum: Spectrum, prepared: Any) -> None:
         """Write what the task makes beside its rows; nothing, unless a subclass does."""
