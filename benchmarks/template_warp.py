@@ -39,7 +39,7 @@ HALF = 12
 APERTURE_PIXEL = 9.0
 SWARP_OPTIONS = (
     "-RESAMPLING_TYPE LANCZOS4 -SUBTRACT_BACK N -COMBINE N -WEIGHT_TYPE NONE -NTHREADS 1 -WRITE_XML N "
-    "-VERBOSE_TYPE QUIET -PIXELSCALE_TYPE MANUAL -CENTER_TYPE MANUAL"
+    "-VERBOSE_TYPE QUIET"
 )
 
 
@@ -138,19 +138,40 @@ def reproject_warp(field):
     )
 
 
+def output_header(field):
+    """Header of the frame that SWarp is to fill: it reads the size, and a CD matrix but no PC matrix."""
+    header = field.wcs_out.to_header()
+    for i in (1, 2):
+        header[f"NAXIS{i}"] = field.image.shape[2 - i]
+        for j in (1, 2):
+            header[f"CD{i}_{j}"] = field.wcs_out.pixel_scale_matrix[i - 1, j - 1]
+            header.remove(f"PC{i}_{j}", ignore_missing=True)
+        header.remove(f"CDELT{i}")
+    return header
+
+
+def placed(path, shape):
+    """Pixels of a frame that SWarp has cut to where it has input, on the whole frame; NaN elsewhere."""
+    part, header = fits.getdata(path, header=True)
+    row, column = header["COMIN2"] - 1, header["COMIN1"] - 1
+    whole = np.full(shape, np.nan, dtype=np.float32)
+    whole[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return whole
+
+
 def swarp_warp(field, folder):
     """Resampled image and CPU seconds of SWarp with Lanczos-4, or None."""
     program = shutil.which("SWarp") or shutil.which("swarp")
     if program is None:
         return None
     fits.writeto(folder / "in.fits", field.image, field.wcs.to_header(), overwrite=True)
-    (folder / "out.head").write_text(field.wcs_out.to_header().tostring(sep="\n") + "\nEND\n")
+    (folder / "out.head").write_text(output_header(field).tostring(sep="\n", endcard=True, padding=False))
     command = f"{program} in.fits -IMAGEOUT_NAME out.fits -RESAMPLE_SUFFIX .resamp.fits {SWARP_OPTIONS}"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return fits.getdata(folder / "in.resamp.fits"), seconds
+    return placed(folder / "in.resamp.fits", field.image.shape), seconds
 
 
 def print_row(name, seconds, own_seconds, peak, quality):
