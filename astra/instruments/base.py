@@ -23,6 +23,7 @@ from astra.images.summary import Fiducial
 from astra.instruments.focal_plane import FocalPlane
 from astra.instruments.quantities import Reading
 from astra.sky.grouping import group_id_of_digits
+from astra.sky.identifiers import VISIT_DETECTOR_BITS
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
@@ -151,6 +152,8 @@ class Instrument(ABC):
         Ordinary conditions by band, for effective exposure times.
     observatory : (float, float, float) or None
         Where it stands: longitude (east), latitude [deg], height [m]; None where that is not known.
+    ccd_exposure_id_bits : int
+        Bits of what `pack_visit_detector` makes, in the identifiers of sources.
     """
 
     name: str
@@ -159,6 +162,7 @@ class Instrument(ABC):
     focal_plane: FocalPlane | None = None
     fiducials: Mapping[str, Fiducial] = MappingProxyType({})
     observatory: tuple[float, float, float] | None = None
+    ccd_exposure_id_bits: int = VISIT_DETECTOR_BITS
 
     @abstractmethod
     def find_raws(self, folder: Path) -> list[Path]:
@@ -227,7 +231,11 @@ class Instrument(ABC):
 
     @abstractmethod
     def pack_visit_detector(self, visit: int, detector: int) -> int:
-        """Pack visit and detector into a non-negative integer below 2**38, without collisions."""
+        """Pack visit and detector into a non-negative integer, without collisions.
+
+        Below ``2 ** ccd_exposure_id_bits``; as `astra.sky.identifiers.pack_rubin` does it where the camera
+        counts its exposures by the night.
+        """
 
     def boresight_wcs(self, ra: float, dec: float, sky_angle_deg: float, detector: int) -> WCS | None:
         """Sky of a detector by where the telescope points.

@@ -295,11 +295,17 @@ def _parse_identifiers(
     rollover = table.number("rollover_utc_h", None, low=0.0, high=24.0, unit="h")
     identifiers = Identifiers(
         last_detector=max(plan.value.detector for plan in detectors),
-        max_seq_num=None if is_counted else table.integer("max_seq_num", 99999, low=1, high=10**9 - 1),
+        max_seq_num=None if is_counted else table.integer("max_seq_num", 32767, low=1, high=10**9 - 1),
+        ccd_exposure_id_bits=table.integer("ccd_exposure_id_bits", 38, low=20, high=56),
     )
     table.finish()
-    if not identifiers.reach_2100:
-        expected = f"smaller: 38 bits do not hold each night until 2100 with {identifiers.last_detector + 1}"
+    if not identifiers.is_lasting:
+        bits = identifiers.ccd_exposure_id_bits
+        if is_counted:
+            raise table.error("ccd_exposure_id_bits", f"larger: {bits} do not hold a million exposures")
+        expected = (
+            f"smaller: {bits} bits do not hold each night until 2044 with {identifiers.last_detector + 1}"
+        )
         raise table.error("max_seq_num", f"{expected} detectors and {identifiers.max_seq_num} exposures")
     return identifiers, rollover
 

@@ -1,4 +1,4 @@
-"""Identifiers of exposures, and how a visit and a detector are packed into 38 bits."""
+"""Identifiers of exposures, and how a visit and a detector are packed into the bits for them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import datetime as dt
 import math
 from dataclasses import dataclass
 
-PACKED_LIMIT = 2**38
-_FIRST_DAY = dt.date(2000, 1, 1)
-_DAYS_UNTIL_2100 = (dt.date(2100, 1, 1) - _FIRST_DAY).days
+from astra.sky.identifiers import (
+    RUBIN_DETECTORS,
+    RUBIN_FIRST_NIGHT,
+    RUBIN_NIGHTS,
+    RUBIN_SEQUENCE_NUMBERS,
+    VISIT_DETECTOR_BITS,
+    pack_rubin,
+)
+
+PACKED_LIMIT = 2**VISIT_DETECTOR_BITS
+_FIRST_NIGHT = dt.date(2000, 1, 1)
+_LAST_NIGHT = dt.date(2044, 11, 8)  # the 16384th from the first
 _FIRST_SNAP_PREFIX = "9"
 
 
@@ -20,16 +29,25 @@ class Identifiers:
     A visit has the identifier of an exposure; with a 9 before it, it is the first of several that were
     made one visit (`by-seq-start-end`), of its own.
 
+    Visit and detector are packed as Rubin does it where its parts are there: fewer than 32768 exposures a
+    night and 256 detectors. What is Rubin's reinterpretation as one-to-one is the 9 here, and a night of
+    2000 to 2009, which Rubin does not have, takes the number of the one 16384 days later: all nights from
+    2000 to 2044 are told apart.
+
     Parameters
     ----------
     last_detector : int
         Largest identifier of a detector.
     max_seq_num : int or None
         Largest number of an exposure in a night; None if the camera counts without regard to nights.
+    ccd_exposure_id_bits : int
+        Bits for visit and detector in the identifiers of sources; the number of the source has what is
+        left of 57.
     """
 
     last_detector: int
-    max_seq_num: int | None = 99999
+    max_seq_num: int | None = 32767
+    ccd_exposure_id_bits: int = VISIT_DETECTOR_BITS
 
     @property
     def sequences_per_day(self) -> int:
@@ -37,11 +55,26 @@ class Identifiers:
         return int(10 ** len(str(self.max_seq_num or 0)))
 
     @property
-    def reach_2100(self) -> bool:
-        """Whether the nights from 2000 to 2099 can be packed."""
+    def is_rubin(self) -> bool:
+        """Whether visit and detector are packed as Rubin does it."""
+        return (
+            self.max_seq_num is not None
+            and self.max_seq_num < RUBIN_SEQUENCE_NUMBERS
+            and self.last_detector < RUBIN_DETECTORS
+            and self.ccd_exposure_id_bits >= VISIT_DETECTOR_BITS
+        )
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether decades of nights can be packed: those from 2000 to 2044 at the least."""
         if self.max_seq_num is None:
-            return self.last_detector < PACKED_LIMIT >> 20
-        return self._pack(_DAYS_UNTIL_2100, self.max_seq_num, True, self.last_detector) < PACKED_LIMIT
+            return self.last_detector < self._limit >> 20
+        last = (_LAST_NIGHT - _FIRST_NIGHT).days
+        return self.is_rubin or self._pack(last, self.max_seq_num, True, self.last_detector) < self._limit
+
+    @property
+    def _limit(self) -> int:
+        return int(2**self.ccd_exposure_id_bits)
 
     def exposure(self, day_obs: int, seq_num: int) -> int:
         """Make the identifier of an exposure; ValueError if its number in the night is too large."""
@@ -50,7 +83,12 @@ class Identifiers:
         return day_obs * self.sequences_per_day + seq_num
 
     def pack(self, visit: int, detector: int) -> int:
-        """Pack visit and detector into a non-negative integer below 2**38, without collisions.
+        """Pack visit and detector into a non-negative integer, without collisions.
+
+        Returns
+        -------
+        packed : int
+            Below ``2 ** ccd_exposure_id_bits``.
 
         Raises
         ------
@@ -62,26 +100,39 @@ class Identifiers:
         else:
             digits = str(visit)
             is_first = len(digits) == 8 + len(str(self.max_seq_num)) + 1 and digits[0] == _FIRST_SNAP_PREFIX
-            days, seq_num = self._unpack(int(digits[1:]) if is_first else visit)
-            packed = self._pack(days, seq_num, is_first, detector)
-        if visit < 0 or not 0 <= packed < PACKED_LIMIT:
-            message = f"visit {visit} and detector {detector} do not fit 38 bits"
+            night, seq_num = self._unpack(int(digits[1:]) if is_first else visit)
+            if self.is_rubin:
+                return _pack_rubin(night, seq_num, detector, is_first)
+            packed = self._pack((night - _FIRST_NIGHT).days, seq_num, is_first, detector)
+        if visit < 0 or not 0 <= packed < self._limit:
+            message = f"visit {visit} and detector {detector} do not fit {self.ccd_exposure_id_bits} bits"
             raise ValueError(message)
         return packed
 
-    def _unpack(self, exposure: int) -> tuple[int, int]:
+    def _unpack(self, exposure: int) -> tuple[dt.date, int]:
         day_obs, seq_num = divmod(exposure, self.sequences_per_day)
         try:
-            days = (dt.date(day_obs // 10000, day_obs // 100 % 100, day_obs % 100) - _FIRST_DAY).days
+            night = dt.date(day_obs // 10000, day_obs // 100 % 100, day_obs % 100)
         except ValueError as exc:
             raise ValueError(f"visit {exposure} does not begin with a night") from exc
-        if days < 0 or seq_num > (self.max_seq_num or 0):
+        if night < _FIRST_NIGHT or seq_num > (self.max_seq_num or 0):
             raise ValueError(f"visit {exposure} is before 2000, or its number above {self.max_seq_num}")
-        return days, seq_num
+        return night, seq_num
 
     def _pack(self, days: int, seq_num: int, is_first: bool, detector: int) -> int:
         shot = days * ((self.max_seq_num or 0) + 1) + seq_num
         return (shot * 2 + is_first) * (self.last_detector + 1) + detector
+
+
+def _pack_rubin(night: dt.date, seq_num: int, detector: int, is_first: bool) -> int:
+    """Pack as Rubin does it, with the nights before its first in place of those after the last here."""
+    if night > _LAST_NIGHT:
+        message = f"night {night} is after {_LAST_NIGHT}, the last that the identifiers of sources can name"
+        raise ValueError(message)
+    if night < RUBIN_FIRST_NIGHT:
+        night += dt.timedelta(days=RUBIN_NIGHTS)
+    day_obs = night.year * 10000 + night.month * 100 + night.day
+    return pack_rubin(day_obs, seq_num, detector, is_one_to_one=is_first)
 
 
 def night_of(mjd_utc: float, rollover_utc_h: float) -> int:

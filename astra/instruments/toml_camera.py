@@ -46,6 +46,7 @@ class TomlCamera(Instrument):
         self.detectors = tuple(detector.value for detector in plan.detectors)
         self.focal_plane = plan.focal_plane
         self.fiducials = plan.fiducials
+        self.ccd_exposure_id_bits = plan.identifiers.ccd_exposure_id_bits
         if (site := plan.site) is not None:
             self.observatory = (site.longitude_deg, site.latitude_deg, site.height_m)
         self._reader = ExposureReader(plan)

@@ -8,6 +8,7 @@ detector, 19 bits of counter, 63 bits in all. The camera says how its visits and
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +21,23 @@ RUBIN_DETECTORS = 256
 RUBIN_SEQUENCE_NUMBERS = 32768
 RUBIN_NIGHTS = 16384
 RUBIN_FIRST_NIGHT = date(2010, 1, 1)
+
+
+class IdParts(NamedTuple):
+    """What the identifiers of the sources of one visit and detector have in common; see `pack_source_ids`."""
+
+    packed_visit_detector: int
+    release: int = 0
+    ccd_exposure_id_bits: int = VISIT_DETECTOR_BITS
+
+    def ids(self, counters: ArrayLike) -> NDArray[np.int64]:
+        """Make the identifiers of some sources by their numbers, shape (n,)."""
+        return pack_source_ids(
+            self.packed_visit_detector,
+            counters,
+            release=self.release,
+            ccd_exposure_id_bits=self.ccd_exposure_id_bits,
+        )
 
 
 def _check(name: str, value: int, limit: int) -> None:

@@ -56,6 +56,9 @@ class Associate(DifferenceTask):
         default=1,
         description="Least number of detections of an object that is measured where it is not detected.",
     )
+    release = luigi.IntParameter(
+        default=0, description="Processing release, 0 to 63, in the identifiers; 0 is for development."
+    )
 
     ephemeris = PathParameter(
         default="",
@@ -156,6 +159,7 @@ class Associate(DifferenceTask):
         science = read_exposure(required["calexp"].path("calexp"))
         dia_sources = read_catalog(required["diffim"].path("diaSrc"))
         refuse_injected(difference, science, detections=dia_sources)
+        instrument = get_instrument(self.instrument)
         return DetectorVisit(
             instrument=self.instrument,
             visit=self.visit,
@@ -167,9 +171,9 @@ class Associate(DifferenceTask):
             forced_photometry=_forced_photometry(difference, science),
             time_processed_mjd_tai=float(Time.now().tai.mjd),
             task_id=self.task_id,
-            packed_visit_detector=get_instrument(self.instrument).pack_visit_detector(
-                self.visit, self.detector
-            ),
+            packed_visit_detector=instrument.pack_visit_detector(self.visit, self.detector),
+            ccd_exposure_id_bits=instrument.ccd_exposure_id_bits,
+            release=self.release,
             options=self.options(),
             bodies=expected_bodies(
                 self.instrument, self.visit, science.info.midpoint_mjd_tai, self.ephemeris, self.orbits

@@ -18,6 +18,7 @@ from astra.database.models.apdb import dia_source
 from astra.sky.association import associate
 from astra.sky.detection_rules import DetectionRules, count_reasons, distrust_reasons, rejection_reasons
 from astra.sky.dia_objects import make_dia_objects
+from astra.sky.identifiers import VISIT_DETECTOR_BITS, IdParts
 from astra.sky.regions import contains, dilate, htm_ranges
 from astra.tasks.association_rows import (
     ForcedPhotometry,
@@ -84,6 +85,7 @@ class DetectorVisit:
     release: int = 0
     bodies: NDArray[Any] | None = None
     options: AssociationOptions = field(default_factory=AssociationOptions)
+    ccd_exposure_id_bits: int = VISIT_DETECTOR_BITS
 
     @property
     def member(self) -> Member:
@@ -91,9 +93,9 @@ class DetectorVisit:
         return Member(self.midpoint_mjd_tai, self.visit, self.detector, self.task_id, self.region)
 
     @property
-    def packed(self) -> tuple[int, int]:
+    def id_parts(self) -> IdParts:
         """What its identifiers are made of."""
-        return self.packed_visit_detector, self.release
+        return IdParts(self.packed_visit_detector, self.release, self.ccd_exposure_id_bits)
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def plan_detector(connection: Connection, this: DetectorVisit, without: list[Mem
     scale = options.pixel_scale_arcsec
     reasons = rejection_reasons(this.dia_sources[reliable], options.rules, pixel_scale_arcsec=scale)
     usable = np.flatnonzero(reliable)[reasons == ""]
-    ids = source_ids(this.dia_sources, *this.packed)[usable]
+    ids = source_ids(this.dia_sources, this.id_parts)[usable]
     prepared = source_rows(this.dia_sources[usable], common, defaults | {"diaSourceId": ids})
     distrusted = distrust_reasons(this.dia_sources[usable], options.rules)
     is_kept = _name_owners(prepared, distrusted, objects, this.bodies, options)
@@ -146,7 +148,7 @@ def plan_detector(connection: Connection, this: DetectorVisit, without: list[Mem
     known = known[contains(this.region, known["ra"], known["dec"])]
     detected = make_dia_objects(everything[everything["midpointMjdTai"] <= end])
     targets = forced_targets(detected, known, options.min_forced_detections)
-    forced = forced_rows(targets, this.forced_photometry, common, defaults, this.packed)
+    forced = forced_rows(targets, this.forced_photometry, common, defaults, this.id_parts)
     untrusted = {f"new_{name}": n for name, n in count_reasons(distrusted[~is_kept]).items()}
     counts = count_reasons(reasons) | untrusted
     return Plan(sources, forced, time, int(np.sum(~reliable)), counts)

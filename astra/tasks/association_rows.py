@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from astra.database.arrays import to_table
 from astra.database.models.apdb import dia_forced_source, dia_source
 from astra.errors import FormatError
-from astra.sky.identifiers import pack_source_ids
+from astra.sky.identifiers import IdParts
 from astra.sky.regions import htm_pixels
 
 # Counts that may not be null, but that not every measurement makes.
@@ -41,11 +41,11 @@ def is_reliable(sources: NDArray[Any], min_reliability: float) -> NDArray[np.boo
     return enough
 
 
-def source_ids(sources: NDArray[Any], packed: int, release: int) -> NDArray[np.int64]:
+def source_ids(sources: NDArray[Any], parts: IdParts) -> NDArray[np.int64]:
     """Give detections their own identifiers, or their numbers in the catalogue, from 1."""
     if "diaSourceId" in (sources.dtype.names or ()):
         return sources["diaSourceId"].astype(np.int64)
-    return pack_source_ids(packed, np.arange(1, len(sources) + 1), release=release)
+    return parts.ids(np.arange(1, len(sources) + 1))
 
 
 def source_rows(sources: NDArray[Any], common: dict[str, Any], defaults: dict[str, Any]) -> NDArray[Any]:
@@ -91,7 +91,7 @@ def forced_rows(
     forced_photometry: ForcedPhotometry,
     common: dict[str, Any],
     defaults: dict[str, Any],
-    packed: tuple[int, int],
+    parts: IdParts,
 ) -> NDArray[Any]:
     """Rows of DiaForcedSource of all targets where something could be measured."""
     fluxes = forced_photometry(targets["ra"], targets["dec"])
@@ -102,5 +102,5 @@ def forced_rows(
     absent = {name: value for name, value in defaults.items() if name not in (fluxes.dtype.names or ())}
     own = {name: targets[name][measured] for name in ("diaObjectId", "ra", "dec")}
     counters = np.arange(1, int(measured.sum()) + 1)
-    ids = pack_source_ids(packed[0], counters, release=packed[1])
+    ids = parts.ids(counters)
     return to_table(dia_forced_source, fluxes[measured], diaForcedSourceId=ids, **own, **absent, **common)

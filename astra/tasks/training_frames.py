@@ -147,9 +147,10 @@ def labelled_frames(
 
     found = np.zeros(len(labels.ids), dtype=bool)
     for group, (diffim, calexp) in enumerate(tasks):
-        packed = get_instrument(diffim.instrument).pack_visit_detector(diffim.visit, diffim.detector)
+        instrument = get_instrument(diffim.instrument)
+        packed = instrument.pack_visit_detector(diffim.visit, diffim.detector)
         features, snr = _features_of(diffim, calexp)
-        rows = source_rows(labels.ids, packed, len(features))
+        rows = source_rows(labels.ids, packed, len(features), instrument.ccd_exposure_id_bits)
         here = rows >= 0
         found |= here
         name = f"{diffim.instrument}, visit {diffim.visit}, detector {diffim.detector}, labelled"
@@ -165,7 +166,9 @@ def labelled_frames(
         raise DataError(message, n_lost=len(lost), diaSourceId=int(lost[0]))
 
 
-def source_rows(ids: NDArray[np.int64], packed: int, n_sources: int) -> NDArray[np.int64]:
+def source_rows(
+    ids: NDArray[np.int64], packed: int, n_sources: int, ccd_exposure_id_bits: int = 38
+) -> NDArray[np.int64]:
     """Rows in the catalogue of a visit and detector of detections, -1 for those of others.
 
     The counter in a ``diaSourceId`` is the number of the row, from 1.
@@ -174,7 +177,7 @@ def source_rows(ids: NDArray[np.int64], packed: int, n_sources: int) -> NDArray[
 
     rows = np.full(len(ids), -1, dtype=np.int64)
     for index, source_id in enumerate(ids):
-        _, place, counter = unpack_source_id(int(source_id))
+        _, place, counter = unpack_source_id(int(source_id), ccd_exposure_id_bits=ccd_exposure_id_bits)
         if place == packed and 1 <= counter <= n_sources:
             rows[index] = counter - 1
     return rows

@@ -170,7 +170,7 @@ def test_a_camera_file_becomes_a_camera(tmp_path):
         (
             "identifiers",
             {"max_seq_num": 10**8},
-            "[identifiers] max_seq_num must be smaller: 38 bits do not hold each night until 2100",
+            "[identifiers] max_seq_num must be smaller: 38 bits do not hold each night until 2044",
         ),
         (
             "amplifiers.0.name",

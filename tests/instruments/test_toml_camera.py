@@ -83,7 +83,7 @@ def test_packed_files_read_alike(raw_path, tmp_path):
         ({"INSTRUME": "Other"}, "header key INSTRUME must be 'TestCam' in a raw of testcam, found 'Other'"),
         ({"INSTRUME": None}, "header key INSTRUME must be 'TestCam' in a raw of testcam, found nothing"),
         ({"SEQ": "x"}, "header key SEQ must be an integer from 0 to 9007199254740992 (seq_num), found 'x'"),
-        ({"SEQ": 100000}, "header key SEQ must be an integer from 0 to 99999 (seq_num), found 100000"),
+        ({"SEQ": 100000}, "header key SEQ must be an integer from 0 to 32767 (seq_num), found 100000"),
         (
             {"SEQ": None},
             "header key SEQ must be an integer from 0 to 9007199254740992 (seq_num), found nothing",
