@@ -153,7 +153,7 @@ def make_alert_dict(  # noqa: PLR0917  (the signature of 2021)
     Parameters
     ----------
     alert_id : int
-        Id of the alert, its ``diaSourceId``.
+        Id of the alert, which becomes its ``diaSourceId``: that of the detection is expected there.
     dia_source, dia_object : mapping, structured scalar or pandas.Series
         Rows of the detection and of its object; None for no object.
     obj_dia_src_history : iterable of rows, structured ndarray or pandas.DataFrame

@@ -159,13 +159,25 @@ def make_message(alert: Alert, value: bytes) -> Message:
         Packet of `astra.alerts.packets.make_alert`.
     value : bytes
         Its form.
+
+    Raises
+    ------
+    AlertError
+        If it has no visit, detector or id, or one that is not a number: of a foreign packet anything can be.
     """
-    source = alert["diaSource"]
-    source_id = int(alert["diaSourceId"])
-    key = int(source.get("diaObjectId") or source_id)
-    return Message(
-        source_id, key, f"{int(source['visit'])}_{int(source['detector'])}_{source_id}", bytes(value)
-    )
+    source_id = alert.get("diaSourceId")
+    try:
+        source = alert["diaSource"]
+        number = int(alert["diaSourceId"])
+        key = int(source.get("diaObjectId") or number)
+        name = f"{int(source['visit'])}_{int(source['detector'])}_{number}"
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
+        message = (
+            f"alert {source_id!r:.40} cannot be addressed: diaSourceId, visit, detector and, if there is one, "
+            f"diaObjectId of its diaSource must be integers ({type(exc).__name__}: {exc!s:.80})"
+        )
+        raise AlertError(message, diaSourceId=source_id) from exc
+    return Message(number, key, name, bytes(value))
 
 
 def forwarded(packet: Packet, value: bytes) -> Message:

@@ -57,6 +57,7 @@ def _subtract(science: Exposure, template: Exposure, mode: str, config: Differen
             noise_model(other, convolved),
             other_variance=planes[0],
             convolved_variance=planes[1],
+            strength=config.decorrelation_strength,
         )
     metrics = {**_kernel_metrics(matching), "convolvedScience": float(convolve_science), "preconvolved": 0.0}
     return Subtraction(difference, matched, matching.kernel, metrics=metrics)

@@ -47,13 +47,15 @@ FLAG_PLANES = {
     "high_variance": MASK_HIGH_VARIANCE,
     "spike": MASK_SPIKE,
 }
+CENTRE_ALL_PLANES = ("interpolated", "high_variance")  # these cover all the pixels round the centre
 FLAG_COLUMNS = (
     "isNegative", "isDipole", "dipoleFitAttempted", "glint_trail", "centroid_flag",
     "psfFlux_flag", "psfFlux_flag_edge", "psfFlux_flag_noGoodPixels",
     "apFlux_flag", "apFlux_flag_apertureTruncated", "trail_flag", "trail_flag_edge",
     "forced_PsfFlux_flag", "forced_PsfFlux_flag_edge", "forced_PsfFlux_flag_noGoodPixels",
     "shape_flag", "shape_flag_no_pixels", "shape_flag_not_contained", "shape_flag_parent_source",
-    "pixelFlags", "pixelFlags_offimage", "pixelFlags_interpolatedCenterAll",
+    "pixelFlags", "pixelFlags_offimage",
+    *(f"pixelFlags_{name}CenterAll" for name in CENTRE_ALL_PLANES),
     *(f"pixelFlags_{name}" for name in FLAG_PLANES),
     *(f"pixelFlags_{name}Center" for name in FLAG_PLANES),
 )  # fmt: skip

@@ -28,6 +28,9 @@ class DifferenceConfig:
         Least fraction of science pixels that the template must cover.
     decorrelate : bool
         Whiten the noise of the difference.
+    decorrelation_strength : float
+        How far, over 0 and up to 1: the noise is white with 1. With less some of its correlation stays, and
+        its pixels scatter less; fluxes and their errors are true with any.
     pixel_variance : bool
         Whether the variance of a whitened difference is that of every pixel, the photon noise of stars spread
         by kernel and whitening; if not, near stars it is that of fluxes over several pixels.
@@ -51,6 +54,7 @@ class DifferenceConfig:
     mode: str = "auto"
     min_overlap: float = 0.1
     decorrelate: bool = True
+    decorrelation_strength: float = 1.0
     pixel_variance: bool = False
     variance_scale: VarianceScaleConfig = field(default_factory=VarianceScaleConfig)
     matching: MatchingConfig = field(default_factory=MatchingConfig)
@@ -63,4 +67,7 @@ class DifferenceConfig:
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             message = f"mode must be one of {', '.join(MODES)}, found {self.mode!r}"
+            raise ValueError(message)
+        if not 0.0 < self.decorrelation_strength <= 1.0:
+            message = f"decorrelation_strength must be in 0 < x <= 1, found {self.decorrelation_strength:g}"
             raise ValueError(message)

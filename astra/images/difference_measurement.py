@@ -23,7 +23,12 @@ from astra.images.dia_shapes import (
     stamp_moments,
     trace_radius,
 )
-from astra.images.dia_source_columns import DIA_SOURCE_DTYPE, FLAG_PLANES, FLOAT_COLUMNS
+from astra.images.dia_source_columns import (
+    CENTRE_ALL_PLANES,
+    DIA_SOURCE_DTYPE,
+    FLAG_PLANES,
+    FLOAT_COLUMNS,
+)
 from astra.images.difference_detection import Peaks
 from astra.images.dipoles import fit_dipoles
 from astra.images.exposure import Exposure
@@ -253,8 +258,8 @@ def _fill_flags(dia_sources: NDArray[Any], difference: Exposure, peaks: Peaks) -
     for name, plane in FLAG_PLANES.items():
         dia_sources[f"pixelFlags_{name}"] = (bits.near & plane) > 0
         dia_sources[f"pixelFlags_{name}Center"] = (bits.centre & plane) > 0
-    plane = FLAG_PLANES["interpolated"]
-    dia_sources["pixelFlags_interpolatedCenterAll"] = (bits.centre_all & plane) > 0
+    for name in CENTRE_ALL_PLANES:
+        dia_sources[f"pixelFlags_{name}CenterAll"] = (bits.centre_all & FLAG_PLANES[name]) > 0
     off_image = (columns < 0) | (rows < 0) | (columns >= nx) | (rows >= ny)
     dia_sources["pixelFlags_offimage"] = dia_sources["pixelFlags"] = off_image
     truncated = (columns < STAMP_HALF_WIDTH) | (rows < STAMP_HALF_WIDTH)

@@ -17,6 +17,7 @@ from astra.images.exposure import (
     MASK_CR,
     MASK_EDGE,
     MASK_INJECTED,
+    MASK_HIGH_VARIANCE,
     MASK_INJECTED_CORE,
     MASK_INJECTED_CORE_TEMPLATE,
     MASK_INJECTED_TEMPLATE,
@@ -31,7 +32,7 @@ from astra.images.spatial import SpatialKernel, convolve_spatial
 
 DEFECTS = MASK_BAD | MASK_CR
 TEMPLATE_PLANES = MASK_BAD | MASK_NO_DATA | MASK_EDGE | MASK_SAT_TEMPLATE
-TEMPLATE_PLANES |= MASK_INJECTED_TEMPLATE | MASK_INJECTED_CORE_TEMPLATE
+TEMPLATE_PLANES |= MASK_INJECTED_TEMPLATE | MASK_INJECTED_CORE_TEMPLATE | MASK_HIGH_VARIANCE
 # What has another plane if it is the template's.
 SATURATED_AND_INJECTED = (
     (MASK_SAT, MASK_SAT_TEMPLATE),
@@ -183,9 +184,9 @@ def _subtract_row(science, template, out):  # type: ignore[no-untyped-def]  # pr
 
 
 def join_masks(science: NDArray[np.uint32], template: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Join the masks: of the template, what cannot be repaired, what is saturated and what was injected.
+    """Join the masks: of the template, what cannot be repaired, is saturated, noisy or was injected.
 
-    The last two have planes of their own, as in the LSST stack.
+    What is saturated and what was injected have planes of their own, as in the LSST stack.
     """
     joined: NDArray[np.uint32] = science | (template & TEMPLATE_PLANES)
     for own, of_template in SATURATED_AND_INJECTED:

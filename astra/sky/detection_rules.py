@@ -38,7 +38,10 @@ UNTRUSTED_FLAGS = (
 
 @dataclass(frozen=True)
 class DetectionRules:
-    """Limits on detections; the defaults are Rubin's.
+    """Limits on detections.
+
+    Flags, the hole in the science image and trails are as Rubin has them. Rubin asks new objects for a
+    reliability of 0.1, too; here only who sets ``min_new_reliability`` does, as scores depend on the model.
 
     Parameters
     ----------
@@ -55,7 +58,8 @@ class DetectionRules:
     untrusted_flags : tuple of str, optional
         Flags that no detection has which founds an object.
     min_new_snr, min_new_reliability : float, optional
-        Least ``abs(snr)`` and ``reliability`` of those; 0 for no limit.
+        Least ``abs(snr)`` (of the PSF flux; Rubin takes the aperture's) and ``reliability`` of those; 0 for
+        no limit.
     low_new_snr, low_new_reliability : float, optional
         Detections below both of them found none either; 0 for no limit.
     """

@@ -54,7 +54,7 @@ class Associate(DifferenceTask):
     )
     min_forced_detections = luigi.IntParameter(
         default=1,
-        description="Least number of detections of an object that is measured where it is not detected.",
+        description="Least number of detections of an object for forced photometry; Rubin's is 2.",
     )
     release = luigi.IntParameter(
         default=0, description="Processing release, 0 to 63, in the identifiers; 0 is for development."
@@ -69,7 +69,7 @@ class Associate(DifferenceTask):
         default="",
         description="Table of orbits of known bodies: ssObjectId, e, inclination, node, argPeri [deg, J2000] "
         "and q [AU], tPeri [MJD TDB] or a [AU], meanAnomaly [deg], epochMjdTdb; perhaps positionErr "
-        "[arcsec].",
+        "[arcsec]. Without perturbations: Mars is off by 1 arcsec after 10 days, by 6 after 30.",
     )
 
     step = "diaPipe"

@@ -53,7 +53,7 @@ class AssociationOptions:
     max_new_dia_objects : int, optional
         More new objects than this are an error; 0 for no limit.
     min_forced_detections : int, optional
-        Objects with fewer detections are not measured where they are not detected; Rubin asks for 2.
+        Objects with fewer detections get no forced photometry; Rubin asks for 2.
     pixel_scale_arcsec : float, optional
         Scale of ``bboxSize`` [arcsec/pixel], for the rule of trails that could not be fitted.
     """

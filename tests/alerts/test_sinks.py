@@ -4,7 +4,7 @@ import fastavro
 import pytest
 
 from astra.alerts.files import read_alerts
-from astra.alerts.sinks import FilesSink, SinkSettings
+from astra.alerts.sinks import FilesSink, SinkSettings, make_message
 from astra.errors import AlertError
 from astra.plugins import ALERT_SINKS
 from tests.alerts.simple import packet
@@ -26,6 +26,19 @@ def test_the_key_is_the_object_or_without_one_the_source():
     assert sink.encode(packet(5, 77)).key == 77
     assert sink.encode(packet(5)).key == 5
     assert sink.encode(packet(5, 0)).key == 5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"visit": None}, {"visit": "north"}, {"visit": float("inf")}, {"detector": []}, {"diaObjectId": "M31"}],
+)
+def test_an_alert_that_cannot_be_addressed_is_refused_in_a_sentence(change):
+    alert = packet(5)
+    alert["diaSource"].update(change)
+    with pytest.raises(AlertError, match=r"alert 5 cannot be addressed: .* must be integers"):
+        make_message(alert, b"")
+    with pytest.raises(AlertError, match=r"alert None cannot be addressed"):
+        make_message({"diaSource": {}}, b"")
 
 
 def test_the_same_alert_gives_the_same_bytes():

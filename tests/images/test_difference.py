@@ -16,6 +16,7 @@ from astra.images.difference_measurement import DIA_SOURCE_DTYPE
 from astra.images.exposure import (
     MASK_DETECTED,
     MASK_DETECTED_NEGATIVE,
+    MASK_HIGH_VARIANCE,
     MASK_NO_DATA,
     MASK_SAT,
     MASK_SAT_TEMPLATE,
@@ -148,6 +149,29 @@ def test_inputs_are_not_modified(scene):
         np.testing.assert_array_equal(old, new)
 
 
+def test_where_the_template_is_noisy_is_flagged(scene):
+    science, template, _ = scene
+    ra, dec = science.wcs.all_pix2world(*TRANSIENTS[1, :2], 0)
+    column, row = np.rint(template.wcs.all_world2pix(ra, dec, 0)).astype(int)
+    mask = template.mask.copy()
+    mask[row - 5 : row + 6, column - 5 : column + 6] |= MASK_HIGH_VARIANCE
+    found = difference_images(science, template.replace(mask=mask), CONFIG).dia_sources
+    flags = [f"pixelFlags_high_variance{where}" for where in ("", "Center", "CenterAll")]
+    for place, expected in ((TRANSIENTS[1], True), (TRANSIENTS[2], False)):
+        [source] = found[nearest(found, *place[:2])]
+        assert [bool(source[name]) for name in flags] == [expected] * 3
+
+
+def test_a_part_of_the_whitening_leaves_true_fluxes_and_less_scatter(scene, result):
+    science, template, _ = scene
+    partial = difference_images(science, template, replace(CONFIG, decorrelation_strength=0.5))
+    scatter = [robust_scatter(each.difference.image[each.difference.mask == 0]) for each in (partial, result)]
+    assert scatter[0] < 0.99 * scatter[1]
+    for x, y, flux in TRANSIENTS:
+        [source] = partial.dia_sources[nearest(partial.dia_sources, x, y)]
+        assert source["psfFlux"] == pytest.approx(flux, abs=5 * source["psfFluxErr"])
+
+
 def test_identical_images_leave_nothing(scene):
     science, _, _ = scene
     result = difference_images(science, science, CONFIG)
@@ -210,6 +234,8 @@ def test_impossible_options_are_refused():
         DifferenceConfig(mode="both")
     with pytest.raises(ValueError, match="degrees"):
         MatchingConfig(kernel_degrees=(2, 1))
+    with pytest.raises(ValueError, match=r"decorrelation_strength must be in 0 < x <= 1, found 1\.5"):
+        DifferenceConfig(decorrelation_strength=1.5)
 
 
 def test_point_fits_scatter_by_their_errors():

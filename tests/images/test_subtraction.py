@@ -148,6 +148,7 @@ def test_noise_of_a_difference_has_the_power_that_is_told(rng):
         ("INJECTED_TEMPLATE", "INJECTED_TEMPLATE"),
         ("INJECTED_CORE_TEMPLATE", "INJECTED_CORE_TEMPLATE"),
         ("BAD", "BAD"),
+        ("HIGH_VARIANCE", "HIGH_VARIANCE"),
         ("CR", None),
         ("DETECTED", None),
     ],

@@ -108,7 +108,7 @@ def without_clock(value):
     return [without_clock(item) for item in value] if isinstance(value, list) else value
 
 
-CLOCK = {"timeProcessedMjdTai", "validityStartMjdTai", "validityEndMjdTai"}
+CLOCK = {"timeProcessedMjdTai"}
 
 if __name__ == "__main__":
     main()

@@ -22,7 +22,7 @@ from astra.tasks.association_steps import associate_visit
 ARCSEC = 1 / 3600
 REGION = convex_hull([10.0, 10.1, 10.1, 10.0], [0.0, 0.0, 0.1, 0.1])
 TABLES = (dia_object, dia_source, dia_forced_source, apdb_marker)
-WALL_CLOCK = {"validityStartMjdTai", "validityEndMjdTai", "timeProcessedMjdTai"}
+WALL_CLOCK = {"timeProcessedMjdTai", "apdb_replica_chunk"}
 CATALOG = np.dtype(
     [
         *[("ra", "f8"), ("dec", "f8"), ("raErr", "f4"), ("decErr", "f4"), ("x", "f4"), ("y", "f4")],
