@@ -173,8 +173,8 @@ def make_message(alert: Alert, value: bytes) -> Message:
         name = f"{int(source['visit'])}_{int(source['detector'])}_{number}"
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
         message = (
-            f"alert {source_id!r:.40} cannot be addressed: diaSourceId, visit, detector and, if there is one, "
-            f"diaObjectId of its diaSource must be integers ({type(exc).__name__}: {exc!s:.80})"
+            f"alert {source_id!r:.40} cannot be addressed: diaSourceId, visit, detector and, if there is "
+            f"one, diaObjectId of its diaSource must be integers ({type(exc).__name__}: {exc!s:.80})"
         )
         raise AlertError(message, diaSourceId=source_id) from exc
     return Message(number, key, name, bytes(value))

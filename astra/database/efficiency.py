@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from astra.sky.grouping import ONE_TO_ONE
 search_table: Table = SearchDepth.__table__  # type: ignore[assignment]
 efficiency_table: Table = Efficiency.__table__  # type: ignore[assignment]
 
-SCOPE = ("task_id", "instrument", "visit", "detector", "day_obs")
+SCOPE = ("task_id", "instrument", "visit", "detector", "day_obs", "band")
 
 
 def write_efficiency(connection: Connection, row: Mapping[str, Any], table: NDArray[Any]) -> None:
@@ -57,12 +57,30 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def bands_of_visits(
+    connection: Connection, instrument: str, visits: Iterable[int], visit_system: int = ONE_TO_ONE
+) -> dict[int, str]:
+    """Return the bands of visits, by id; those of several bands are left out."""
+    table = visit_table
+    query = select(table.c.visit, table.c.band).where(
+        table.c.instrument == instrument,
+        table.c.visit_system == visit_system,
+        table.c.band.is_not(None),
+        is_among(connection, table.c.visit, sorted(set(visits))),
+    )
+    return {row.visit: row.band for row in connection.execute(query)}
+
+
 def detectors_of_visits(
-    connection: Connection, instrument: str, visits: Sequence[int] = (), day_obs: int | None = None
+    connection: Connection,
+    instrument: str,
+    visits: Sequence[int] = (),
+    day_obs: int | None = None,
+    visit_system: int = ONE_TO_ONE,
 ) -> list[tuple[int, int]]:
     """Return visits and their detectors that have raws, sorted, of visits that are named or of a night."""
     definition, raw = definition_table, raw_table
-    conditions = [visit_table.c.instrument == instrument, visit_table.c.visit_system == ONE_TO_ONE]
+    conditions = [visit_table.c.instrument == instrument, visit_table.c.visit_system == visit_system]
     if visits:
         conditions.append(is_among(connection, visit_table.c.visit, sorted(set(visits))))
     if day_obs is not None:

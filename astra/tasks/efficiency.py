@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 
-from astra.errors import ConfigError, MissingDataError
+from astra.errors import BatchError, ConfigError, MissingDataError
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
 from astra.tasks.injection import COLLECTION, InjectionTask, InjectSources, as_in_production
 from astra.tasks.parameters import IdsParameter, PathParameter
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -74,10 +76,10 @@ class MeasureEfficiency(EfficiencyTask):
 
 
 class PoolEfficiency(EfficiencyTask):
-    """Measure the efficiency of visits, or of a night, over all their detectors.
+    """Measure the efficiency of visits, or of a night, over all their detectors, for each band.
 
-    Products, below ``injected/pooled``: ``efficiency`` and ``efficiencyPlot`` of all, and rows of all and of
-    each visit.
+    Products of each band, below ``injected/pooled``: ``efficiency_r`` and ``efficiencyPlot_r``; and rows of
+    each band and each visit. Detectors that fail are left out; the task then fails at its end.
     """
 
     visit = IdsParameter(
@@ -89,6 +91,7 @@ class PoolEfficiency(EfficiencyTask):
     night = luigi.OptionalIntParameter(default=None, description="Day of observation, e.g. 20261120.")
 
     kinds: ClassVar[tuple[str, ...]] = ("efficiency", "efficiencyPlot")
+    accepts_partial_batches = True  # what cannot be measured of a night is counted, and stops nothing
 
     def requires(self) -> list[luigi.Task]:
         """Measure every detector of the visits."""
@@ -115,12 +118,14 @@ class PoolEfficiency(EfficiencyTask):
         """
         from astra.database.efficiency import detectors_of_visits
         from astra.database.engine import reading
+        from astra.database.survey import visit_system_id
 
         visits = IdsParameter.ids(self.visit)
         if not visits and self.night is None:
             raise ConfigError("the efficiency of which visits? Name them with visit, or a night")
         with reading(self.database_url) as connection:
-            pairs = detectors_of_visits(connection, self.instrument, visits, self.night)
+            system = visit_system_id(connection, self.visit_system)
+            pairs = detectors_of_visits(connection, self.instrument, visits, self.night, system)
         chosen = set(IdsParameter.ids(self.detector))
         pairs = [(visit, detector) for visit, detector in pairs if not chosen or detector in chosen]
         if not pairs:
@@ -132,38 +137,74 @@ class PoolEfficiency(EfficiencyTask):
             raise MissingDataError(message, instrument=self.instrument)
         return pairs
 
+    def bands(self, visits: Iterable[int]) -> dict[int, str]:
+        """Return the bands of visits, by id."""
+        from astra.database.efficiency import bands_of_visits
+        from astra.database.engine import reading
+        from astra.database.survey import visit_system_id
+
+        with reading(self.database_url) as connection:
+            system = visit_system_id(connection, self.visit_system)
+            return bands_of_visits(connection, self.instrument, visits, system)
+
     def path(self, kind: str) -> Path:
-        """Path of one product."""
+        """Path of one product: its kind, and its band behind an underscore."""
         from astra.products.layout import SUFFIXES, family_folder
 
         folder = family_folder(self.root / COLLECTION, "pooled", self.task_id)
-        return folder / f"{kind}{SUFFIXES.get(kind, '.fits')}"
+        return folder / f"{kind}{SUFFIXES.get(kind.partition('_')[0], '.fits')}"
 
     def output(self) -> Any:
-        """Return the products by kind."""
-        return {kind: luigi.LocalTarget(str(self.path(kind))) for kind in self.kinds}
+        """Return the products of each band; none as long as the visits are not known."""
+        try:
+            bands = sorted(set(self.bands({visit for visit, _ in self.pairs()}).values()))
+        except (ConfigError, MissingDataError):
+            bands = []
+        kinds = [f"{kind}_{band}" for band in bands for kind in self.kinds]
+        return {kind: luigi.LocalTarget(str(self.path(kind))) for kind in kinds}
 
     def run(self) -> None:
-        """Pool what was measured; write and note it."""
-        from astra.images.injection_search import pool_searches
-        from astra.products.exposures import read_exposure_info
+        """Pool what was measured; write and note it.
 
+        Raises
+        ------
+        BatchError
+            If detectors could not be measured.
+        """
         for task in self.pending_tasks():
             with task.recording():
                 pairs = task.pairs()
-                measured = {pair: task.measure_task([pair]) for pair in pairs}
-                searches = {pair: read_search(one) for pair, one in measured.items()}
-                calexp = next(iter(measured.values())).requires()["injected"].path("calexp")
-                scope = {
-                    "instrument": task.instrument,
-                    "detector": None,
-                    "band": read_exposure_info(calexp).band,
-                }
-                for visit in sorted({visit for visit, _ in pairs}):
-                    pooled = pool_searches([s for pair, s in searches.items() if pair[0] == visit])
-                    note_efficiency(task, pooled, {**scope, "visit": visit, "day_obs": None}, None)
-                pooled = pool_searches(list(searches.values()))
-                note_efficiency(task, pooled, {**scope, "visit": None, "day_obs": task.night}, task.path)
+                searches = task.searches(pairs)
+                bands = task.bands(visit for visit, _ in searches)
+                for band in sorted(set(bands.values())):
+                    task.pool(band, {p: s for p, s in searches.items() if bands.get(p[0]) == band})
+                n_failed = len(pairs) - len(searches)
+                if n_failed:
+                    message = (
+                        f"{n_failed} of {len(pairs)} detectors could not be measured; their own rows say "
+                        "why, and the others are pooled without them"
+                    )
+                    raise BatchError(message, n_failed=n_failed)
+
+    def searches(self, pairs: list[tuple[int, int]]) -> dict[tuple[int, int], Search]:
+        """Read what was found on the detectors that could be measured."""
+        batch = self.measure_task(pairs)
+        ids = list(batch.member_ids())
+        finished = batch.done_ids(set(ids))
+        done = [pair for task_id, pair in zip(ids, pairs, strict=True) if task_id in finished]
+        return {pair: read_search(self.measure_task([pair])) for pair in done}
+
+    def pool(self, band: str, searches: dict[tuple[int, int], Search]) -> None:
+        """Pool the detectors of one band."""
+        from astra.images.injection_search import pool_searches
+
+        scope = {"instrument": self.instrument, "detector": None, "band": band}
+        for visit in sorted({visit for visit, _ in searches}):
+            pooled = pool_searches([s for pair, s in searches.items() if pair[0] == visit])
+            note_efficiency(self, pooled, {**scope, "visit": visit, "day_obs": None}, None)
+        pooled = pool_searches(list(searches.values()))
+        scope |= {"visit": None, "day_obs": self.night}
+        note_efficiency(self, pooled, scope, lambda kind: self.path(f"{kind}_{band}"))
 
 
 def read_search(task: MeasureEfficiency) -> Search:
@@ -205,7 +246,8 @@ def note_efficiency(task: Any, search: Search, scope: dict[str, Any], path: Any)
         row = {**scope, **figures, **counts, "task_id": task.task_id, "created": utc_now()}
         write_efficiency(connection, row, table)
     if path is not None:
-        task.add_figures("efficiency", {**figures, **counts})
+        step = "efficiency" if scope["detector"] is not None else f"efficiency_{scope['band']}"
+        task.add_figures(step, {**figures, **counts})
 
 
 def _counts(matches: NDArray[np.void], detections: NDArray[np.void]) -> dict[str, int]:

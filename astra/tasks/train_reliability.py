@@ -16,6 +16,7 @@ from astra.tasks.get_template import GetTemplate
 from astra.tasks.imaging import ImagingTask
 from astra.tasks.parameters import IdsParameter, PathParameter
 from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     from astra.images.reliability_sampling import Examples, SamplingConfig
@@ -40,6 +41,14 @@ class TrainReliability(ImagingTask):
     template_visits = IdsParameter(
         default="", description="Visits that make the template of the named visits, e.g. 12^15^20..22."
     )
+    # The other ways to choose a template, as the tasks have them that this one requires.
+    template_name = DifferenceTask.template_name
+    template_begin = DifferenceTask.template_begin
+    template_end = DifferenceTask.template_end
+    template_max_fwhm_arcsec = DifferenceTask.template_max_fwhm_arcsec
+    template_max_inputs = DifferenceTask.template_max_inputs
+    sky_tile_order = DifferenceTask.sky_tile_order
+    allow_own_visit = DifferenceTask.allow_own_visit
     visit_system = luigi.Parameter(
         default="one-to-one",
         description="System of the visits: one-to-one, by-group-metadata, by-seq-start-end, or a plug-in's.",
@@ -129,7 +138,7 @@ class TrainReliability(ImagingTask):
         if n_frames == 0:
             message = (
                 "TrainReliability has no frames to train on: give --nights, or --visits with --detectors, "
-                "--template-visits and --instrument"
+                "--instrument and --template-visits, or what else chooses a template"
             )
             raise ConfigError(message)
 

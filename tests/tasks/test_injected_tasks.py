@@ -1,5 +1,7 @@
 """Injected sources: a collection of their own, never alerts, and an efficiency that comes of them."""
 
+import sqlite3
+
 import luigi
 import numpy as np
 import pytest
@@ -101,6 +103,44 @@ def test_rows_tell_detectors_visits_and_the_night(measured, night):
     assert whole[0][3] == sum(row[3] for row in found if row[1] is not None)
     assert whole[0][4] == sum(row[4] for row in found if row[1] is not None)
     assert rows(measured, "SELECT count(*) FROM efficiency WHERE n_injected > 0")[0][0] > 10
+
+
+@pytest.fixture
+def two_bands(measured_root, night, tmp_path, monkeypatch):
+    """The measured root with the first visit in another band, and a task that pools both bands."""
+    copy_root(measured_root, tmp_path)
+    monkeypatch.setenv("ASTRA_ROOT", str(tmp_path))
+    first = night.files.science_visits[0]
+    with sqlite3.connect(tmp_path / "astra.db") as connection:
+        connection.execute("UPDATE visit SET band = 'g' WHERE visit = ?", (first,))
+    visits = "^".join(map(str, night.files.science_visits))
+    return PoolEfficiency(**{**parameters(night, night.pairs), "visit": visits, "detector": "0"})
+
+
+def test_each_band_is_pooled_by_itself(two_bands, tmp_path):
+    assert build(two_bands)
+    assert set(two_bands.output()) == {f"{kind}_{band}" for kind in two_bands.kinds for band in "gr"}
+    for kind, target in two_bands.output().items():
+        assert target.exists(), kind
+    query = f"FROM search_depth WHERE task_id = '{two_bands.task_id}'"
+    bands = dict(rows(tmp_path, f"SELECT band, n_injected {query} AND visit IS NULL"))
+    of_visits = rows(tmp_path, f"SELECT band, n_injected {query} AND visit IS NOT NULL")
+    assert sorted(bands) == ["g", "r"]
+    for band, number in bands.items():
+        assert number == sum(n for one, n in of_visits if one == band) > 0
+
+
+def test_what_cannot_be_measured_is_left_out_and_told(two_bands, night, tmp_path):
+    lost = MeasureEfficiency(**parameters(night, [(night.files.science_visits[0], 0)]))
+    lost.require(InjectSources).path("injected").write_bytes(b"nothing")
+    assert lost.delete_state()
+    assert not build(two_bands)
+    of_task = f"WHERE task_id = '{two_bands.task_id}'"
+    [(state, message)] = rows(tmp_path, f"SELECT state, message FROM task_state {of_task}")  # noqa: S608
+    assert state == "failed"
+    assert "1 of 2 detectors could not be measured" in message
+    bands = rows(tmp_path, f"SELECT band FROM search_depth {of_task} AND visit IS NULL")  # noqa: S608
+    assert bands == [("r",)]
 
 
 def test_nothing_of_it_becomes_an_alert_or_a_row_of_the_survey(measured, processed_root):

@@ -81,6 +81,24 @@ def test_named_visits_are_required_with_their_template(night):
     assert TrainReliability().requires() == []
 
 
+def test_the_template_is_chosen_as_in_production(night):
+    chosen = {"template_visits": "", "template_end": "2026-11-20", "template_max_inputs": 3}
+    for task in training(night, **chosen, labels="labels.csv").requires():
+        if not isinstance(task, ProcessCcd):
+            assert {name: getattr(task, name) for name in chosen} == chosen
+    named = training(night, template_visits="", template_name="deep").requires()
+    assert {task.template_name for task in named[1::2]} == {"deep"}
+
+
+def test_a_training_made_again_with_its_seed_is_the_same(night, processed):
+    task = training(night, visits="", detectors="", nights=2, trees=10)
+    files = []
+    for rerun in (False, True):
+        assert build(training(night, visits="", detectors="", nights=2, trees=10, rerun=rerun))
+        files.append(Path(task.output()["model"].path).read_bytes())
+    assert files[0] == files[1]
+
+
 def test_labels_of_other_frames_are_refused(night, processed):
     task = training(night)
     [data_id, *_] = task.data_ids()
