@@ -15,7 +15,7 @@ from astra.tasks.ap_pipe import ApPipe
 
 # Columns that tell when something was done, and not what was found.
 WALL_CLOCK = {"timeProcessedMjdTai", "apdb_replica_chunk"}
-# Running sums are not among them: what an order of events leaves out of those is made again when it is needed.
+# Running sums are not among them: those that an order of events leaves out are made again when needed.
 APDB_TABLES = (
     *("DiaObject", "DiaSource", "DiaForcedSource", "apdb_marker"),
     *("DiaObjectChunks", "DiaSourceChunks", "DiaForcedSourceChunks"),
