@@ -1,37 +1,34 @@
 """Names of SDSS products: from keys to a path or an address, and back.
 
 `SdssPath` keeps everything in the instance, so that paths of two releases can be made side by side; it reads
-``SAS_BASE_DIR`` once, and neither creates a folder nor changes the environment.
+``SAS_BASE_DIR`` once, and neither creates a folder nor changes the environment. The products of
+`astra.products.sdss_path_tables` are always there, all others where the files of sdss-tree are.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
-from posixpath import normpath
-from string import Formatter
+from posixpath import isabs, normpath
 from typing import Any
+from urllib.parse import quote, unquote
 
 from astra.errors import ConfigError
-from astra.products.sdss_path_functions import PATH_FUNCTIONS, PLATE_RUN2D
-from astra.products.sdss_path_tables import (
-    ALIASES,
-    NUMERIC_KEYS,
-    OPTIONAL_KEYS,
-    RELEASES,
-    SDSS_V,
-    SP_SPEC_2021,
-    roots,
-    templates,
-)
+from astra.products.sdss_path_functions import is_wild
+from astra.products.sdss_path_keys import key_text, near_spellings, require_keys, typed_key
+from astra.products.sdss_path_tables import ALIASES, OPTIONAL_KEYS, RELEASES
+from astra.products.sdss_path_templates import COMPRESSIONS, uncompressed
+from astra.products.sdss_release_templates import ReleaseTemplates
+from astra.products.sdss_tree_files import TreeRelease, read_tree, tree_folder, tree_releases
 
 PUBLIC_DOMAIN = "data.sdss.org"
 COLLABORATION_DOMAIN = "data.sdss5.org"
 MIRROR_DOMAIN = "data.mirror.sdss.org"
-_OPTIONAL_FOLDERS = {"sptypefolder()", "fieldgrp()"}
-COMPRESSIONS = (".gz", ".bz2", ".zip", ".fz")
+RSYNC_DOMAIN = "dtn.sdss.org"
 
 
 def available_releases() -> tuple[str, ...]:
@@ -56,13 +53,22 @@ def release_of(location: str) -> str | None:
     return name if name in RELEASES else None
 
 
+def file_or_sibling(path: str) -> str:
+    """Return a path, or that compressed or uncompressed form of it which exists where it does not."""
+    if os.path.exists(path):
+        return path
+    plain = uncompressed(path)
+    candidates = (plain, *(plain + ending for ending in COMPRESSIONS))
+    return next((candidate for candidate in candidates if os.path.exists(candidate)), path)
+
+
 class SdssPath:
-    """Paths of the spectral products of one SDSS release.
+    """Paths of the products of one SDSS release.
 
     Parameters
     ----------
     release : str
-        Release name, as ``dr17``, ``ipl3`` or ``sdss5``, in either case of letters.
+        Release name, as ``dr17``, ``ipl3``, ``IPL-3`` or ``sdss5``, in either case of letters.
     sas_base_dir : str or Path, optional
         Root of the local copy of the Science Archive Server; by default that of the environment variable
         ``SAS_BASE_DIR``, and ``~/sas`` where it is not set. It need not exist.
@@ -70,6 +76,15 @@ class SdssPath:
         Whether the address is that of the public server. Data releases always are.
     mirror : bool, optional
         Whether the address is that of the public server's mirror.
+    server : str, optional
+        Address in place of that of SDSS, below which the files are: of a mirror of one's own.
+    rsync_server : str, optional
+        The same for rsync, as ``rsync://host:port``.
+    tree_dir : str or Path, optional
+        Folder of the files of sdss-tree (``sdsswork.cfg``, ...); by default that below ``TREE_DIR`` of the
+        environment, else that of the installed package, if there is one.
+    use_environment : bool, optional
+        Whether folders like ``APOGEE_REDUX`` are those of the environment, where it has them.
 
     Raises
     ------
@@ -83,27 +98,42 @@ class SdssPath:
         sas_base_dir: str | Path | None = None,
         public: bool = False,
         mirror: bool = False,
+        *,
+        server: str = "",
+        rsync_server: str = "",
+        tree_dir: str | Path | None = None,
+        use_environment: bool = False,
     ) -> None:
-        name = str(release).lower()
-        self.release = ALIASES.get(name, name)
-        if self.release not in RELEASES:
-            known = ", ".join((*RELEASES, *ALIASES))
-            message = f"SDSS release {release!r} is not known; it must be one of {known}"
-            raise ConfigError(message, release=release)
+        folder = Path(tree_dir) if tree_dir else tree_folder()
+        self.release = _known_release(release, folder)
         self.public = bool(public) or self.release.startswith("dr")
-        self.domain = PUBLIC_DOMAIN if self.public else COLLABORATION_DOMAIN
-        if mirror and self.public:
-            self.domain = MIRROR_DOMAIN
+        domain = PUBLIC_DOMAIN if self.public else COLLABORATION_DOMAIN
+        if not self.public and self.release.startswith("mpl"):
+            domain = PUBLIC_DOMAIN
+        self.domain = MIRROR_DOMAIN if mirror and self.public else domain
+        self.server = (server or f"https://{self.domain}/sas").rstrip("/")
+        user = "" if self.public else "sdss5@" if domain == COLLABORATION_DOMAIN else "sdss@"
+        self.rsync_server = (rsync_server or f"rsync://{user}{RSYNC_DOMAIN}").rstrip("/")
         self.sas_base_dir = str(sas_base_dir or os.environ.get("SAS_BASE_DIR") or Path.home() / "sas")
-        self._templates = templates(self.release)
-        self._roots = roots(self.release)
+        tree = read_tree(folder, self.release) if folder else TreeRelease({}, {})
+        environment = dict(os.environ) if use_environment else {}
+        self._products = ReleaseTemplates(self.release, tree, environment)
 
     def __repr__(self) -> str:
         return f"SdssPath({self.release!r}, sas_base_dir={self.sas_base_dir!r}, public={self.public})"
 
+    @property
+    def defaults(self) -> Mapping[str, str]:
+        """Versions that are meant where none is named: apred, aspcap, run2d and v_astra."""
+        return self._products.defaults
+
     def lookup_names(self) -> list[str]:
         """Return the names of the products that this release has, sorted."""
-        return sorted(self._templates)
+        return self._products.names()
+
+    def has_name(self, name: str) -> bool:
+        """Say whether this release has a product."""
+        return self._products.has(name)
 
     def lookup_keys(self, name: str) -> list[str]:
         """Return the keys that the path of a product takes.
@@ -116,14 +146,15 @@ class SdssPath:
         Returns
         -------
         keys : list of str
-            In the order of the path. ``apstar``, ``component`` and ``prefix`` may be left out.
+            In the order of the path. ``apstar``, ``component``, ``kind``, ``num``, ``obs`` and ``prefix`` may
+            be left out, and so may the versions of `defaults`.
 
         Raises
         ------
         ConfigError
             If this release has no such product.
         """
-        return list(dict.fromkeys(_template_keys(self._template(name))))
+        return list(self._products.keys(name))
 
     def location(self, name: str, /, **keys: Any) -> str:
         """Return the path of a product below the SAS; the file system is not looked at.
@@ -143,12 +174,14 @@ class SdssPath:
         Raises
         ------
         ConfigError
-            If this release has no such product, or a key is missing or not a number where it must be.
+            If this release has no such product; if a key is missing, is not a number where it must be, or
+            holds what would leave its place in the path; if the product is not below the SAS.
         """
-        texts = self._complete(name, keys)
-        template = self._template(name, texts.get("run2d", ""))
-        filled = "".join(_render(name, part, texts) for part in Formatter().parse(template))
-        return normpath(self._expand(filled))
+        found = self._path(name, keys)
+        if isabs(found):
+            message = f"{found} is not below the SAS: it has neither location nor address"
+            raise ConfigError(message, name=name, path=found)
+        return found
 
     def full(self, name: str, /, **keys: Any) -> str:
         """Return the local path of a product.
@@ -171,29 +204,85 @@ class SdssPath:
         ConfigError
             As for `location`.
         """
-        return _existing_sibling(os.path.join(self.sas_base_dir, self.location(name, **keys)))
+        return file_or_sibling(os.path.join(self.sas_base_dir, self._path(name, keys)))
 
     def url(self, name: str, /, **keys: Any) -> str:
-        """Return the address of a product on the Science Archive Server.
+        """Return the address of a product on the Science Archive Server; nothing is fetched.
+
+        Arguments and errors are those of `location`.
+        """
+        return f"{self.server}/{quote(self.location(name, **keys), safe='/+:@*,;=~!$&()')}"
+
+    def dir(self, name: str, /, **keys: Any) -> str:
+        """Return the local folder of a product; arguments and errors are those of `location`."""
+        return os.path.dirname(self.full(name, **keys))
+
+    def name(self, name: str, /, **keys: Any) -> str:
+        """Return the file name of a product; arguments and errors are those of `location`."""
+        return os.path.basename(self.full(name, **keys))
+
+    def exists(self, name: str, /, remote: bool = False, **keys: Any) -> bool:
+        """Say whether a product is there.
+
+        Parameters
+        ----------
+        name : str
+            Product name.
+        remote : bool, optional
+            Ask the server, rather than looking for the file here, compressed or not.
+        **keys
+            As for `location`.
+
+        Raises
+        ------
+        ConfigError
+            As for `location`; if the server wants a login.
+        DataError
+            If the server does not answer.
+        """
+        if not remote:
+            return os.path.isfile(self.full(name, **keys))
+        from astra.products.download import exists_remotely
+
+        return exists_remotely(self.url(name, **keys))
+
+    def expand(self, name: str, /, **keys: Any) -> list[str]:
+        """Return the files of a product that are here.
 
         Parameters
         ----------
         name : str
             Product name.
         **keys
-            As for `location`.
+            As for `location`; ``*`` and ``?`` in a value stand for anything, and a key that is left out,
+            without a default, for any value.
 
         Returns
         -------
-        url : str
-            Address; nothing is fetched.
+        paths : list of str
+            Sorted; a compressed file only where the uncompressed one is not here.
 
         Raises
         ------
         ConfigError
-            As for `location`.
+            As for `location`, but for missing keys.
         """
-        return f"https://{self.domain}/sas/{self.location(name, **keys)}"
+        given = {key: value for key, value in keys.items() if value is not None and value != ""}
+        known = {*given, *self.defaults, *OPTIONAL_KEYS, *({"fieldid"} if "plate" in given else ())}
+        given |= {key: "*" for key in self.lookup_keys(name) if key not in known}
+        found: dict[str, str] = {}
+        for run2d in self._reductions(name, given):
+            values = given | run2d
+            template = self._products.of(name, values)
+            for candidate in _matches(self.sas_base_dir, self._path(name, values)):
+                plain = uncompressed(candidate)
+                if template.read(plain) is not None and found.get(plain) != plain:
+                    found[plain] = candidate
+        return sorted(os.path.join(self.sas_base_dir, path) for path in found.values())
+
+    def any(self, name: str, /, **keys: Any) -> bool:
+        """Say whether `expand` finds anything."""
+        return bool(self.expand(name, **keys))
 
     def extract(self, name: str, path: str | Path) -> dict[str, int | str]:
         """Return the keys of a product from its path.
@@ -208,136 +297,83 @@ class SdssPath:
         Returns
         -------
         keys : dict
-            `location` of them is the path again. Fibers, nights and identifiers are int, the rest str.
+            `location` of them is the path again. Fibers, nights and identifiers are int, the rest str;
+            ``kind`` is left out if it is that of no choice.
 
         Raises
         ------
         ConfigError
             If this release has no such product, or the path is not of one.
         """
-        location = self._below_sas(str(path))
-        candidates = [self._template(name)]
-        if name == "spec" and self.release in SDSS_V:
-            candidates.append(SP_SPEC_2021)
-        for template in candidates:
-            match = re.fullmatch(self._pattern(template), location)
-            if match:
-                keys = {key: _typed(key, value) for key, value in match.groupdict().items()}
-                if self.location(name, **keys) == location:
+        location = self._below_sas(uncompressed(str(path)))
+        reason = f"is not the path of a {name} file of {self.release}"
+        for template, fixed in self._products.candidates(name):
+            found = template.read(location)
+            hidden = [key for key in template.keys if key not in {*(found or ()), *OPTIONAL_KEYS}]
+            if found is not None and hidden:
+                reason = f"does not show the key {hidden[0]} of a {name} file of {self.release}"
+            elif found is not None:
+                keys = {key: typed_key(key, value) for key, value in found.items()} | fixed
+                if uncompressed(self._path(name, keys)) == location:
                     return keys
-        message = f"{path} is not the path of a {name} file of {self.release}"
+        message = f"{path} {reason}"
         raise ConfigError(message, path=str(path), name=name, release=self.release)
 
-    def _template(self, name: str, run2d: str = "") -> str:
-        if name not in self._templates:
-            known = ", ".join(self.lookup_names())
-            message = f"{self.release} has no product {name!r}; it has {known}"
-            raise ConfigError(message, name=name, release=self.release)
-        if name == "spec" and self.release in SDSS_V and run2d in PLATE_RUN2D:
-            return SP_SPEC_2021
-        return self._templates[name]
-
-    def _complete(self, name: str, keys: dict[str, Any]) -> dict[str, str]:
-        """Return the keys of a product as text, with defaults; say all that are missing at once."""
+    def _path(self, name: str, keys: Mapping[str, Any]) -> str:
+        """Return the path of a product: relative, or absolute if it is not below the SAS."""
         given = {key: value for key, value in keys.items() if value is not None and value != ""}
         if "fieldid" not in given and "plate" in given:
             given["fieldid"] = given["plate"]  # the task API of 2021 calls the field of BOSS its plate
         wanted = self.lookup_keys(name)
-        missing = [key for key in wanted if key not in given and key not in OPTIONAL_KEYS]
-        if missing:
-            one = "key is" if len(missing) == 1 else "keys are"
-            message = f"{one} missing for a {name} path of {self.release}: {', '.join(missing)}"
-            raise ConfigError(message, name=name, release=self.release, missing=missing)
-        chosen = {key: given.get(key, OPTIONAL_KEYS.get(key)) for key in wanted}
-        return {key: _text(key, value) for key, value in chosen.items() if value is not None}
-
-    def _expand(self, path: str) -> str:
-        return re.sub(r"\$(\w+)", lambda match: self._roots[match.group(1)], path)
+        values = {**OPTIONAL_KEYS, **self.defaults, **given}
+        require_keys(wanted, values, given, f"a {name} path of {self.release}")
+        texts = {key: key_text(key, values[key]) for key in wanted if values.get(key) is not None}
+        return self._products.of(name, texts).render(texts)
 
     def _below_sas(self, path: str) -> str:
-        """Strip the local root or the server, and a compression."""
+        """Strip the local root or the server."""
         root = self.sas_base_dir.rstrip("/") + "/"
-        path = path.removeprefix(root) if path.startswith(root) else re.sub(r"^https?://[^/]+/sas/", "", path)
-        return normpath(_uncompressed(path))
+        for top in (root, self.server + "/"):
+            if path.startswith(top):
+                rest = path.removeprefix(top)
+                return normpath(rest if top == root else unquote(rest))
+        found = re.match(r"https?://[^/]+/sas/(.*)", path, re.DOTALL)
+        return normpath(unquote(found[1]) if found else path)
 
-    def _pattern(self, template: str) -> str:
-        """Return the regular expression of a template; an empty part takes its slash with it."""
-        seen: set[str] = set()
-        pieces: list[str] = []
-        after_folder = False
-        for literal, field, _, _ in Formatter().parse(template):
-            text = self._expand(literal)
-            pieces.append(re.escape(text[1:] if after_folder else text))
-            after_folder = bool(field) and field in _OPTIONAL_FOLDERS
-            if field:
-                pieces.append(_field_pattern(field, seen))
-        return "".join(pieces)
-
-
-def _template_keys(template: str) -> Iterator[str]:
-    """Yield the keys of a template, those that its functions read among them."""
-    for _, field, _, _ in Formatter().parse(template):
-        if field and field.endswith("()"):
-            yield from PATH_FUNCTIONS[field[:-2]].keys
-        elif field:
-            yield field
+    def _reductions(self, name: str, keys: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return what ``run2d`` may be if it is a wildcard: the folders of a path depend on it."""
+        wanted = str(keys.get("run2d") or "")
+        if not is_wild(wanted) or "run2d" not in self.lookup_keys(name):
+            return [{}]
+        tops = {self._products.roots.get(top) for top in ("BOSS_SPECTRO_REDUX", "SPECTRO_REDUX")} - {None}
+        names: set[str] = set()
+        for top in tops:
+            folder = Path(self.sas_base_dir, str(top))
+            names |= {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+        return [{"run2d": found} for found in sorted(names) if fnmatchcase(found, wanted.replace("[", "[[]"))]
 
 
-def _render(name: str, part: tuple[str, str | None, str | None, str | None], keys: dict[str, str]) -> str:
-    """Fill one part of a template, as `string.Formatter.parse` splits it."""
-    literal, field, width, _ = part
-    if not field:
-        return literal
-    if field.endswith("()"):
-        return literal + PATH_FUNCTIONS[field[:-2]].value(name, keys)
-    value = keys[field]
-    return literal + (value.zfill(int(width)) if width and value.isdigit() else value)
+def _known_release(release: str, folder: Path | None) -> str:
+    """Return the name of a release as the tables have it."""
+    name = str(release).strip().lower().replace("-", "")
+    name = ALIASES.get(name, name)
+    if name in RELEASES:
+        return name
+    others = tree_releases(folder) if folder else []
+    if name in others:
+        return name
+    known = [*RELEASES, *ALIASES, *(other for other in others if other not in RELEASES)]
+    message = (
+        f"SDSS release {release!r} is not known{near_spellings(name, known)}; it must be one of "
+        f"{', '.join(known)}"
+    )
+    raise ConfigError(message, release=release)
 
 
-def _text(key: str, value: Any) -> str:
-    """Return a key as text; a number loses its leading zeros, a wildcard passes."""
-    text = str(value).strip()
-    if key not in NUMERIC_KEYS or "*" in text or "?" in text:
-        return text
-    if not text.isdigit():
-        message = f"key {key} must be a non-negative integer, not {value!r}"
-        raise ConfigError(message, key=key, value=text)
-    return str(int(text))
-
-
-def _typed(key: str, value: str) -> int | str:
-    """Return a key read from a path as the type of its parameter."""
-    if key in NUMERIC_KEYS:
-        return int(value)
-    return (value.lstrip("0") or "0") if key == "fieldid" and value.isdigit() else value
-
-
-def _field_pattern(field: str, seen: set[str]) -> str:
-    """Return the pattern of a key or function; what was seen before must be the same again."""
-    if field.endswith("()"):
-        pattern = PATH_FUNCTIONS[field[:-2]].pattern
-    else:
-        pattern = f"(?P<{field}>{'[0-9]+' if field in NUMERIC_KEYS else '[^/]+?'})"
-    group = re.search(r"\(\?P<(\w+)>", pattern)
-    if not group:
-        return pattern
-    if group.group(1) in seen:
-        return f"(?P={group.group(1)})"
-    seen.add(group.group(1))
-    return pattern
-
-
-def _uncompressed(path: str) -> str:
-    for ending in COMPRESSIONS:
-        if path.endswith(ending):
-            return path.removesuffix(ending)
-    return path
-
-
-def _existing_sibling(path: str) -> str:
-    """Return the file itself, or that form of it which exists."""
-    if os.path.exists(path):
-        return path
-    plain = _uncompressed(path)
-    candidates = (plain, *(plain + ending for ending in COMPRESSIONS))
-    return next((candidate for candidate in candidates if os.path.exists(candidate)), path)
+def _matches(root: str, path: str) -> list[str]:
+    """Return the files that a path with wildcards stands for, below a root; then their other forms."""
+    plain = uncompressed(path)
+    forms = dict.fromkeys([path, plain, *(plain + ending for ending in COMPRESSIONS)])
+    escaped = (form.replace("[", "[[]") for form in forms)
+    found = [match for form in escaped for match in glob.glob(form, root_dir=root)]
+    return [match for match in found if os.path.isfile(os.path.join(root, match))]

@@ -206,7 +206,7 @@ def test_keys_of_golden_paths_are_read_back(release, product, keys, expected):
 
 @pytest.mark.parametrize("release", available_releases())
 def test_every_product_of_every_release_goes_there_and_back(release):
-    paths = SdssPath(release, sas_base_dir="/sas")
+    paths = SdssPath(release, sas_base_dir="/sas", tree_dir="/nowhere")
     for name in paths.lookup_names():
         for run2d in ("v6_0_4", "v6_1_3", "v6_2_1", "26"):
             keys = {
@@ -349,7 +349,90 @@ def test_folder_of_a_product_follows_the_reduction(product, run2d, folder):
 
 def test_only_optional_keys_may_be_left_out():
     for release in available_releases():
-        paths = SdssPath(release, "/sas")
+        paths = SdssPath(release, "/sas", tree_dir="/nowhere")
         for name in paths.lookup_names():
             needed = [key for key in paths.lookup_keys(name) if key not in OPTIONAL_KEYS]
             paths.full(name, **{key: KEYS[key] for key in needed})
+
+
+def touch(*paths):
+    for path in paths:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w"):
+            pass
+
+
+def test_folder_name_and_presence_of_a_file_are_told(tmp_path):
+    paths = SdssPath("dr19", tmp_path)
+    keys = {"telescope": "apo25m", "field": "13030", "plate": 15000, "mjd": 59146, "fiber": 7}
+    assert paths.name("apVisit", **keys) == "apVisit-1.3-apo25m-15000-59146-007.fits"
+    assert paths.dir("apVisit", **keys) == os.path.dirname(paths.full("apVisit", **keys))
+    assert not paths.exists("apVisit", **keys)
+    touch(paths.full("apVisit", **keys) + ".gz")
+    assert paths.exists("apVisit", **keys)
+    assert paths.name("apVisit", **keys).endswith(".fits.gz")
+
+
+def test_wildcards_find_the_files_that_are_here(tmp_path):
+    paths = SdssPath("dr19", tmp_path)
+    keys = {"telescope": "apo25m", "field": "13030", "plate": 15000, "mjd": 59146}
+    visits = [paths.full("apVisit", fiber=fiber, **keys) for fiber in (7, 12, 104)]
+    touch(*visits[:2], visits[2] + ".gz", visits[0] + ".gz", visits[0].replace("apVisit-", "apVisitSum-"))
+    touch(os.path.join(os.path.dirname(visits[0]), ".part~" + os.path.basename(visits[0])))
+    expected = sorted([*visits[:2], visits[2] + ".gz"])
+    assert paths.expand("apVisit", **keys) == paths.expand("apVisit", fiber="*", **keys) == expected
+    assert paths.expand("apVisit") == expected
+    assert paths.expand("apVisit", apred="1.?", mjd="591*") == expected
+    assert paths.expand("apVisit", telescope="lco25m") == []
+    assert paths.any("apVisit")
+    assert not paths.any("apStar")
+
+
+def test_wildcard_for_the_reduction_finds_all_layouts(tmp_path):
+    paths = SdssPath("sdss5", tmp_path)
+    keys = {"fieldid": 15143, "mjd": 59205, "catalogid": 4544940698}
+    found = [
+        paths.full("specFull", run2d=run2d, **keys) for run2d in ("v6_0_4", "v6_1_3", "v6_2_1", "master")
+    ]
+    touch(*found)
+    assert paths.expand("specFull", run2d="*") == sorted(found)
+    assert paths.expand("specFull", run2d="v6_?_?", **keys) == sorted(found[:3])
+    assert paths.expand("spec", run2d="v6_[12]*") == []  # brackets stand for themselves
+    south = SdssPath("dr17", tmp_path).full("apVisit", **KEYS | {"prefix": None, "telescope": "lco25m"})
+    touch(south)
+    assert SdssPath("dr17", tmp_path).expand("apVisit", apred="*", telescope="*") == [south]
+
+
+def test_addresses_are_quoted_and_read_back():
+    paths = SdssPath("dr19", "/sas")
+    keys = {"telescope": "apo1m", "field": "a#b%20?", "mjd": 59146, "reduction": "b Her"}
+    url = paths.url("apVisit-1m", apred="1.3", **keys)
+    assert url.endswith("/visit/apo1m/a%23b%2520%3F/59146/apVisit-1.3-59146-b%20Her.fits")
+    assert paths.extract("apVisit-1m", url) == {"apred": "1.3", **keys}
+
+
+def test_server_of_ones_own_takes_the_place_of_the_survey():
+    paths = SdssPath(
+        "sdss5", "/sas", server="http://127.0.0.1:80/copy/", rsync_server="rsync://127.0.0.1:873/"
+    )
+    url = paths.url("allStar", apred="1.3", telescope="apo25m")
+    assert url.startswith("http://127.0.0.1:80/copy/sdsswork/mwm/apogee")
+    assert paths.extract("allStar", url) == {"apred": "1.3", "telescope": "apo25m"}
+    assert paths.rsync_server == "rsync://127.0.0.1:873"
+    assert SdssPath("sdss5").rsync_server == "rsync://sdss5@dtn.sdss.org"
+    assert (
+        SdssPath("sdss5", public=True).rsync_server == SdssPath("dr17").rsync_server == "rsync://dtn.sdss.org"
+    )
+
+
+def test_kind_chooses_the_spectrum_of_a_target():
+    paths = SdssPath("dr20", "/sas")
+    keys = {"plate": 15143, "mjd": 59205, "catalogid": 4544940698}
+    for kind, name in (("full", "specFull"), ("lite", "specLite"), ("spSpec", "spSpec")):
+        location = paths.location(name, **keys)
+        assert paths.location("spec", kind=kind, **keys) == location
+        assert paths.location("spec", **paths.extract("spec", location)) == location
+    of_2021 = paths.location("spec", run2d="v6_0_4", **keys)
+    assert of_2021.endswith("v6_0_4/15143p/coadd/59205/spSpec-15143-59205-04544940698.fits")
+    assert paths.location("spec", run2d="v6_0_4", kind="spSpec", **keys) == of_2021
+    assert "/lite/" in paths.location("spec", run2d="v6_0_4", kind="lite", **keys)
