@@ -1,6 +1,7 @@
 """Fixtures that many tests share: real data, a root of their own, Luigi as a user runs it, servers."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -158,3 +159,16 @@ def luigid(tmp_path):
     yield port
     process.terminate()
     process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def rsync_daemon(tmp_path_factory):
+    """A daemon of rsync with an archive of its own that all tests share."""
+    from tests.products.rsync_daemon import Daemon
+
+    if shutil.which("rsync") is None:
+        if ON_CI:
+            pytest.fail("rsync is not installed, and CI must not skip it: apt-get install rsync")
+        pytest.skip("rsync is not installed")
+    with Daemon(tmp_path_factory.mktemp("rsync")) as daemon:
+        yield daemon
