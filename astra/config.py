@@ -43,6 +43,16 @@ class astra(luigi.Config):
     sas_base_dir = luigi.Parameter(
         default="", description="Top of the SDSS tree of products; default: environment SAS_BASE_DIR."
     )
+    sas_server = luigi.Parameter(
+        default="", description="Address below which the SDSS tree is, in place of the survey's own."
+    )
+    sas_rsync_server = luigi.Parameter(
+        default="", description="The same for rsync: rsync://USER@HOST:PORT, with the modules of the survey."
+    )
+    rsync_login_file = luigi.Parameter(
+        default="",
+        description="File with the password for rsync; default: environment RSYNC_PASSWORD, else ~/.netrc.",
+    )
 
 
 class astra_kafka(luigi.Config):

@@ -86,6 +86,21 @@ def astra_root(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def astra_option():
+    """Set options of ``[astra]`` for one test, in this process."""
+    stored = luigi.configuration.get_config()
+    names = []
+
+    def set_option(name, value):
+        stored.set("astra", name, value)
+        names.append(name)
+
+    yield set_option
+    for name in names:
+        stored.remove_option("astra", name)
+
+
+@pytest.fixture
 def run_luigi(tmp_path):
     """Run ``luigi --module ...`` in a process of its own; returns the completed process."""
 

@@ -43,6 +43,11 @@ class Progress:
             self._reported = now
             self.report(self.sentence())
 
+    def report_end(self) -> None:
+        """Tell how it has ended, if there was anything to do."""
+        if self.report is not None and self.n_done:
+            self.report(self.sentence())
+
     def sentence(self) -> str:
         """Say how far it is."""
         duration_s = max(time.monotonic() - self._began, 1e-3)

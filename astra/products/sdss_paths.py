@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 from astra.errors import ConfigError
 from astra.products.sdss_path_functions import is_wild
 from astra.products.sdss_path_keys import key_text, near_spellings, require_keys, typed_key
-from astra.products.sdss_path_tables import ALIASES, OPTIONAL_KEYS, RELEASES
+from astra.products.sdss_path_tables import ALIASES, DEFAULT_VERSIONS, OPTIONAL_KEYS, RELEASES
 from astra.products.sdss_path_templates import COMPRESSIONS, uncompressed
 from astra.products.sdss_release_templates import ReleaseTemplates
 from astra.products.sdss_tree_files import TreeRelease, read_tree, tree_folder, tree_releases
@@ -34,6 +34,11 @@ RSYNC_DOMAIN = "dtn.sdss.org"
 def available_releases() -> tuple[str, ...]:
     """Return the names of the releases whose paths are known; ``sdss5`` and ``work`` mean ``sdsswork``."""
     return RELEASES
+
+
+def default_versions(release: str) -> Mapping[str, str]:
+    """Return the versions that are meant where none is named; none of a release that is not known."""
+    return DEFAULT_VERSIONS.get(_plain_release(release), {})
 
 
 def release_of(location: str) -> str | None:
@@ -211,7 +216,11 @@ class SdssPath:
 
         Arguments and errors are those of `location`.
         """
-        return f"{self.server}/{quote(self.location(name, **keys), safe='/+:@*,;=~!$&()')}"
+        return self.address(self.location(name, **keys))
+
+    def address(self, location: str) -> str:
+        """Return the address of a path below the SAS."""
+        return f"{self.server}/{quote(location, safe='/+:@*,;=~!$&()')}"
 
     def dir(self, name: str, /, **keys: Any) -> str:
         """Return the local folder of a product; arguments and errors are those of `location`."""
@@ -353,10 +362,14 @@ class SdssPath:
         return [{"run2d": found} for found in sorted(names) if fnmatchcase(found, wanted.replace("[", "[[]"))]
 
 
+def _plain_release(release: str) -> str:
+    name = str(release).strip().lower().replace("-", "")
+    return ALIASES.get(name, name)
+
+
 def _known_release(release: str, folder: Path | None) -> str:
     """Return the name of a release as the tables have it."""
-    name = str(release).strip().lower().replace("-", "")
-    name = ALIASES.get(name, name)
+    name = _plain_release(release)
     if name in RELEASES:
         return name
     others = tree_releases(folder) if folder else []

@@ -1,9 +1,10 @@
 from pathlib import Path
 
 import luigi
+import numpy as np
 import pytest
 
-from astra.errors import ConfigError, MissingDataError
+from astra.errors import ConfigError
 from astra.products.sdss_paths import SdssPath
 from astra.tasks.batch import is_batchable
 from astra.tasks.io import sdss4, sdss5
@@ -36,9 +37,13 @@ def sas(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("task_class", "batchable", "defaults"),
     [
-        (sdss5.ApVisitFile, {"fiber", "plate", "field", "mjd", "apred", "telescope"}, {}),
-        (sdss5.ApStarFile, {"obj", "healpix", "apstar", "apred", "telescope"}, {"apstar": "stars"}),
-        (sdss5.SpecFile, {"catalogid", "mjd", "plate", "run2d"}, {}),
+        (sdss5.ApVisitFile, {"fiber", "plate", "field", "mjd", "apred", "telescope"}, {"apred": ""}),
+        (
+            sdss5.ApStarFile,
+            {"obj", "healpix", "apstar", "apred", "telescope"},
+            {"apstar": "stars", "apred": ""},
+        ),
+        (sdss5.SpecFile, {"catalogid", "mjd", "plate", "run2d"}, {"run2d": ""}),
     ],
 )
 def test_parameters_are_those_of_the_task_api(task_class, batchable, defaults):
@@ -144,50 +149,89 @@ def test_command_line_answers_a_missing_file_with_its_sentence(sas, run_luigi, a
     assert f"{task.local_path} does not exist; the survey has it at {task.remote_path}" in result.stderr
 
 
-@pytest.fixture
-def served(sas, tmp_path, monkeypatch):
-    """A server that has the file of fibre 7 alone; the value is the list of what it was asked for."""
-    asked = []
-
-    def fetch(url, path):
-        asked.append(url)
-        if not url.endswith("-007.fits"):
-            raise MissingDataError(f"{url} does not exist (HTTP 404)", url=url)
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(b"content")
-
-    monkeypatch.setattr("astra.products.download.download", fetch)
-    return asked
+def test_missing_file_has_status_60(sas, astra_root):
+    batch = sdss5.ApVisitFile(**VISIT | {"fiber": (7, 8)})
+    touch(next(batch.get_batch_tasks()).local_path)
+    build(batch)
+    states = [task.query_state().one_or_none() for task in batch.get_batch_tasks()]
+    assert states[0] is None
+    assert states[1].status_code == 60
 
 
 def build(*tasks):
     return luigi.build(list(tasks), local_scheduler=True, log_level="WARNING", no_lock=True)
 
 
-def test_file_is_fetched_where_it_may_be_and_again_when_it_is_gone(served, astra_root):
-    build(sdss5.ApVisitFile(**VISIT))
-    assert served == []
-    task = sdss5.ApVisitFile(**VISIT, use_remote=True)
-    assert build(task)
-    assert served == [task.remote_path]
-    assert Path(task.local_path).read_bytes() == b"content"
-    assert build(task)
-    assert len(served) == 1
-    Path(task.local_path).unlink()
-    assert not task.complete()
-    assert build(task)
-    assert len(served) == 2
-    assert sdss5.ApVisitFile(**VISIT).complete()
+def touch(path, content=b"content"):
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(content)
 
 
-def test_file_that_the_server_lacks_fails_alone(served, astra_root):
-    batch = sdss5.ApVisitFile(**VISIT | {"fiber": (7, 8)}, use_remote=True)
-    assert not build(batch)
-    assert [target.exists() for target in batch.output()] == [True, False]
-    assert not build(batch)
-    assert [url[-8:-5] for url in served] == ["007", "008", "008"]
+def test_keys_are_the_same_as_number_and_as_text(sas):
+    texts = sdss5.ApVisitFile(**{name: str(value) for name, value in VISIT.items()})
+    numbers = sdss5.ApVisitFile(**VISIT | {"plate": 15000, "field": 13030, "mjd": np.int32(59146)})
+    assert texts.task_id == numbers.task_id == sdss5.ApVisitFile(**VISIT).task_id
+    assert (texts.fiber, numbers.plate, numbers.mjd) == (7, "15000", 59146)
+    batch = sdss5.ApVisitFile(**VISIT | {"plate": (15000, "15001"), "fiber": ("7", 8)})
+    assert (batch.plate, batch.fiber) == (("15000", "15001"), (7, 8))
+    with pytest.raises(ConfigError, match="key fiber must be a non-negative integer, not 'seven'"):
+        _ = sdss5.ApVisitFile(**VISIT | {"fiber": "seven"}).local_path
+    with pytest.raises(ConfigError, match="key field must be a single name in a path"):
+        _ = sdss5.ApVisitFile(**VISIT | {"field": "../../.."}).local_path
 
 
-def test_unknown_way_of_fetching_is_refused(served, astra_root):
-    assert not build(sdss5.ApVisitFile(**VISIT, use_remote=True, remote_access_method="rsync"))
-    assert served == []
+def test_reduction_that_is_left_out_is_that_of_the_release(sas):
+    keys = {name: value for name, value in VISIT.items() if name != "apred"}
+    task = sdss5.ApVisitFile(**keys, release="dr19")
+    assert task.apred == "1.3"
+    assert task.task_id == sdss5.ApVisitFile(**keys, apred="1.3", release="dr19").task_id
+    batch = sdss5.ApVisitFile(**keys | {"fiber": (7, 8), "apred": ("", "1.4")}, release="DR19")
+    assert batch.apred == ("1.3", "1.4")
+    assert sdss4.SpecFile(fiberid=1, plateid=266, mjd=51602, release="dr17").run2d == "v5_13_2"
+    with pytest.raises(ConfigError, match="dr18 has no product 'apVisit'"):
+        _ = sdss5.ApVisitFile(**keys, release="dr18").local_path
+
+
+def test_kind_of_a_spectrum_is_part_of_its_identity(sas):
+    tasks = {kind: sdss5.SpecFile(**SPEC, kind=kind) for kind in ("full", "lite", "spSpec")}
+    assert len({task.task_id for task in tasks.values()}) == 3
+    for kind, name in (("full", "specFull"), ("lite", "specLite"), ("spSpec", "spSpec")):
+        assert tasks[kind].local_path == tasks[kind].tree.full(name, **SPEC)
+        again = file_task(name, tasks[kind].local_path)
+        assert (again.kind, again.local_path) == (kind, tasks[kind].local_path)
+    plates = sdss5.SpecFile(**SPEC | {"run2d": "v6_0_4"})
+    assert plates.local_path.endswith("v6_0_4/15143p/coadd/59205/spSpec-15143-59205-04544940698.fits")
+    other = plates.tree.full("specFull", **SPEC | {"run2d": "v6_0_4"})
+    assert isinstance(
+        file_task("specFull", other), LocalTargetTask
+    )  # of those reductions no task stands for it
+
+
+def test_tasks_of_two_releases_live_side_by_side(sas):
+    first, second = sdss5.ApVisitFile(**VISIT), sdss5.ApVisitFile(**VISIT, release="dr19")
+    old = sdss4.ApVisitFile(**VISIT_IV)
+    paths = [task.local_path for task in (first, second, old)]
+    _ = (old.remote_path, second.remote_path, first.remote_path)
+    assert [task.local_path for task in (first, second, old)] == paths
+    assert [path.removeprefix(f"{sas}/").split("/")[0] for path in paths] == ["sdsswork", "dr19", "dr16"]
+
+
+def test_star_is_written_by_the_survey_writer(tmp_path, monkeypatch):
+    from astra.products import apogee
+
+    calls = []
+    monkeypatch.setitem(vars(apogee), "write_ap_star", lambda *args, **kwargs: calls.append((args, kwargs)))
+    assert sdss5.ApStarFile.writer("spectrum", tmp_path / "a.fits", overwrite=True) is True
+    assert sdss5.ApStarFile(**STAR).writer("spectrum", "b.fits") is True
+    assert calls == [(("spectrum", tmp_path / "a.fits"), {"overwrite": True}), (("spectrum", "b.fits"), {})]
+
+
+def test_relationships_of_a_star_are_the_keys_of_its_rows(astra_root):
+    star = sdss5.ApStarFile(**STAR)
+    keywords = star.get_or_create_data_model_relationships()
+    assert keywords == {"apogee_star_pk": (star.query_state().one().pk,)}
+    assert star.get_or_create_data_model_relationships() == keywords
+    batch = sdss5.ApStarFile(**STAR | {"obj": ("2M2", STAR["obj"], "2M2")})
+    found = batch.get_or_create_data_model_relationships()["apogee_star_pk"]
+    assert (found[1], found[0]) == (keywords["apogee_star_pk"][0], found[2])
+    assert len(set(found)) == 2

@@ -1,16 +1,15 @@
 import csv
 import shutil
 import sqlite3
-from pathlib import Path
 
 import luigi
 import pytest
 
-from astra.errors import MissingDataError
 from astra.products.sdss_paths import SdssPath
 from astra.tasks.io import sdss4, sdss5
 from astra.tasks.io.local import LocalTargetTask
 from astra.tasks.spectra.signal_to_noise import SignalToNoise
+from tests.products.http_server import Server
 
 N_ROWS = 16 + (5 + 5 + 5 + 7) + 4
 
@@ -182,21 +181,18 @@ def test_changed_file_is_measured_again_and_a_removed_one_is_not(sas, run_luigi,
     assert found[str(changed)] == found[str(astra_root / "sas" / paths[2])]
 
 
-def test_missing_files_are_fetched_where_they_may_be(sas, astra_root, monkeypatch):
+def test_missing_files_are_fetched_where_they_may_be(sas, astra_root, monkeypatch, astra_option):
     real, missing = (astra_root / "sas" / path for _, path in sas[:2])
     content = real.read_bytes()
     real.unlink()
-
-    def fetch(url, path):
-        if not url.endswith(real.name):
-            raise MissingDataError(f"{url} does not exist (HTTP 404)", url=url)
-        Path(path).write_bytes(content)
-
-    monkeypatch.setattr("astra.products.download.download", fetch)
     missing.unlink()
     paths = tuple(path for _, path in sas[:3])
     task = SignalToNoise(product="apVisit", path=paths, use_remote=True)
-    assert not luigi.build([task], local_scheduler=True, log_level="WARNING", no_lock=True)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        astra_option("sas_server", server.url)
+        server.rules[f"/{paths[0]}"] = {"content": content}
+        assert not luigi.build([task], local_scheduler=True, log_level="WARNING", no_lock=True)
     states = "SELECT status_code FROM task WHERE batch_size IS NULL AND family = 'SignalToNoise' ORDER BY pk"
     assert sorted(row["status_code"] for row in rows(astra_root, states)) == [1, 1, 60]
     assert real.read_bytes() == content

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from astra.errors import ConfigError
-from astra.products.sdss_path_tables import SDSS_IV
+from astra.products.sdss_path_tables import SDSS_IV, SPEC_KINDS
 from astra.products.sdss_paths import release_of
 from astra.tasks.base import AstraTask
 from astra.tasks.io import sdss4, sdss5
@@ -14,7 +14,12 @@ from astra.tasks.io.sdss import SDSSDataModelTask, sdss_tree
 
 _TASKS: dict[bool, dict[str, type[SDSSDataModelTask]]] = {
     True: {"apVisit": sdss4.ApVisitFile, "apStar": sdss4.ApStarFile, "spec": sdss4.SpecFile},
-    False: {"apVisit": sdss5.ApVisitFile, "apStar": sdss5.ApStarFile, "spec": sdss5.SpecFile},
+    False: {
+        "apVisit": sdss5.ApVisitFile,
+        "apStar": sdss5.ApStarFile,
+        "spec": sdss5.SpecFile,
+        **dict.fromkeys(SPEC_KINDS.values(), sdss5.SpecFile),
+    },
 }
 
 
@@ -46,8 +51,9 @@ def file_task(product: str, path: str, use_remote: bool = False) -> AstraTask:
     task_class = _TASKS[release in SDSS_IV].get(product) if release else None
     if release is None or task_class is None:
         return LocalTargetTask(path=full)
+    name = task_class.sdss_data_model_name
     try:
-        keys = sdss_tree(release).extract(product, full)
+        keys = sdss_tree(release).extract(name, full)  # a product may also go by a name of its kind alone
     except ConfigError:
         return LocalTargetTask(path=full)
     if "fieldid" in keys:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 
 from astra import config
-from astra.errors import ConfigError
-from astra.products.sdss_paths import SdssPath
+from astra.products.sdss_paths import SdssPath, default_versions, file_or_sibling
 from astra.tasks.base import AstraTask
+from astra.tasks.parameters import PathParameter
+
+if TYPE_CHECKING:
+    from astra.tasks.io.fetching import Member
 
 logger = logging.getLogger("luigi-interface")
 
@@ -22,12 +25,13 @@ logger = logging.getLogger("luigi-interface")
 def sdss_tree(release: str, public: bool = True, mirror: bool = False) -> SdssPath:
     """Return the paths of a release below ``[astra] sas_base_dir``, else ``SAS_BASE_DIR``, else ``~/sas``."""
     root = config.option("sas_base_dir") or os.environ.get("SAS_BASE_DIR") or str(Path.home() / "sas")
-    return _cached_tree(release, root, public, mirror)
+    servers = (config.option("sas_server"), config.option("sas_rsync_server"))
+    return _cached_tree(release, root, (bool(public), bool(mirror)), servers)
 
 
 @functools.lru_cache(maxsize=64)
-def _cached_tree(release: str, root: str, public: bool, mirror: bool) -> SdssPath:
-    return SdssPath(release, sas_base_dir=root, public=public, mirror=mirror)
+def _cached_tree(release: str, root: str, where: tuple[bool, bool], servers: tuple[str, str]) -> SdssPath:
+    return SdssPath(release, root, *where, server=servers[0], rsync_server=servers[1])
 
 
 class SDSSDataProduct(luigi.LocalTarget):
@@ -35,15 +39,26 @@ class SDSSDataProduct(luigi.LocalTarget):
 
     Parameters
     ----------
-    path : str
-        Where it is, or would be.
-    url : str
-        Where the survey has it.
+    tree : SdssPath
+        Paths of its release.
+    name : str
+        Product.
+    keys : mapping
+        Keys of its path.
+    is_fetched : bool, optional
+        Whether an empty file counts as none: breaks of other programs leave such.
     """
 
-    def __init__(self, path: str, url: str) -> None:
-        super().__init__(path)
-        self.url = url
+    def __init__(self, tree: SdssPath, name: str, keys: Mapping[str, Any], is_fetched: bool = False) -> None:
+        self.location = tree.location(name, **keys)
+        self.plain_path = os.path.join(tree.sas_base_dir, self.location)
+        self.url = tree.address(self.location)
+        self.is_fetched = is_fetched
+        super().__init__(file_or_sibling(self.plain_path))
+
+    def exists(self) -> bool:
+        """Say whether the file is there."""
+        return bool(super().exists()) and not (self.is_fetched and os.path.getsize(self.path) == 0)
 
 
 class SDSSDataModelTask(AstraTask):
@@ -69,7 +84,15 @@ class SDSSDataModelTask(AstraTask):
         description="Fetch the file if it is not there.",
     )
     remote_access_method = luigi.Parameter(
-        default="http", significant=False, description="How a file is fetched: http."
+        default="http", significant=False, description="How a file is fetched: http or rsync."
+    )
+    n_connections = luigi.IntParameter(
+        default=8, significant=False, description="Number of files that are fetched at a time, by http."
+    )
+    checksums = PathParameter(
+        default="",
+        significant=False,
+        description="List of checksums that fetched files must have, as sha1sum and its like write it.",
     )
     mirror = luigi.BoolParameter(
         default=False,
@@ -81,8 +104,20 @@ class SDSSDataModelTask(AstraTask):
         default=True,
         significant=False,
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
-        description="Log what is fetched.",
+        description="Log how far fetching is.",
     )
+
+    @classmethod
+    def get_param_values(cls, params: Any, args: Any, kwargs: Any) -> list[tuple[str, Any]]:
+        """Return the parameter values; a version that is left out is that of the release."""
+        values = dict(super().get_param_values(params, args, kwargs))
+        for name, version in default_versions(values["release"]).items():
+            value = values.get(name)
+            if value == "":
+                values[name] = version
+            elif isinstance(value, tuple) and "" in value:
+                values[name] = type(value)(one or version for one in value)
+        return list(values.items())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -149,19 +184,69 @@ class SDSSDataModelTask(AstraTask):
         return {task_id for task_id, product in products if not product.exists()}
 
     def run(self) -> None:
-        """Fetch the files that are not there."""
-        from astra.products.download import download
+        """Fetch the files that are not there; in a batch, one that cannot be fetched fails alone."""
+        for member in self._fetch(self.remote_access_method, self.pending_tasks()):
+            member.task.recorder = member.recorder
+            try:
+                with member.task.recording():
+                    if member.error is not None:
+                        raise member.error
+                    if member.figures:
+                        member.task.add_figures("fetch", member.figures)
+            finally:
+                if member.task is not self:
+                    member.task.recorder = None
 
-        if self.remote_access_method != "http":
-            message = f"remote_access_method must be http, not {self.remote_access_method!r}"
-            raise ConfigError(message, remote_access_method=self.remote_access_method)
-        for task in self.pending_tasks():
-            with task.recording():
-                target = task.output()
-                if not target.exists():
-                    if self.verbose:
-                        logger.info("fetching %s", target.url)
-                    download(target.url, target.path)
+    def get_remote(self) -> Any:
+        """Fetch the file, or those of a batch, by ``remote_access_method``, whatever ``use_remote`` says.
+
+        Files that are there stay as they are.
+
+        Returns
+        -------
+        path : str or list of str
+            Where it is; for a batch, of all in order.
+
+        Raises
+        ------
+        ValueError
+            If the method is neither http nor rsync.
+        MissingDataError
+            If the survey has no such file.
+        ConfigError
+            If a login is missing or refused.
+        DataError
+            If it could not be fetched for another reason. Of a batch, all others have been fetched.
+        """
+        return self._get(self.remote_access_method)
+
+    def get_remote_http(self) -> Any:
+        """Fetch the file, or those of a batch, over HTTP; see `get_remote`."""
+        return self._get("http")
+
+    def get_remote_rsync(self) -> Any:
+        """Fetch the file, or those of a batch, with rsync; see `get_remote`."""
+        return self._get("rsync")
+
+    def _get(self, method: str) -> Any:
+        errors = [member.error for member in self._fetch(method, self.get_batch_tasks())]
+        for error in errors:
+            if error is not None:
+                raise error
+        outputs = self.output()
+        return [product.path for product in outputs] if self.is_batch_mode else outputs.path
+
+    def _fetch(self, method: str, members: Iterator[Any]) -> Iterator[Member]:
+        from astra.tasks.io.fetching import FetchConfig, fetch_by_http, fetch_by_rsync
+
+        ways = {"http": fetch_by_http, "rsync": fetch_by_rsync}
+        if method not in ways:
+            message = f"remote_access_method must be {' or '.join(ways)}, not {method!r}"
+            raise ValueError(message)
+        settings = FetchConfig(
+            self.tree, self.n_connections, self.checksums, self.get_batch_size(), bool(self.verbose)
+        )
+        return ways[method](members, settings, settings.progress(self.set_status_message))
 
     def output(self) -> Any:
         """Return the file, or those of a batch in order."""
@@ -178,9 +263,8 @@ class SDSSDataModelTask(AstraTask):
         return (count if self.is_batch_mode else "") + first
 
     def _products(self) -> Iterator[SDSSDataProduct]:
-        name, tree = self.sdss_data_model_name, self.tree
         for keys in self.get_batch_task_kwds():
-            yield SDSSDataProduct(tree.full(name, **keys), tree.url(name, **keys))
+            yield SDSSDataProduct(self.tree, self.sdss_data_model_name, keys, is_fetched=self.use_remote)
 
     def _single_kwargs(self) -> dict[str, Any]:
         if self.is_batch_mode:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import luigi
 
+from astra.tasks.io.keys import NameKey, NumberKey
 from astra.tasks.io.sdss import SDSSDataModelTask
-from astra.tasks.parameters import IdParameter
 
 __all__ = ["ApStarFile", "ApVisitFile", "SDSS4DataModelTask", "SpecFile"]
 
@@ -23,15 +23,13 @@ class ApVisitFile(SDSS4DataModelTask):
 
     sdss_data_model_name = "apVisit"
 
-    fiber = IdParameter(description="Fibre, 1 to 300.")
-    plate = luigi.Parameter(batch_method=tuple, description="Plate.")
-    field = luigi.Parameter(batch_method=tuple, default="", description="Name of the field; not before dr16.")
-    mjd = IdParameter(description="Night, SDSS MJD.")
-    apred = luigi.Parameter(batch_method=tuple, description="Version of the APOGEE reduction.")
-    telescope = luigi.Parameter(batch_method=tuple, description="apo25m, apo1m or lco25m.")
-    prefix = luigi.Parameter(
-        batch_method=tuple, default="", description="ap or as; default: that of the telescope."
-    )
+    fiber = NumberKey(description="Fibre, 1 to 300.")
+    plate = NameKey(description="Plate.")
+    field = NameKey(default="", description="Name of the field; not before dr16.")
+    mjd = NumberKey(description="Night, SDSS MJD.")
+    apred = NameKey(default="", description="Version of the APOGEE reduction; default: the release's.")
+    telescope = NameKey(description="apo25m, apo1m or lco25m.")
+    prefix = NameKey(default="", description="ap or as; default: that of the telescope.")
 
 
 class ApStarFile(SDSS4DataModelTask):
@@ -39,14 +37,12 @@ class ApStarFile(SDSS4DataModelTask):
 
     sdss_data_model_name = "apStar"
 
-    obj = luigi.Parameter(batch_method=tuple, description="Name of the star, as 2M00452143+1634446.")
-    field = luigi.Parameter(batch_method=tuple, description="Name of the field, up to dr14 its number.")
-    apstar = luigi.Parameter(batch_method=tuple, default="stars", description="Kind of sum: stars.")
-    apred = luigi.Parameter(batch_method=tuple, description="Version of the APOGEE reduction.")
-    telescope = luigi.Parameter(batch_method=tuple, description="apo25m, apo1m or lco25m.")
-    prefix = luigi.Parameter(
-        batch_method=tuple, default="", description="ap or as; default: that of the telescope."
-    )
+    obj = NameKey(description="Name of the star, as 2M00452143+1634446.")
+    field = NameKey(description="Name of the field, up to dr14 its number.")
+    apstar = NameKey(default="stars", description="Kind of sum: stars.")
+    apred = NameKey(default="", description="Version of the APOGEE reduction; default: the release's.")
+    telescope = NameKey(description="apo25m, apo1m or lco25m.")
+    prefix = NameKey(default="", description="ap or as; default: that of the telescope.")
 
 
 class SpecFile(SDSS4DataModelTask):
@@ -54,7 +50,7 @@ class SpecFile(SDSS4DataModelTask):
 
     sdss_data_model_name = "spec"
 
-    fiberid = IdParameter(description="Fibre, 1 to 1000.")
-    plateid = IdParameter(description="Plate.")
-    mjd = IdParameter(description="Night, SDSS MJD.")
-    run2d = luigi.Parameter(batch_method=tuple, description="Version of the reduction, as 26 or v5_13_2.")
+    fiberid = NumberKey(description="Fibre, 1 to 1000.")
+    plateid = NumberKey(description="Plate.")
+    mjd = NumberKey(description="Night, SDSS MJD.")
+    run2d = NameKey(default="", description="Version of the reduction, as 26; default: the release's.")
