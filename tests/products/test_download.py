@@ -1,14 +1,18 @@
 import base64
 import hashlib
+import http.client
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from astra.errors import ConfigError, DataError, MissingDataError
 from astra.products.download import DownloadConfig, Downloader, RemoteFile, download, exists_remotely
+from astra.products.http_connections import HttpConnections
 from astra.products.http_login import Logins
 from astra.products.progress import Progress
 from astra.products.sdss_paths import SdssPath
@@ -92,7 +96,7 @@ def test_another_process_goes_on_where_one_was_killed(server, tmp_path):
     code = "import sys; from astra.products.download import download; download(sys.argv[1], sys.argv[2])"
     process = subprocess.Popen([sys.executable, "-c", code, server.url + "/held", str(tmp_path / "b.fits")])
     part = tmp_path / ".part~b.fits"
-    for _ in range(2000):
+    for _ in range(6000):
         if part.exists() and part.stat().st_size >= 262_144:
             break
         time.sleep(0.01)
@@ -418,3 +422,30 @@ def test_addresses_of_other_kinds_are_refused(tmp_path):
     for url in ("file:///etc/hosts", "ftp://127.0.0.1/a", "http:///a", "nothing"):
         with pytest.raises(ConfigError, match="must be an http or https address"):
             download(url, tmp_path / "b.fits")
+
+
+def test_server_that_cannot_prove_who_it_is_is_refused_at_once(tmp_path, monkeypatch):
+    def connect(_self):
+        exc = ssl.SSLCertVerificationError(1, "certificate verify failed")
+        exc.verify_message = "self-signed certificate"
+        raise exc
+
+    monkeypatch.setattr(http.client.HTTPSConnection, "connect", connect)
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(ConfigError, match=r"certificate of data\.sdss\.org is not trusted: self-signed"):
+        download("https://data.sdss.org/sas/a.fits", tmp_path / "a.fits")
+
+
+def test_redirect_that_leaves_encryption_is_not_followed(monkeypatch):
+    answer = SimpleNamespace(
+        status=302, headers={"Location": "http://data.sdss.org/a"}, isclosed=lambda: True
+    )
+    answer.will_close = True
+    connections = HttpConnections(1.0)
+    connection = http.client.HTTPConnection("127.0.0.1")
+    monkeypatch.setattr(connections, "_ask", lambda *_: (connection, answer))
+    with (
+        pytest.raises(ConfigError, match=r"leads to http://data\.sdss\.org/a, which is not encrypted"),
+        connections.request("GET", "https://data.sdss.org/a", {}),
+    ):
+        pass

@@ -9,6 +9,7 @@ from astra.products.sdss_paths import SdssPath
 from astra.tasks.batch import is_batchable
 from astra.tasks.io import sdss4, sdss5
 from astra.tasks.io.by_path import file_task
+from astra.tasks.io.keys import NameKey, NumberKey
 from astra.tasks.io.local import LocalTargetTask
 
 VISIT = {"fiber": 7, "plate": "15000", "field": "13030", "mjd": 59146, "apred": "1.3", "telescope": "apo25m"}
@@ -235,3 +236,22 @@ def test_relationships_of_a_star_are_the_keys_of_its_rows(astra_root):
     found = batch.get_or_create_data_model_relationships()["apogee_star_pk"]
     assert (found[1], found[0]) == (keywords["apogee_star_pk"][0], found[2])
     assert len(set(found)) == 2
+
+
+class WholeMwmStarFile(sdss5.SDSS5DataModelTask):
+    """What a user declares for a product that has no task here."""
+
+    sdss_data_model_name = "mwmStar"
+
+    sdss_id = NumberKey(description="Identifier of the star.")
+    v_astra = NameKey(default="", description="Version of astra.")
+
+
+def test_any_product_becomes_a_task_by_its_name_and_keys(sas):
+    batch = WholeMwmStarFile(sdss_id=(103020000, "103020001"), release="dr19")
+    places = [target.location for target in batch.output()]
+    top = "dr19/spectro/astra/0.6.0/spectra/star/00"
+    assert places == [f"{top}/0{n}/mwmStar-0.6.0-10302000{n}.fits" for n in (0, 1)]
+    assert WholeMwmStarFile(sdss_id=1, v_astra="0.5", release="dr19").remote_path.endswith(
+        "mwmStar-0.5-1.fits"
+    )

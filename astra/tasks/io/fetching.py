@@ -130,7 +130,7 @@ def fetch_by_http(members: Iterable[Any], settings: FetchConfig, progress: Progr
     member : Member
         In any order.
     """
-    queue = _Queue(members, settings.known_checksums())
+    queue = _Queue(members, settings)
     with Downloader(DownloadConfig(n_connections=settings.n_connections), progress) as downloader:
         for file, outcome in downloader.fetch_all(queue.missing()):
             yield from queue.arrived(file.url, outcome)
@@ -145,13 +145,14 @@ class _Queue:
     ----------
     members : iterable of SDSSDataModelTask
         Single tasks.
-    checksums : KnownChecksums
-        That their files must have.
+    settings : FetchConfig
+        Where their files are, and the checksums that these must have.
     """
 
-    def __init__(self, members: Iterable[Any], checksums: KnownChecksums) -> None:
+    def __init__(self, members: Iterable[Any], settings: FetchConfig) -> None:
         self._members = map(_of, members)
-        self._checksums = checksums
+        self._checksums = settings.known_checksums()
+        self._top = settings.tree.sas_base_dir
         self._present: deque[Member] = deque()
         self._waiting: dict[str, list[Member]] = {}
 
@@ -166,7 +167,8 @@ class _Queue:
             others.append(member)
             if len(others) == 1:
                 checksum = self._checksums.of(product.location)
-                yield RemoteFile(product.url, product.plain_path, checksum, with_siblings=True)
+                path = os.path.join(self._top, product.location)
+                yield RemoteFile(product.url, path, checksum, with_siblings=True)
 
     def arrived(self, url: str, outcome: Fetched | AstraError) -> Iterator[Member]:
         """Yield the members that a file is of, after those whose files were here."""

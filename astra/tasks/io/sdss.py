@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -39,22 +39,21 @@ class SDSSDataProduct(luigi.LocalTarget):
 
     Parameters
     ----------
-    tree : SdssPath
-        Paths of its release.
-    name : str
-        Product.
-    keys : mapping
-        Keys of its path.
+    path : str
+        Where it is, or would be.
+    url : str, optional
+        Where the survey has it.
+    location : str, optional
+        Where it is below the SAS; empty if it is not.
     is_fetched : bool, optional
         Whether an empty file counts as none: breaks of other programs leave such.
     """
 
-    def __init__(self, tree: SdssPath, name: str, keys: Mapping[str, Any], is_fetched: bool = False) -> None:
-        self.location = tree.location(name, **keys)
-        self.plain_path = os.path.join(tree.sas_base_dir, self.location)
-        self.url = tree.address(self.location)
+    def __init__(self, path: str, url: str = "", location: str = "", is_fetched: bool = False) -> None:
+        super().__init__(path)
+        self.url = url
+        self.location = location
         self.is_fetched = is_fetched
-        super().__init__(file_or_sibling(self.plain_path))
 
     def exists(self) -> bool:
         """Say whether the file is there."""
@@ -65,7 +64,9 @@ class SDSSDataModelTask(AstraTask):
     """A file of the survey, named by the keys of its path.
 
     The task is done if the file is there. Others make it, unless ``use_remote`` says that it may be fetched.
-    Subclasses name the product and declare its keys as parameters.
+    Subclasses name the product, any that `SdssPath` knows, and declare its keys as parameters, of
+    `astra.tasks.io.keys` where a number and its text shall be the same. A version (``apred``, ``aspcap``,
+    ``run2d``, ``v_astra``) that is empty is that of the release.
     """
 
     sdss_data_model_name: ClassVar[str]
@@ -263,8 +264,11 @@ class SDSSDataModelTask(AstraTask):
         return (count if self.is_batch_mode else "") + first
 
     def _products(self) -> Iterator[SDSSDataProduct]:
+        tree, name = self.tree, self.sdss_data_model_name
         for keys in self.get_batch_task_kwds():
-            yield SDSSDataProduct(self.tree, self.sdss_data_model_name, keys, is_fetched=self.use_remote)
+            location = tree.location(name, **keys)
+            path = file_or_sibling(os.path.join(tree.sas_base_dir, location))
+            yield SDSSDataProduct(path, tree.address(location), location, is_fetched=self.use_remote)
 
     def _single_kwargs(self) -> dict[str, Any]:
         if self.is_batch_mode:
