@@ -1,20 +1,22 @@
-"""APOGEE spectra of all data releases: single visits (apVisit) and stars (apStar).
+"""APOGEE spectra of all data releases: visits (apVisit), stars (apStar), and fits to them (aspcapStar).
 
 Units are addressed by number, since releases name them differently, and no size of a chip is assumed.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import NDArray
 
 from astra.errors import FormatError
-from astra.products.spectrum import CHIPS, Spectrum, ivar_of_error
-from astra.products.survey_fits import SurveyFile, number_of, open_survey_file, read_cards, read_image
+from astra.products.fits_columns import read_row
+from astra.products.spectrum import CHIPS, Spectrum, ivar_of_error, pixel_values
+from astra.products.survey_fits import SurveyFile, number_of, open_survey_file, read_image, text_of
 
 # APOGEE_PIXMASK: BADPIX, CRPIX, SATPIX, UNFIXABLE, BADDARK, BADFLAT, BADERR, NOSKY (bits 0 to 7), and
 # NOT_ENOUGH_PSF (14).
@@ -22,6 +24,23 @@ BAD_PIXEL_BITS = 0b0100_0000_1111_1111
 
 # Middle of the gaps between the chips in apStar files [log10 Angstrom], from the chip spans of ASPCAP's grid.
 _CHIP_EDGES = np.array([4.199577, 4.216272])
+
+# What the fit of a star says, as the releases of aspcapStar call it.
+_FIT_COLUMNS = (
+    *("APOGEE_ID", "LOCATION_ID", "FIELD", "TELESCOPE", "RA", "DEC", "SNR", "SNREV", "NVISITS"),
+    *("VHELIO", "VHELIO_AVG", "VSCATTER", "VERR", "CLASS", "ASPCAP_CLASS"),
+    *("STARFLAG", "ANDFLAG", "ASPCAPFLAG", "PARAM_CHI2", "ASPCAP_CHI2"),
+    *("TEFF", "TEFF_ERR", "LOGG", "LOGG_ERR", "M_H", "M_H_ERR", "ALPHA_M", "ALPHA_M_ERR", "VMICRO", "VSINI"),
+)
+
+_VISIT_KEYS = {
+    "snr": "SNR",
+    "bc": "BC",
+    "v_rel": "VRAD",
+    "v_rad": "VHELIO",
+    "jd_mid": "JD-MID",
+    "exptime": "EXPTIME",
+}
 
 Planes = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 
@@ -51,37 +70,29 @@ def read_ap_visit(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectr
     """
     path = Path(path)
     with open_survey_file(path) as file:
-        cards = read_cards(file.hdus[0].header)
-        flux, error, flags = _read_planes(file)
-        wavelength = read_image(file, 4, "wavelengths").astype(np.float64)
-    if flux.shape[0] != len(CHIPS) or wavelength.shape != flux.shape:
+        cards = file.cards(0)
+        planes = _read_planes(file)
+        wavelength = read_image(file, 4, "wavelengths", np.float64)
+    shape = planes[0].shape
+    if shape[0] != len(CHIPS) or wavelength.shape != shape:
         message = (
             f"{path} must have flux and wavelengths of 3 chips to be an apVisit file,"
-            f" but has shapes {flux.shape} and {wavelength.shape}"
+            f" but has shapes {shape} and {wavelength.shape}"
         )
-        raise FormatError(message, path=str(path), product="apVisit", shape=flux.shape)
-    order = _increasing_order(wavelength, path)
-    chip = np.repeat(np.arange(len(CHIPS), dtype=np.int8), flux.shape[1])
-    planes = tuple(plane.ravel()[order][None, :] for plane in (flux, error, flags))
-    keys = {
-        "snr": "SNR",
-        "bc": "BC",
-        "v_rel": "VRAD",
-        "v_rad": "VHELIO",
-        "jd_mid": "JD-MID",
-        "exptime": "EXPTIME",
-    }
-    values: dict[str, Any] = {name: np.array([number_of(cards, key)]) for name, key in keys.items()}
+        raise FormatError(message, path=str(path), product="apVisit", shape=shape)
+    parts = _increasing_parts(wavelength, path)
+    joined = [np.concatenate([plane[part] for part in parts])[None, :] for plane in planes]
+    values: dict[str, Any] = {name: np.array([number_of(cards, key)]) for name, key in _VISIT_KEYS.items()}
     return Spectrum(
         product="apVisit",
         path=path,
-        wavelength=wavelength.ravel()[order],
-        chip=chip,
+        wavelength=np.concatenate([wavelength[part] for part in parts]),
+        chip=np.repeat(np.arange(len(CHIPS), dtype=np.int8), shape[1]),
         kind=("visit",),
         frame="observed",
         sources=(path.name,),
         meta=cards,
-        **_flagged(planes, bad_bits),
+        **_flagged(joined, bad_bits),
         **values,
     )
 
@@ -111,28 +122,87 @@ def read_ap_star(path: str | Path, *, bad_bits: int = BAD_PIXEL_BITS) -> Spectru
     """
     path = Path(path)
     with open_survey_file(path) as file:
-        cards = read_cards(file.hdus[0].header)
+        cards = file.cards(0)
         planes = _read_planes(file)
-        wavelength = _log_wavelength(cards, file.hdus[1].header, planes[0].shape[1], path)
+        wavelength, chip = _star_grid(cards, file.cards(1), planes[0].shape[1], path, "NVISITS")
     kind = _star_rows(cards, planes[0].shape[0], path)
     return Spectrum(
         product="apStar",
         path=path,
         wavelength=wavelength,
-        chip=np.searchsorted(_CHIP_EDGES, np.log10(wavelength)).astype(np.int8),
+        chip=chip,
         kind=kind,
         frame="rest",
-        sources=tuple(str(cards.get(f"SFILE{i}") or "").strip() if i else "" for i in _visit_numbers(kind)),
+        sources=tuple(text_of(cards, f"SFILE{i}") if i else "" for i in _visit_numbers(kind)),
         meta=cards,
         **_flagged(planes, bad_bits),
         **_star_values(cards, kind),
     )
 
 
+def read_aspcap_star(path: str | Path) -> Spectrum:
+    """Read an aspcapStar file: the sum of a star's visits over its continuum, and the model fitted to it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, of any data release.
+
+    Returns
+    -------
+    spectrum : Spectrum
+        One row in the star's rest frame, without unit. The files have no pixel flags; what the fit has left
+        out has no error, or a large one. The model is the plane ``model``, and what was fitted stands in
+        ``catalogue``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file.
+    FormatError
+        If it is truncated or not an aspcapStar file.
+    """
+    path = Path(path)
+    with open_survey_file(path) as file:
+        cards = file.cards(0)
+        flux, error, model = (
+            read_image(file, number, content, np.float64)
+            for number, content in ((1, "normalised flux"), (2, "error"), (3, "model"))
+        )
+        wavelength, chip = _star_grid(cards, file.cards(1), flux.shape[1], path, "")
+        fit = read_row(file.content, file.units[4], _FIT_COLUMNS) if len(file.units) > 4 else {}
+    if not flux.shape == error.shape == model.shape or len(flux) != 1:
+        shapes = [flux.shape, error.shape, model.shape]
+        message = f"{path} must have flux, error and model of one star to be an aspcapStar file, not {shapes}"
+        raise FormatError(message, path=str(path), product="aspcapStar", shapes=shapes)
+    known = {**fit, **cards}
+    unknown = np.array([np.nan])
+    return Spectrum(
+        product="aspcapStar",
+        path=path,
+        wavelength=wavelength,
+        chip=chip,
+        kind=("coadd",),
+        frame="rest",
+        snr=np.array([number_of(known, "SNR")]),
+        bc=unknown,
+        v_rel=unknown,
+        v_rad=np.array([number_of(known, "VHELIO", "VHELIO_AVG")]),
+        jd_mid=unknown,
+        exptime=unknown,
+        sources=(text_of(known, "FILE"),),
+        meta=cards,
+        catalogue=fit,
+        flux_unit="",
+        planes={"model": np.where((model == 0) | ~np.isfinite(model), np.nan, model)},
+        **_flagged((flux, error, np.zeros(flux.shape, np.int64)), 0),
+    )
+
+
 def _read_planes(file: SurveyFile) -> Planes:
     """Read flux, error and flags, and check that they belong together."""
-    flux = read_image(file, 1, "flux").astype(np.float64)
-    error = read_image(file, 2, "error").astype(np.float64)
+    flux = read_image(file, 1, "flux", np.float64)
+    error = read_image(file, 2, "error", np.float64)
     flags = read_image(file, 3, "pixel flags")
     if not flux.shape == error.shape == flags.shape or not np.issubdtype(flags.dtype, np.integer):
         message = (
@@ -143,51 +213,61 @@ def _read_planes(file: SurveyFile) -> Planes:
     return flux, error, flags.astype(np.int64)
 
 
-def _flagged(planes: tuple[NDArray[Any], ...], bad_bits: int) -> dict[str, Any]:
+def _flagged(planes: Any, bad_bits: int) -> dict[str, Any]:
     """Return the per-pixel fields of a spectrum."""
     flux, error, flags = planes
     has_data = np.isfinite(flux) & np.isfinite(error)
-    ivar = np.where(has_data, ivar_of_error(error), 0.0)
-    return {
-        "flux": np.where(np.isfinite(flux), flux, 0.0),
-        "ivar": ivar,
-        "pixel_flags": flags,
-        "bad": (ivar == 0) | ((flags & bad_bits) != 0),
-        "has_data": has_data,
-    }
+    return pixel_values(flux, ivar_of_error(error), has_data, flags, bad_bits)
 
 
-def _increasing_order(wavelength: NDArray[np.float64], path: Path) -> NDArray[np.intp]:
-    """Return the order of all pixels of all chips in increasing wavelength."""
-    order = np.argsort(wavelength, axis=None)
-    values = wavelength.ravel()[order]
-    chips: NDArray[np.intp] = (order // wavelength.shape[1]).reshape(wavelength.shape)
-    is_increasing = bool(np.all(np.diff(values) > 0))  # False for NaN, too
-    if not is_increasing or np.any(chips != chips[:, :1]):
+def _increasing_parts(wavelength: NDArray[np.float64], path: Path) -> list[tuple[int, slice]]:
+    """Return where the chips stand in the planes of a visit: in increasing wavelength, as their pixels."""
+    chips = []
+    for number, row in enumerate(wavelength):
+        falls = row[0] > row[-1]
+        chips.append((row[-1] if falls else row[0], number, slice(None, None, -1 if falls else 1)))
+    parts = [(number, order) for _, number, order in sorted(chips, key=lambda chip: chip[:2])]
+    joined = np.concatenate([wavelength[part] for part in parts])
+    if not np.all(np.diff(joined) > 0):  # false for NaN, too
         message = f"{path} must have three chips that do not overlap in wavelength, each of them monotonic"
         raise FormatError(message, path=str(path), hdu=4)
-    return order
+    return parts
 
 
-def _log_wavelength(
-    cards: dict[str, Any], header: fits.Header, n_pixels: int, path: Path
-) -> NDArray[np.float64]:
-    """Return the wavelengths of the grid of apStar files [Angstrom]; their cards are no valid WCS."""
-    found = {**read_cards(header), **cards}
+def _star_grid(
+    cards: Mapping[str, Any], image: Mapping[str, Any], n_pixels: int, path: Path, needed: str
+) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """Return wavelengths [Angstrom] and chips of the grid of stars; its cards are no valid WCS."""
+    found = {**image, **cards}
     start, step = number_of(found, "CRVAL1"), number_of(found, "CDELT1")
     reference = number_of({"CRPIX1": 1, **found}, "CRPIX1")
-    if not (3 < start < 5 and 0 < step < 1e-3) or "NVISITS" not in cards:
+    if not (3 < start < 5 and 0 < step < 1e-3) or (needed and needed not in cards):
+        product = "apStar" if needed else "aspcapStar"
+        wanted = ", ".join(["CRVAL1", "CDELT1 [log10 Angstrom]", *filter(None, [needed])])
         message = (
-            f"{path} must have CRVAL1, CDELT1 [log10 Angstrom] and NVISITS to be an apStar file,"
-            f" but has {start}, {step} and {cards.get('NVISITS')}"
+            f"{path} must have {wanted} to be an {product} file, but has {start}, {step}"
+            + f" and {cards.get(needed)}" * bool(needed)
         )
-        raise FormatError(message, path=str(path), product="apStar", CRVAL1=start, CDELT1=step)
-    pixel = np.arange(n_pixels, dtype=np.float64) + 1 - reference
-    wavelength: NDArray[np.float64] = np.power(10.0, start + step * pixel)
-    return wavelength
+        raise FormatError(message, path=str(path), product=product, CRVAL1=start, CDELT1=step)
+    return _log_grid(start + step * (1 - reference), step, n_pixels)
 
 
-def _star_rows(cards: dict[str, Any], n_rows: int, path: Path) -> tuple[str, ...]:
+@functools.lru_cache(maxsize=16)
+def _log_grid(start: float, step: float, n_pixels: int) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """Return wavelengths [Angstrom] and chips of a grid; all spectra share them, so nobody may write."""
+    wavelength = np.power(10.0, start + step * np.arange(n_pixels, dtype=np.float64))
+    chip = star_chips(wavelength)
+    wavelength.setflags(write=False)
+    chip.setflags(write=False)
+    return wavelength, chip
+
+
+def star_chips(wavelength: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Return the chip in which each wavelength [Angstrom] of the grid of stars was observed."""
+    return np.searchsorted(_CHIP_EDGES, np.log10(wavelength)).astype(np.int8)
+
+
+def _star_rows(cards: Mapping[str, Any], n_rows: int, path: Path) -> tuple[str, ...]:
     """Return the kind of each row of an apStar file."""
     n_visits = number_of(cards, "NVISITS")
     if n_rows == 1 and n_visits == 1:
@@ -206,7 +286,7 @@ def _visit_numbers(kind: tuple[str, ...]) -> list[int]:
     return [0] * n_sums + list(range(1, len(kind) - n_sums + 1))
 
 
-def _star_values(cards: dict[str, Any], kind: tuple[str, ...]) -> dict[str, Any]:
+def _star_values(cards: Mapping[str, Any], kind: tuple[str, ...]) -> dict[str, Any]:
     """Return the per-row numbers of an apStar file.
 
     Up to data release 17 VRAD is the velocity relative to the observer and VHELIO the barycentric one;

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 from astra.errors import ConfigError
-from astra.products.apogee import read_ap_star, read_ap_visit
-from astra.products.boss import read_spec
+from astra.products.apogee import read_ap_star, read_ap_visit, read_aspcap_star
+from astra.products.boss import read_spec, read_spec_exposures
+from astra.products.mwm import read_mwm
 from astra.products.spectrum import CHIPS, Spectrum
 
-__all__ = ["CHIPS", "READERS", "Spectrum", "read_ap_star", "read_ap_visit", "read_spec", "read_spectrum"]
+__all__ = [
+    "CHIPS",
+    "READERS",
+    "Spectrum",
+    "read_ap_star",
+    "read_ap_visit",
+    "read_aspcap_star",
+    "read_mwm",
+    "read_spec",
+    "read_spec_exposures",
+    "read_spectrum",
+]
 
 READERS: dict[str, Callable[[str | Path], Spectrum]] = {
     "apVisit": read_ap_visit,
     "apVisit-1m": read_ap_visit,
     "apStar": read_ap_star,
+    "aspcapStar": read_aspcap_star,
     "spec": read_spec,
     "spec-lite": read_spec,
     "specFull": read_spec,
     "specLite": read_spec,
     "spSpec": read_spec,
+    **{
+        f"{product}{suffix}": functools.partial(read_mwm, instrument=instrument)
+        for product in ("mwmVisit", "mwmStar")
+        for suffix, instrument in (("", ""), ("-boss", "BOSS"), ("-apogee", "APOGEE"))
+    },
 }
 
 
@@ -30,7 +49,8 @@ def read_spectrum(product: str, path: str | Path) -> Spectrum:
     Parameters
     ----------
     product : str
-        One of `READERS`, as in the survey's paths.
+        One of `READERS`, as in the survey's paths. Files of the Milky Way Mapper that have spectra of both
+        instruments go by ``mwmVisit-boss`` and ``mwmVisit-apogee``, and so for ``mwmStar``.
     path : str or Path
         The file.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 CHIPS = ("blue", "green", "red")
 NO_CHIP = -1
+FLUX_UNIT = "1e-17 erg / (Angstrom s cm2)"
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Spectrum:
     Parameters
     ----------
     product : str
-        ``apVisit``, ``apStar`` or ``spec``.
+        What kind of spectra they are: ``apVisit``, ``apStar``, ``aspcapStar``, or ``spec`` for all of BOSS.
     path : Path
         The file.
     wavelength : float64 ndarray, shape (n_pixels,)
-        Strictly increasing, in vacuum [Angstrom].
+        Strictly increasing, in vacuum [Angstrom]. It may be shared between spectra, and is not to be changed.
     flux : float64 ndarray, shape (n_rows, n_pixels)
-        [1e-17 erg/s/cm^2/Angstrom]; 0 where the file has no number.
+        [`flux_unit`]; 0 where the file has no number.
     ivar : float64 ndarray, shape (n_rows, n_pixels)
         Inverse variance of the flux; 0 where a pixel cannot be used, never NaN.
     pixel_flags : int64 ndarray, shape (n_rows, n_pixels)
@@ -38,7 +39,7 @@ class Spectrum:
     chip : int8 ndarray, shape (n_pixels,)
         Index in `CHIPS`, or -1 where there are none.
     kind : tuple of str
-        ``visit``, ``coadd`` or ``coadd_global``, by row.
+        ``visit``, ``coadd``, ``coadd_global`` or ``exposure``, by row.
     frame : str
         Rest frame of the wavelengths: ``observed``, ``barycentric`` or ``rest`` (the star's).
     snr : float64 ndarray, shape (n_rows,)
@@ -55,7 +56,12 @@ class Spectrum:
     meta : dict
         The primary header without commentary. Text that says NaN is NaN.
     catalogue : dict
-        What the file says of the target in a table of its own.
+        What the file says of the target, or of each row, in a table of its own.
+    flux_unit : str
+        Of the flux [1e-17 erg/s/cm^2/Angstrom], in the spelling of the FITS standard; empty where it is
+        divided by a continuum.
+    planes : dict of str to float64 ndarray, shape (n_rows, n_pixels)
+        What else the file has on this grid: ``model``, ``continuum``; NaN where it has no number.
     """
 
     product: str
@@ -78,6 +84,8 @@ class Spectrum:
     sources: tuple[str, ...]
     meta: dict[str, Any] = field(repr=False)
     catalogue: dict[str, Any] = field(default_factory=dict, repr=False)
+    flux_unit: str = FLUX_UNIT
+    planes: dict[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     @property
     def n_rows(self) -> int:
@@ -88,6 +96,57 @@ class Spectrum:
     def n_pixels(self) -> int:
         """Number of pixels of each spectrum."""
         return int(self.flux.shape[1])
+
+    @property
+    def instrument(self) -> str:
+        """``BOSS`` or ``APOGEE``."""
+        return "BOSS" if self.product == "spec" else "APOGEE"
+
+    def to_table(self) -> Any:
+        """Return an `astropy.table.Table` with a row for each spectrum, see `spectrum_table`."""
+        from astra.products.spectrum_export import spectrum_table
+
+        return spectrum_table(self)
+
+    def to_specutils(self) -> Any:
+        """Return a `specutils.Spectrum` of all rows, see `specutils_spectrum`; it needs specutils."""
+        from astra.products.spectrum_export import specutils_spectrum
+
+        return specutils_spectrum(self)
+
+
+def pixel_values(
+    flux: NDArray[np.float64],
+    ivar: NDArray[np.float64],
+    has_data: NDArray[np.bool_],
+    flags: NDArray[np.int64],
+    bad_bits: int,
+) -> dict[str, Any]:
+    """Return the fields of a spectrum that have a value for each pixel.
+
+    Parameters
+    ----------
+    flux : float64 ndarray, shape (n_rows, n_pixels)
+        As in the file.
+    ivar : float64 ndarray, shape (n_rows, n_pixels)
+        Inverse variance, not negative; NaN only where there are no data.
+    has_data : bool ndarray, shape (n_rows, n_pixels)
+        Whether the file has a finite flux and error.
+    flags : int64 ndarray, shape (n_rows, n_pixels)
+        The bits of the file.
+    bad_bits : int
+        Those of them that make a pixel bad.
+    """
+    if not has_data.all():
+        ivar = np.where(has_data, ivar, 0.0)
+        flux = np.where(np.isfinite(flux), flux, 0.0)
+    return {
+        "flux": flux,
+        "ivar": ivar,
+        "pixel_flags": flags,
+        "bad": (ivar == 0) | ((flags & bad_bits) != 0),
+        "has_data": has_data,
+    }
 
 
 def ivar_of_error(error: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,6 +166,8 @@ def ivar_of_error(error: NDArray[np.float64]) -> NDArray[np.float64]:
     usable = np.isfinite(error) & (error > 0)
     ivar = np.zeros_like(error)
     for row in np.flatnonzero(usable.any(axis=1)):
-        good = usable[row] & (error[row] <= 1e6 * np.median(error[row][usable[row]]))
-        ivar[row, good] = error[row, good] ** -2
+        own, good = error[row], usable[row]
+        good = good & (own <= 1e6 * np.median(own[good]))
+        with np.errstate(over="ignore"):  # of what is not good
+            np.divide(1.0, own * own, out=ivar[row], where=good)
     return ivar

@@ -97,3 +97,85 @@ def _row(**values):
     return fits.BinTableHDU.from_columns(
         [fits.Column(name, formats[type(value)], array=[value]) for name, value in values.items()]
     )
+
+
+def write_aspcap_star(path, *, seed=4, nan=True):
+    """A normalised star with its model, as the fit of the survey has it: nothing in the gaps."""
+    rng = np.random.default_rng(seed)
+    model = 1.0 - 0.2 * rng.random(8575)
+    error = np.full(8575, 0.01)
+    flux = model + error * rng.standard_normal(8575)
+    for plane in (flux, error, model):
+        plane[3300:3500] = 0.0
+    header = fits.Header({"OBJ": "2M00000000+0000000", "SNR": 100.0, "VHELIO": 6.5, "NVISITS": 3, "RA": 11.3})
+    hdus = [fits.ImageHDU(plane.astype("f4")) for plane in (flux, error, model)]
+    for hdu in hdus:
+        hdu.header.update(
+            {"CRVAL1": 4.179, "CDELT1": 6e-6, "CRPIX1": 1, "CTYPE1": "LOG-LINEAR", "DC-FLAG": 1}
+        )
+    table = _row(APOGEE_ID="2M0000", ASPCAPFLAG=1 << 23, TEFF=4500.0, FPARAM=1.0)
+    fits.HDUList([fits.PrimaryHDU(header=header), *hdus, table]).writeto(path)
+    if nan:  # not a FITS number, as in real files
+        content = path.read_bytes()
+        path.write_bytes(
+            content.replace(b"RA      =                 11.3", b"RA      =                  NAN")
+        )
+    return path
+
+
+def write_mwm(path, *, boss=(1, 1), apogee=(2, 0), star=False, seed=5, grid_column=True):
+    """The spectra of one source by instrument and observatory (APO, LCO): so many rows each."""
+    rng = np.random.default_rng(seed)
+    header = fits.Header(
+        {"SDSS_ID": 54392544, "RA": 83.0, "DEC": -5.0, "V_ASTRA": "0.6.0", "GAIA3_ID": "None"}
+    )
+    hdus = [fits.PrimaryHDU(header=header)]
+    tables = zip(("BOSS/APO", "BOSS/LCO", "APOGEE/APO", "APOGEE/LCO"), (*boss, *apogee), strict=True)
+    for name, n_rows in tables:
+        start, step, n_pixels = (3.5523, 1e-4, 4648) if "BOSS" in name else (4.179, 6e-6, 8575)
+        flux, error = _noisy(rng, (n_rows, n_pixels), 30.0)
+        ivar = error**-2
+        ivar[:, 5] = 0.0
+        flux[:, 6] = np.nan
+        flags = np.zeros((n_rows, n_pixels), np.uint64)
+        flags[:, 7] = 1 << (23 if "BOSS" in name else 0)
+        array = f"{n_pixels}E"
+        columns = [
+            fits.Column("telescope", "6A", array=[("apo25m" if "APO" in name[-3:] else "lco25m")] * n_rows),
+            fits.Column("mjd", "J", array=59000 + np.arange(n_rows)),
+            fits.Column("snr", "E", array=np.full(n_rows, 30.0)),
+            fits.Column("v_rad" if "APOGEE" in name else "xcsao_v_rad", "E", array=np.full(n_rows, -7.5)),
+            fits.Column("flux", array, array=flux),
+            fits.Column("ivar", array, array=ivar),
+            fits.Column("pixel_flags", f"{n_pixels}K", bzero=2**63, array=flags),
+            fits.Column("continuum", array, array=np.full((n_rows, n_pixels), 60.0)),
+        ]
+        if grid_column:
+            grid = np.tile(10 ** (start + step * np.arange(n_pixels)), (n_rows, 1))
+            columns.append(fits.Column("wavelength", array, array=grid))
+        if not star:
+            columns.append(fits.Column("in_stack", "L", array=[True] * n_rows))
+        if "APOGEE" in name:
+            columns.append(fits.Column("jd", "D", array=2459000.5 + np.arange(n_rows)))
+        hdus.append(fits.BinTableHDU.from_columns(columns, name=name))
+        hdus[-1].header.update({"CRVAL": start, "CDELT": step, "NPIXELS": n_pixels})
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+def add_exposures(path, *, n=2, n_pixels=60):
+    """Single exposures of a full BOSS file, blue and red in turn, after the lines that were fitted."""
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(_row(LINEWAVE=6564.6))
+        for number in range(n):
+            start = 3.55 if number % 2 == 0 else 3.77
+            loglam = start + 1.3e-4 * np.arange(n_pixels)
+            columns = {"flux": np.full(n_pixels, 5.0), "loglam": loglam, "ivar": np.full(n_pixels, 4.0)}
+            table = [fits.Column(name, "E", array=values) for name, values in columns.items()]
+            table.append(fits.Column("mask", "J", array=np.arange(n_pixels) % 2 << 16))
+            hdu = fits.BinTableHDU.from_columns(table, name=f"{'BR'[number % 2]}1-0000000{number}")
+            hdu.header.update(
+                {"EXPTIME": 900.0, "HELIO_RV": -3.0, "TAI-BEG": 4900375284.0, "TAI-END": 4900376184.0}
+            )
+            hdus.append(hdu)
+    return path

@@ -1,3 +1,4 @@
+import bz2
 import gzip
 import math
 import re
@@ -7,8 +8,15 @@ import pytest
 from astropy.io import fits
 
 from astra.errors import ConfigError, FormatError, MissingDataError
-from astra.products.spectra import READERS, read_ap_star, read_ap_visit, read_spectrum
-from tests.products.synthetic_spectra import write_ap_star, write_ap_visit
+from astra.products.spectra import (
+    READERS,
+    read_ap_star,
+    read_ap_visit,
+    read_aspcap_star,
+    read_spectrum,
+)
+from astra.products.survey_fits import read_primary_cards
+from tests.products.synthetic_spectra import write_ap_star, write_ap_visit, write_aspcap_star
 
 
 def check_contract(spectrum):
@@ -166,3 +174,80 @@ def test_real_visits_and_stars_are_read(shared_data):
         assert spectrum.v_rad[2:] == pytest.approx(spectrum.v_rel[2:] + spectrum.bc[2:], abs=0.02)
     with pytest.raises(FormatError):
         read_ap_star(next((shared_data / "apogee").glob("aspcapStar-*.fits")))
+
+
+def test_fit_of_a_star_is_read_with_its_model(tmp_path):
+    spectrum = read_aspcap_star(write_aspcap_star(tmp_path / "f.fits"))
+    check_contract(spectrum)
+    assert (spectrum.product, spectrum.frame, spectrum.kind, spectrum.flux_unit) == (
+        "aspcapStar",
+        "rest",
+        ("coadd",),
+        "",
+    )
+    assert (spectrum.snr[0], spectrum.v_rad[0]) == (100.0, 6.5)
+    assert math.isnan(spectrum.meta["RA"])
+    assert spectrum.catalogue == {"APOGEE_ID": "2M0000", "ASPCAPFLAG": 1 << 23, "TEFF": 4500.0}
+    void = np.arange(8575)[3300:3500]
+    assert np.array_equal(np.flatnonzero(spectrum.bad), void)
+    assert np.array_equal(np.flatnonzero(np.isnan(spectrum.planes["model"][0])), void)
+    pulls = ((spectrum.flux - spectrum.planes["model"]) * np.sqrt(spectrum.ivar))[~spectrum.bad]
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.03)
+
+
+def test_fit_is_no_star_of_visits_and_the_other_way_round(tmp_path):
+    star = write_ap_star(tmp_path / "s.fits", n_visits=3)
+    with pytest.raises(FormatError, match="to be an aspcapStar file"):
+        read_aspcap_star(star)
+    with pytest.raises(FormatError, match=r"NVISITS to be an apStar file|flux, error and integer flags"):
+        read_ap_star(write_aspcap_star(tmp_path / "f.fits", nan=False))
+
+
+def test_primary_cards_are_read_alone(tmp_path):
+    path = write_ap_visit(tmp_path / "v.fits", SNR="NaN")
+    for ending, pack in ((".gz", gzip.compress), (".bz2", bz2.compress)):
+        (tmp_path / f"v.fits{ending}").write_bytes(pack(path.read_bytes()))
+    whole = read_ap_visit(path).meta
+    path.write_bytes(path.read_bytes()[:5760])  # no more than the header
+    for name in (path, f"{path}.gz", f"{path}.bz2"):
+        cards = read_primary_cards(name)
+        assert list(cards) == list(whole)
+        assert math.isnan(cards["SNR"])
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(FormatError, match="HDU 0 has no end"):
+        read_primary_cards(path)
+    with pytest.raises(MissingDataError):
+        read_primary_cards(tmp_path / "none.fits")
+
+
+def test_images_with_scales_and_compressed_ones_are_read(tmp_path):
+    path = write_ap_visit(tmp_path / "v.fits")
+    flags = read_ap_visit(path).pixel_flags
+    with fits.open(path) as hdus:
+        stored = hdus[3].data.astype(np.uint16)
+        hdus[3] = fits.ImageHDU(stored)  # astropy writes BZERO
+        hdus.writeto(tmp_path / "u.fits")
+        hdus[3] = fits.CompImageHDU(stored.astype(np.int16))
+        hdus.writeto(tmp_path / "c.fits")
+    for name in ("u.fits", "c.fits"):
+        assert np.array_equal(read_ap_visit(tmp_path / name).pixel_flags, flags), name
+
+
+def test_shared_grids_cannot_be_changed(tmp_path):
+    spectrum = read_ap_star(write_ap_star(tmp_path / "s.fits", n_visits=1))
+    with pytest.raises(ValueError, match="read-only"):
+        spectrum.wavelength[0] = 1.0
+
+
+def test_real_fits_are_read(shared_data):
+    paths = sorted((shared_data / "apogee").glob("aspcapStar-*.fits"))
+    assert len(paths) == 4
+    for path in paths:
+        spectrum = read_aspcap_star(path)
+        check_contract(spectrum)
+        star = read_ap_star(path.with_name(f"apStar-r6-{path.stem.split('-', 3)[3]}.fits"))
+        assert np.array_equal(spectrum.wavelength, star.wavelength)
+        assert spectrum.catalogue["APOGEE_ID"] == path.stem.split("-", 3)[3]
+        used = ~spectrum.bad[0] & (spectrum.planes["model"][0] > 0)
+        assert 7000 < used.sum() < 7515
+        assert np.median(spectrum.flux[0][used]) == pytest.approx(0.94, abs=0.05)

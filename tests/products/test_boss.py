@@ -5,8 +5,8 @@ import pytest
 from astropy.io import fits
 
 from astra.errors import FormatError
-from astra.products.spectra import read_spec
-from tests.products.synthetic_spectra import write_ap_visit, write_spec
+from astra.products.spectra import read_spec, read_spec_exposures
+from tests.products.synthetic_spectra import add_exposures, write_ap_visit, write_spec
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,36 @@ def test_real_spectra_are_read(shared_data):
         assert spectrum.catalogue["CLASS"] in {"STAR", "QSO"}
         assert spectrum.catalogue["PLATE"] == spectrum.meta["PLATEID"]
         assert 0 < spectrum.bad.mean() < 0.06
+
+
+def test_exposures_of_a_full_file_have_grids_of_their_own(tmp_path):
+    path = write_spec(tmp_path / "b.fits", n_pixels=100)
+    assert read_spec_exposures(path) == ()
+    add_exposures(path, n=3)
+    blue, red, again = read_spec_exposures(path, bad_bits=1 << 16)
+    assert [s.sources[0] for s in (blue, red, again)] == ["B1-00000000", "R1-00000001", "B1-00000002"]
+    assert blue.wavelength == pytest.approx(10 ** (3.55 + 1.3e-4 * np.arange(60)), rel=1e-6)
+    assert red.kind == ("exposure",)
+    assert (red.exptime[0], red.bc[0]) == (900.0, -3.0)
+    assert red.jd_mid[0] == pytest.approx((4900375284.0 + 450 - 35) / 86400 + 2400000.5, abs=1e-6)
+    assert np.array_equal(red.bad[0], np.arange(60) % 2 == 1)
+    assert read_spec(path).kind == ("coadd",)
+
+
+def test_time_is_that_of_the_table_or_unknown(tmp_path):
+    assert np.isnan(read_spec(write_spec(tmp_path / "b.fits")).jd_mid[0])
+    path = write_spec(tmp_path / "c.fits", **{"TAI-BEG": 5.1e9, "TAI-END": 5.1e9 + 3600})
+    assert read_spec(path).jd_mid[0] == pytest.approx((5.1e9 + 1800 - 37) / 86400 + 2400000.5, abs=1e-6)
+
+
+def test_real_exposures_agree_with_their_sum(shared_data):
+    path = shared_data / "boss" / "spec-7338-56717-0779.fits"
+    total, exposures = read_spec(path), read_spec_exposures(path)
+    assert len(exposures) == total.meta["NEXP"]
+    assert np.isfinite(total.planes["model"]).all()
+    for one in exposures:
+        inside = slice(*np.searchsorted(total.wavelength, one.wavelength[[0, -1]]))
+        good = ~total.bad[0, inside]
+        theirs = np.interp(total.wavelength[inside], one.wavelength, one.flux[0])[good]
+        assert np.median(theirs) == pytest.approx(np.median(total.flux[0, inside][good]), rel=0.15)
+        assert abs(one.jd_mid[0] - 2400000.5 - 56717) < 1.0

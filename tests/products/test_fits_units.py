@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from astra.products.fits_units import find_units, read_row
+from astra.products.fits_columns import read_row
+from astra.products.fits_units import find_units
 from tests.products.synthetic_spectra import write_spec
 
 
