@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from astra.products.spectrum import Spectrum
-    from astra.products.spectrum_files import VisitRow
+    from astra.products.star_files import VisitRow
     from astra.spectra.coadd import Coadd
 
 MIN_SNR = 3.0  # of a visit in a sum, as in the survey
@@ -100,11 +100,11 @@ class CombineVisits(AstraTask):
 
     def write_star(self, rows: list[VisitRow], combined: list[Coadd]) -> None:
         """Write the star of a single task."""
-        from astra.products.spectrum_files import write_ap_star
+        from astra.products.star_files import CombinedStar, write_ap_star
 
-        snr = float(snr_of(combined[0]))
+        star = CombinedStar(self.obj, combined, rows, float(snr_of(combined[0])))
         cards = {"SOFTWARE": "astra", "VSOURCE": os.path.basename(self.velocities_of) or "visits"}
-        write_ap_star(self.product_path, self.obj, combined, rows, snr=snr, cards=cards)
+        write_ap_star(star, self.product_path, cards=cards)
 
     def write_rows(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows of a single task."""
@@ -135,7 +135,7 @@ def visit_rows(spectra: list[Spectrum], velocities_of: str) -> list[VisitRow]:
     """
     import numpy as np
 
-    from astra.products.spectrum_files import VisitRow
+    from astra.products.star_files import VisitRow
     from astra.products.survey_fits import number_of
     from astra.spectra.coadd import Visit, rest_visit
     from astra.spectra.velocities import compose
