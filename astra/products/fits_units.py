@@ -112,6 +112,57 @@ def find_units(content: Content) -> list[FitsUnit]:
     return units
 
 
+def find_first_table(stream: Any, size: int | None) -> FitsUnit:
+    """Find the first binary table of a FITS file; nothing behind its header is read.
+
+    Parameters
+    ----------
+    stream : binary file
+        The file, uncompressed, at its begin.
+    size : int or None
+        Of the file [byte]; None if it is not known, as that of an unpacked one.
+
+    Returns
+    -------
+    unit : FitsUnit
+
+    Raises
+    ------
+    ValueError
+        If it is no FITS file, has no table, or ends before the table does.
+    """
+    start = number = 0
+    while True:
+        content = stream.read(BLOCK)
+        if number == 0:
+            require_fits(content)
+        elif not content.strip(b" \0"):
+            message = "it has no table"
+            raise ValueError(message)
+        while not _has_end(content):
+            more = stream.read(BLOCK)
+            if not more:
+                message = f"it is truncated: the header of HDU {number} has no end"
+                raise ValueError(message)
+            content += more
+        header = read_header(content)
+        data_start, n_bytes = start + len(content), _data_size(header)
+        unit = FitsUnit(start, data_start, data_start + n_bytes, data_start + _padded(n_bytes), header)
+        if size is not None and unit.data_end > size:
+            message = f"it is truncated: HDU {number} ends at byte {unit.data_end}, the file at {size}"
+            raise ValueError(message)
+        if unit.cards.get("XTENSION") == "BINTABLE":
+            return unit
+        stream.seek(unit.end)
+        start, number = unit.end, number + 1
+
+
+def _has_end(content: bytes) -> bool:
+    """Say whether a card of the last block of a header is END."""
+    last = content[-BLOCK:]
+    return any(last[card : card + CARD] == _END for card in range(0, len(last), CARD))
+
+
 def require_fits(content: bytes) -> None:
     """Make sure that a file begins as a FITS file does.
 

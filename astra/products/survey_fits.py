@@ -71,7 +71,7 @@ def open_survey_file(path: Path) -> Iterator[SurveyFile]:
     FormatError
         If it is no FITS file, is truncated, or cannot be read in the body of the ``with``.
     """
-    with _readable(path), path.open("rb", buffering=0) as stream:
+    with readable(path), path.open("rb", buffering=0) as stream:
         content: Content = FileBytes(stream.fileno())
         if _is_compressed(content[:3]):
             content = _uncompressed(content[: len(content)])
@@ -99,7 +99,7 @@ def read_primary_cards(path: str | Path) -> dict[str, Any]:
         If it is no FITS file, or ends in the header.
     """
     path = Path(path)
-    with _readable(path), path.open("rb", buffering=0) as stream:
+    with readable(path), path.open("rb", buffering=0) as stream:
         content: Content = FileBytes(stream.fileno())
         first = content[:3]
         if _is_compressed(first):
@@ -111,8 +111,16 @@ def read_primary_cards(path: str | Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Make one error of whatever is wrong with a file."""
+def readable(path: Path) -> Iterator[None]:
+    """Make one error of whatever is wrong with a file in the body of the ``with``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file.
+    FormatError
+        If it cannot be read.
+    """
     if not path.is_file():
         message = f"{path} does not exist"
         raise MissingDataError(message, path=str(path))

@@ -29,7 +29,8 @@ class CombineVisits(AstraTask):
     """Bring the visits (apVisit) of a star to rest, and sum them.
 
     Velocities are those of the header of an apStar file, if one is named, else those of the visits against
-    each other; the headers of visits, which are wrong for many, are not used. Writes a FITS file like the
+    each other, whose mean is 0 unless templates tell what it is; the headers of visits, which are wrong for
+    many, are not used. Writes a FITS file like the
     survey's apStar, and into the table ``combined_visit`` a row for each of its rows.
     """
 
@@ -42,6 +43,11 @@ class CombineVisits(AstraTask):
         default="",
         batch_method=tuple,
         description="apStar file whose velocities are taken, by the names of visits; empty to measure them.",
+    )
+    templates = PathParameter(
+        default="",
+        description="Templates at rest (npz, or an apStar file) that fix the zero of measured velocities; "
+        "empty: the mean barycentric velocity is 0.",
     )
 
     @property
@@ -62,7 +68,7 @@ class CombineVisits(AstraTask):
         """Return the visits of a single star."""
         if self.is_batch_mode:
             return []
-        others = [self.velocities_of] if self.velocities_of else []
+        others = list(filter(None, [self.velocities_of, self.templates]))
         return [*visit_paths(self.visits), *others]
 
     def run(self) -> None:
@@ -91,7 +97,7 @@ class CombineVisits(AstraTask):
         from astra.spectra.coadd import combine
 
         spectra = [read_ap_visit(path) for path in visit_paths(self.visits)]
-        rows = visit_rows(spectra, self.velocities_of)
+        rows = visit_rows(spectra, self.velocities_of, self.templates, self.obj)
         if not rows:
             message = f"no visit of {self.obj} has a velocity and a signal-to-noise ratio above {MIN_SNR:g}"
             raise MissingDataError(message, obj=self.obj)
@@ -125,7 +131,9 @@ def visit_paths(visits: str) -> list[str]:
     return [absolute_path(path) for path in visits.split(os.pathsep) if path]
 
 
-def visit_rows(spectra: list[Spectrum], velocities_of: str) -> list[VisitRow]:
+def visit_rows(
+    spectra: list[Spectrum], velocities_of: str, templates: str = "", name: str = ""
+) -> list[VisitRow]:
     """Return the visits that can be summed, at rest.
 
     Raises
@@ -139,6 +147,7 @@ def visit_rows(spectra: list[Spectrum], velocities_of: str) -> list[VisitRow]:
     from astra.products.survey_fits import number_of
     from astra.spectra.coadd import Visit, rest_visit
     from astra.spectra.velocities import compose
+    from astra.tasks.spectra.star_zero import with_zero_of
     from astra.tasks.spectra.velocities import corrections
 
     bc = np.concatenate([values[:1] for values in corrections(spectra)]) if spectra else np.empty(0)
@@ -148,6 +157,8 @@ def visit_rows(spectra: list[Spectrum], velocities_of: str) -> list[VisitRow]:
     bc, snr = bc[usable], snr[usable]
     visits = [Visit(s.wavelength, s.chip, s.flux[0], s.ivar[0], s.pixel_flags[0]) for s in spectra]
     v_rel = velocities(spectra, visits, bc, velocities_of)
+    if templates and not velocities_of:
+        v_rel = with_zero_of(templates, visits, v_rel, name)
     rows = []
     for spectrum, visit, own_bc, v, own_snr in zip(spectra, visits, bc, v_rel, snr, strict=True):
         if np.isfinite(v):
