@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 from numpy.typing import DTypeLike, NDArray
 
 from astra.errors import DataError
-from astra.products.atomic import atomic_path
+from astra.products.fits_blocks import image_unit, primary_unit, table_unit, texts, write_units
 from astra.products.spectrum import Spectrum
 from astra.spectra.coadd import Coadd, RestVisit
 from astra.spectra.grid import APSTAR_GRID, LogGrid, log_grid_of
@@ -126,25 +124,19 @@ def write_ap_star(
     rows = _of_spectrum(spectrum) if isinstance(spectrum, Spectrum) else _of_sums(spectrum)
     error = _errors(rows)
     flux = np.where(rows.has_data, rows.flux, np.nan)
-    axis = {"CRVAL1": rows.grid.start, "CDELT1": rows.grid.step, "CRPIX1": 1, "CTYPE1": "LOG-LINEAR"}
-    images = [
-        _image(flux.astype(dtype), f"Flux ({FLUX_UNIT})"),
-        _image(error.astype(dtype), f"Err ({FLUX_UNIT})"),
-        _image(_smallest(rows.flags), "Pixel bitmask"),
-    ]
-    for image in images:
-        image.header.update({**axis, "DC-FLAG": 1})
-    header = _header(rows, cards or {})
-    header.update({**axis, "DC-FLAG": 1, "NWAVE": rows.grid.n_pixels})
-    empty = [fits.ImageHDU() for _ in range(5)]  # sky, telluric and LSF, which astra does not make
-    write_hdu_list(path, [fits.PrimaryHDU(header=header), *images, *empty, _visit_table(rows.visits)])
-
-
-def write_hdu_list(path: Path | str, hdus: Sequence[Any]) -> None:
-    """Write HDUs with checksums; the file appears whole or not at all."""
-    with atomic_path(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        fits.HDUList(list(hdus)).writeto(temporary, overwrite=True, checksum=True)
+    axis = {
+        "CRVAL1": rows.grid.start,
+        "CDELT1": rows.grid.step,
+        "CRPIX1": 1,
+        "CTYPE1": "LOG-LINEAR",
+        "DC-FLAG": 1,
+    }
+    planes = ((flux.astype(dtype), "Flux"), (error.astype(dtype), "Err"))
+    images = [image_unit(values, {"BUNIT": f"{what} ({FLUX_UNIT})", **axis}) for values, what in planes]
+    images.append(image_unit(_smallest(rows.flags), {"BUNIT": "Pixel bitmask", **axis}))
+    header = {**_header(rows, cards or {}), **axis, "NWAVE": rows.grid.n_pixels}
+    empty = [image_unit(None, {})] * 5  # sky, telluric and LSF, which astra does not make
+    write_units(path, [primary_unit(header), *images, *empty, _visit_table(rows.visits)])
 
 
 def _of_sums(star: CombinedStar) -> _Rows:
@@ -219,17 +211,15 @@ def _foreign_cards(meta: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _header(rows: _Rows, more: Mapping[str, Any]) -> fits.Header:
-    """Return the primary header."""
-    values = {**rows.cards, **more}
-    own = {"OBJID": rows.name, "NVISITS": len(rows.visits), "SNR": rows.snr}
-    header = fits.Header({key: _card(value) for key, value in {**own, **values}.items()})
+def _header(rows: _Rows, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cards of the primary header."""
+    cards: dict[str, Any] = {"OBJID": rows.name, "NVISITS": len(rows.visits), "SNR": rows.snr}
+    cards |= {**rows.cards, **more}
     for number, visit in enumerate(rows.visits, start=1):
         numbers = {"JD": "jd_mid", "BC": "bc", "VREL": "v_rel", "VRAD": "v_rad", "SNRVIS": "snr"}
-        header.update({f"{key}{number}": _card(float(visit[name])) for key, name in numbers.items()})
-        header[f"SFILE{number}"] = visit["source"]
-        header[f"FIBER{number}"] = _card(visit["fiber"])
-    return header
+        cards |= {f"{key}{number}": float(visit[name]) for key, name in numbers.items()}
+        cards |= {f"SFILE{number}": visit["source"], f"FIBER{number}": visit["fiber"]}
+    return {key: _card(value) for key, value in cards.items()}
 
 
 def _card(value: Any) -> Any:
@@ -258,18 +248,9 @@ def _smallest(flags: NDArray[np.int64]) -> NDArray[np.signedinteger[Any]]:
     return flags.astype(next(fits_in, np.int64))
 
 
-def _image(values: NDArray[Any], unit: str) -> fits.ImageHDU:
-    image = fits.ImageHDU(values)
-    image.header["BUNIT"] = unit
-    return image
-
-
-def _visit_table(visits: Sequence[Mapping[str, Any]]) -> fits.BinTableHDU:
+def _visit_table(visits: Sequence[Mapping[str, Any]]) -> bytes:
     names = {"JD": "jd_mid", "BC": "bc", "VREL": "v_rel", "VRAD": "v_rad", "SNR": "snr"}
     units = {"JD": "d", "BC": "km/s", "VREL": "km/s", "VRAD": "km/s"}
-    columns = [fits.Column("FILENAME", "64A", array=[visit["source"] for visit in visits])]
-    columns += [
-        fits.Column(key, "D", unit=units.get(key), array=[visit[name] for visit in visits])
-        for key, name in names.items()
-    ]
-    return fits.BinTableHDU.from_columns(columns, name="VISITS")
+    columns: dict[str, NDArray[Any]] = {"FILENAME": texts([visit["source"] for visit in visits], 64)}
+    columns |= {key: np.array([visit[name] for visit in visits], float) for key, name in names.items()}
+    return table_unit(columns, "VISITS", units)
