@@ -84,6 +84,9 @@ def read_mwm(path: str | Path, instrument: str = "", *, bad_bits: int | None = N
     if not parts:
         message = f"{path} has no spectra of {chosen}"
         raise FormatError(message, path=str(path), instrument=chosen)
+    telescopes = {text for text in _texts(parts, "telescope") if text}
+    if telescopes and "TELESCOP" not in cards:
+        cards["TELESCOP"] = "+".join(sorted(telescopes))  # of two sites nothing can be corrected as of one
     wavelength = _wavelength(parts, path)
     rows: dict[str, Any] = {name: _row_values(parts, names) for name, names in _ROW_COLUMNS.items()}
     kind = "visit" if "in_stack" in parts[0].columns else "coadd"  # only visits can be left out of a sum

@@ -20,6 +20,7 @@ def test_visits_of_both_observatories_are_rows_of_one_spectrum(tmp_path):
     assert np.array_equal(spectrum.v_rad, [-7.5] * 5)
     assert spectrum.wavelength == pytest.approx(10 ** (4.179 + 6e-6 * np.arange(8575)), rel=1e-14)
     assert spectrum.meta["GAIA3_ID"] is None
+    assert spectrum.meta["TELESCOP"] == "apo25m+lco25m"
     assert set(np.flatnonzero(spectrum.bad[4])) == {5, 6, 7}
     assert np.array_equal(spectrum.planes["continuum"], np.full((5, 8575), 60.0))
 
@@ -42,6 +43,7 @@ def test_only_instrument_need_not_be_named(tmp_path):
     path = write_mwm(tmp_path / "a.fits", boss=(0, 0), apogee=(0, 1), star=True, grid_column=False)
     spectrum = read_spectrum("mwmStar", path)
     assert spectrum.kind == ("coadd",)
+    assert spectrum.meta["TELESCOP"] == "lco25m"
     assert spectrum.wavelength[0] == pytest.approx(10**4.179, rel=1e-14)
     with pytest.raises(FormatError, match="has no spectra of BOSS"):
         read_spectrum("mwmStar-boss", path)

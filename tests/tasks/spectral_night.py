@@ -20,12 +20,12 @@ STAR = Star()
 BC_KMS = -8.0  # about that of the field; the headers have none
 
 
-def write_star_visit(path, v_rad, *, seed, mjd, obj, snr=80.0):
-    """One undithered visit of a star of known velocity."""
-    seen = observe(STAR, float(remove(v_rad, BC_KMS)), snr, np.random.default_rng(seed), n_pixels=N_PIXELS)
-    wavelength, flux, ivar, flags = (plane.reshape(3, N_PIXELS)[::-1, ::-1] for plane in seen)
+def write_star_visit(path, v_rad, *, seed, mjd, obj, snr=80.0, n_pixels=N_PIXELS):
+    """One visit of a star of known velocity."""
+    seen = observe(STAR, float(remove(v_rad, BC_KMS)), snr, np.random.default_rng(seed), n_pixels=n_pixels)
+    wavelength, flux, ivar, flags = (plane.reshape(3, n_pixels)[::-1, ::-1] for plane in seen)
     cards = {"RA": 83.0, "DEC": 22.0, "OBJID": obj, "MJD5": mjd, "JD-MID": mjd + 2400000.75}
-    write_ap_visit(path, n_pixels=N_PIXELS, seed=seed, **cards)
+    write_ap_visit(path, n_pixels=n_pixels, seed=seed, **cards)
     with fits.open(path, mode="update") as file:
         for number, plane in ((1, flux), (2, ivar**-0.5), (4, wavelength)):
             file[number].data = plane.astype(file[number].data.dtype)
@@ -44,12 +44,20 @@ class SpectralNight:
         Stars of the night.
     distinct : int, optional
         Files that differ; the others are links to them.
+    n_boss : int, optional
+        BOSS spectra.
+    n_pixels : int, optional
+        Of each chip of a visit: 4096 if it is dithered, else 2048.
+    every : int, optional
+        One of so many visits has a star with a name, and no file has one if it is more than one.
     """
 
-    def __init__(self, sas, n_stars=6, distinct=6, n_boss=2):
+    def __init__(self, sas, *, n_stars=6, distinct=6, n_boss=2, n_pixels=N_PIXELS, every=1):
         self.sas = sas
         self.tree = SdssPath("sdss5", sas)
         self.visits = [self._visit(number, MJD) for number in range(n_stars)]
+        for number, visit in enumerate(self.visits):
+            visit["obj"] = visit["obj"] if number % every == 0 else ""
         self.earlier = [self._visit(number, MJD - 20) for number in range(2)]
         self.spectra = [
             {"catalogid": 4544940698 + number, "mjd": MJD, "field": 15143} for number in range(n_boss)
@@ -60,8 +68,15 @@ class SpectralNight:
             path.parent.mkdir(parents=True, exist_ok=True)
             first = firsts.setdefault(number % distinct if number < n_stars else number, path)
             if first is path:
-                v_rad = -30.0 + 10.0 * (number % n_stars if number < n_stars else number - n_stars)
-                write_star_visit(path, v_rad, seed=number, mjd=row["mjd"], obj=row["obj"])
+                v_rad = -30.0 + 10.0 * ((number if number < n_stars else number - n_stars) % 12)
+                write_star_visit(
+                    path,
+                    v_rad,
+                    seed=number,
+                    mjd=row["mjd"],
+                    obj=row["obj"] if every == 1 else "",
+                    n_pixels=n_pixels,
+                )
             else:
                 os.link(first, path)
         for number, row in enumerate(self.spectra):
