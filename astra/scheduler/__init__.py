@@ -1,0 +1,19 @@
+"""The central scheduler and the workers at scale.
+
+Luigi's scheduler looks at every waiting task whenever a worker asks for work, counts them all, and keeps its
+state in memory. Here it is a subclass with a queue of the tasks that may run, calls for many tasks at once,
+and a journal from which it starts again. What it decides is what Luigi's decides; the tests drive both.
+
+``scheduled_task``, ``ready``, ``task_state``
+    A task and its kind; the queue of those that may run; the state with its indexes.
+``choice``, ``counts``, ``additions``, ``pruning``
+    Which task a worker gets; how much is left for it; what a report changes; what falls due.
+``central``, ``bulk``, ``pages``
+    The scheduler, the calls for many tasks, the limits of its pages.
+``records``, ``journal``, ``durable``
+    The state as text, the file that holds it, the scheduler that writes it.
+``access``, ``server``
+    Who may call, and the server.
+``remote``, ``bulk_worker``
+    The caller's side.
+"""
