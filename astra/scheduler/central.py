@@ -49,7 +49,7 @@ class CentralScheduler(Additions):
         for task in list(state.get_active_tasks_by_status(BATCH_RUNNING, RUNNING)):
             self._fail_dead(task, assistants)
         gone = []
-        for task in dict.fromkeys((*state.unclaimed, *state.due())):
+        for task in dict.fromkeys((*state.unclaimed, *state.due.take())):
             if state.get_task(task.id) is not task:
                 continue
             state.update_status(task, config)
@@ -68,18 +68,23 @@ class CentralScheduler(Additions):
             return
         if task.status not in (BATCH_RUNNING, RUNNING):  # it has failed with its batch
             return
-        logger.info("%s was run by %s, which is gone: it has failed", task.id, runner)
+        status = self._end_of_dead(task)
+        logger.info("%s was run by %s, which is gone: it is %s", task.id, runner, status)
         self._state.set_runner(task, None)
-        self._state.set_status(task, FAILED, self._config)
+        self._state.set_status(task, status, self._config)
+
+    def _end_of_dead(self, task: ScheduledTask) -> str:
+        """Return what becomes of a task whose worker is gone."""
+        return str(FAILED)
 
     def _note_due_again(self, task: ScheduledTask) -> None:
         """Have a task looked at again when its time has come, if it is not over yet."""
         state, config = self._state, self._config
-        state.note_due(task, task.remove)
+        state.due.note(task, task.remove)
         if task.status == "FAILED" and config.retry_delay >= 0:
-            state.note_due(task, task.retry)
+            state.due.note(task, task.retry)
         if task.status == "DISABLED" and task.scheduler_disable_time is not None:
-            state.note_due(task, task.scheduler_disable_time + config.disable_persist)
+            state.due.note(task, task.scheduler_disable_time + config.disable_persist)
 
     # -- work -----------------------------------------------------------------------------------------------
 
@@ -100,7 +105,7 @@ class CentralScheduler(Additions):
         """Give a worker something to run, or tell how much is left."""
         asking, lost = self._begin_work(worker, host, current_tasks, assistant=assistant)
         if not asking.enabled:
-            return _nothing(asking)
+            return give_nothing(asking)
         task = lost[-1] if lost else self._best(asking.id, assistant=assistant)
         if task is None:
             return {**self.count_pending(asking.id), "task_id": None}
@@ -207,7 +212,8 @@ def _description(task: ScheduledTask) -> dict[str, Any]:
     return {"task_family": task.family, "task_module": task.module, "task_params": task.params}
 
 
-def _nothing(worker: Worker) -> dict[str, Any]:
+def give_nothing(worker: Worker) -> dict[str, Any]:
+    """Return the reply to a worker that is disabled."""
     return {
         "n_pending_tasks": 0,
         "running_tasks": [],

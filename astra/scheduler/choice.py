@@ -59,11 +59,18 @@ class Choice:
                 self._best_with_resources(tasks) if self._state.queue.n_with_resources else self._first(tasks)
             )
 
-    def plain(self) -> ScheduledTask | None:
-        """Return the first task that this worker can run, if it uses no resource and makes no batch."""
+    def plain(self, n_most: int) -> list[ScheduledTask]:
+        """Return the next tasks to run, up to one that uses a resource or may run in a batch."""
+        found: list[ScheduledTask] = []
         with self._state.queue.passes() as tasks:
-            task = self._first(tasks)
-        return task if task is not None and not task.resources and task.group is None else None
+            for entry in tasks:
+                if not self._can_run(entry[4]):
+                    tasks.skip()
+                    continue
+                if entry[4].resources or entry[3].group is not None or len(found) == n_most:
+                    break
+                found.append(entry[3])
+        return found
 
     def _can_run(self, kind: Kind) -> bool:
         return (self._assistant and kind.runnable) or self._worker_id in kind.workers

@@ -10,13 +10,12 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Collection, Iterable
-from heapq import heappop, heappush
-from itertools import count
 from typing import Any
 
 from luigi.scheduler import SimpleTaskState, Worker
 from luigi.task_status import BATCH_RUNNING, DISABLED, DONE, FAILED, PENDING, RUNNING
 
+from astra.scheduler.due import DueTasks
 from astra.scheduler.ready import ReadyQueue
 from astra.scheduler.scheduled_task import ScheduledTask, WorkerIds
 
@@ -51,8 +50,7 @@ class ReadyState(SimpleTaskState):
         self._worker_ids: dict[tuple[WorkerIds, str], WorkerIds] = {}
         self._stakes: dict[tuple[frozenset[str], str], frozenset[str]] = {}
         self._with_resources: collections.Counter[str] = collections.Counter()
-        self._due: list[tuple[float, int, ScheduledTask]] = []
-        self._numbers = count()
+        self.due = DueTasks()
         self.unclaimed: dict[ScheduledTask, None] = {}
 
     def rebuild(self) -> None:
@@ -217,16 +215,17 @@ class ReadyState(SimpleTaskState):
             self._left(task, before)
             self._entered(task, before)
         if task.status == FAILED:
-            self.note_due(task, task.retry)
-        self.note_due(task, task.remove)
+            self.due.note(task, task.retry)
+        self.due.note(task, task.remove)
         if task.status == DISABLED and task.scheduler_disable_time is not None and config is not None:
-            self.note_due(task, task.scheduler_disable_time + config.disable_persist)
+            self.due.note(task, task.scheduler_disable_time + config.disable_persist)
         self.touch(task)
 
     def _left(self, task: ScheduledTask, status: str) -> None:
         if status == PENDING:
             task.kind.n_pending -= 1
             self._count_resources(task, -1)
+            self.queue.take(task)
         elif status == FAILED:
             task.kind.n_failed -= 1
         elif status == DONE:
@@ -361,21 +360,6 @@ class ReadyState(SimpleTaskState):
         super().inactivate_workers(delete_workers)
         for worker_id in delete_workers:
             self._with_resources.pop(worker_id, None)
-
-    # -- what falls due -------------------------------------------------------------------------------------
-
-    def note_due(self, task: ScheduledTask, moment: float | None) -> None:
-        """Have a task looked at again at a moment."""
-        if moment is not None:
-            heappush(self._due, (moment, next(self._numbers), task))
-
-    def due(self) -> Iterable[ScheduledTask]:
-        """Take out the tasks that are to be looked at now."""
-        now = time.time()
-        found: dict[ScheduledTask, None] = {}
-        while self._due and self._due[0][0] <= now:
-            found[heappop(self._due)[2]] = None
-        return found
 
     def inactivate_tasks(self, delete_tasks: Iterable[str]) -> None:
         """Forget tasks."""

@@ -1,0 +1,88 @@
+"""``astra scheduler``: the central scheduler, with the options of ``luigid``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from astra import config
+
+DEFAULT_PORT = 8082
+DESCRIPTION = (
+    "Run the central scheduler and Luigi's pages until interrupted. Its state is in a journal, from which it "
+    "starts again. Elsewhere than on the loopback interface callers need a token, ASTRA_SCHEDULER_TOKEN."
+)
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``scheduler``."""
+    parser = commands.add_parser("scheduler", help="run the central scheduler", description=DESCRIPTION)
+    parser.add_argument("--address", default="127.0.0.1", help="address to listen on [default: 127.0.0.1]")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"port [default: {DEFAULT_PORT}]")
+    parser.add_argument("--unix-socket", metavar="FILE", help="listen on this socket instead")
+    parser.add_argument(
+        "--state-path", metavar="FILE", help="journal [default: scheduler.journal below the root]"
+    )
+    parser.add_argument(
+        "--sync",
+        choices=("never", "interval", "always"),
+        default="interval",
+        help="when the journal is forced to the disk: a crash of the machine, not of this process, may lose "
+        "the rest [default: interval, each second]",
+    )
+    parser.add_argument("--token-file", metavar="FILE", help="file with the token, before the environment's")
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], metavar="NAME", help="further name of this server"
+    )
+    parser.add_argument("--pidfile", metavar="FILE", help="write the process id to this file")
+    parser.add_argument(
+        "--logdir", metavar="FOLDER", help="log to luigi-server.log there, not to the terminal"
+    )
+    parser.set_defaults(function=run_scheduler)
+
+
+def run_scheduler(options: argparse.Namespace) -> int:
+    """Run the scheduler until the process is asked to end."""
+    from astra.scheduler.access import make_access, read_token
+    from astra.scheduler.durable import DurableScheduler
+    from astra.scheduler.journal import Journal
+    from astra.scheduler.server import serve
+
+    _set_up_log(options.logdir)
+    token = read_token(options.token_file)
+    access = make_access("localhost" if options.unix_socket else options.address, token, options.allowed_host)
+    scheduler = DurableScheduler()
+    scheduler.limit_pages()
+    path = Path(options.state_path) if options.state_path else config.root() / "scheduler.journal"
+    scheduler.open_journal(Journal(path.absolute(), options.sync))
+    if options.pidfile:
+        Path(options.pidfile).write_text(f"{os.getpid()}\n")
+    asyncio.run(
+        serve(
+            scheduler,
+            access,
+            address=options.address,
+            port=options.port,
+            unix_socket=options.unix_socket,
+            ready=_say_where,
+        )
+    )
+    return 0
+
+
+def _set_up_log(folder: str | None) -> None:
+    path = Path(folder) / "luigi-server.log" if folder else None
+    form = "%(asctime)s %(name)s[%(process)s] %(levelname)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, filename=path, format=form)
+    logging.getLogger("luigi.scheduler").setLevel(logging.INFO)
+    logging.getLogger("tornado.access").setLevel(logging.WARNING)
+
+
+def _say_where(names: list[Any]) -> None:
+    for name in names:
+        where = f"http://{name[0]}:{name[1]}/" if isinstance(name, tuple) else name
+        logging.getLogger("luigi.server").info("scheduler on %s", where)

@@ -1,0 +1,194 @@
+"""Who may call the scheduler: on the loopback interface all but other sites' pages, else who has the token.
+
+Whoever can call it can let workers import and run any module that they find. A page of another site that is
+open in a browser on this machine is kept out by the headers that a browser sends: ``Host`` names this server
+even if a name was made to point here, ``Origin`` and ``Sec-Fetch-Site`` name the page; and a call that
+changes anything cannot be a plain link or image.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from astra.errors import ConfigError
+
+TOKEN_VARIABLE = "ASTRA_SCHEDULER_TOKEN"  # noqa: S105  # the name of a variable
+MIN_TOKEN_LENGTH = 16
+LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+READING = frozenset(  # calls that change nothing
+    (
+        "bulk_protocol",
+        "count_pending",
+        "dep_graph",
+        "fetch_error",
+        "get_running_task_resources",
+        "get_task_progress_percentage",
+        "get_task_status_message",
+        "graph",
+        "has_task_history",
+        "inverse_dep_graph",
+        "is_pause_enabled",
+        "is_paused",
+        "resource_list",
+        "task_list",
+        "task_search",
+        "worker_list",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is looked at of a request.
+
+    Parameters
+    ----------
+    method, path : str
+        As in HTTP.
+    headers : mapping
+        Its headers, by name.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Access:
+    """The rule.
+
+    Parameters
+    ----------
+    names : frozenset of str
+        Names of this server, in lower case, without port.
+    token : str
+        What callers must know; empty if everyone on this machine may call.
+    origins : frozenset of str
+        Further sites whose pages may call.
+    """
+
+    names: frozenset[str]
+    token: str = ""
+    origins: frozenset[str] = frozenset()
+
+    def refusal(self, request: Request) -> tuple[int, str] | None:
+        """Return the HTTP status and the reason why a request is refused; None if it is not."""
+        host = request.headers.get("Host", "")
+        if _name_of(host) not in self.names:
+            return 403, f"this scheduler is not called {host!r}"
+        if not self._is_of_own_page(request, host):
+            return 403, "a page of another site must not call the scheduler"
+        if self.token and not self._knows_token(request.headers.get("Authorization", "")):
+            return 401, "the scheduler needs its token"
+        if _changes(request) and request.method == "GET" and "X-Requested-With" not in request.headers:
+            return 403, "a call that changes something must be a POST"
+        return None
+
+    def _is_of_own_page(self, request: Request, host: str) -> bool:
+        origin = request.headers.get("Origin")
+        if origin is not None:
+            return urlsplit(origin).netloc.lower() == host.lower() or origin in self.origins
+        return request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"} or request.path == "/"
+
+    def _knows_token(self, authorization: str) -> bool:
+        scheme, _, given = authorization.partition(" ")
+        if scheme.lower() == "basic":
+            given = _password(given)
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(given.strip().encode(), self.token.encode())
+
+
+def _name_of(host: str) -> str:
+    return (urlsplit(f"//{host}").hostname or "") if host.isascii() and " " not in host else ""
+
+
+def _changes(request: Request) -> bool:
+    """Say whether a request is a call that may change something."""
+    return request.path.startswith("/api/") and request.path.removeprefix("/api/") not in READING
+
+
+def _password(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def is_loopback(address: str) -> bool:
+    """Say whether an address is of the loopback interface."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def make_access(address: str, token: str, names: Iterable[str] = (), origins: Iterable[str] = ()) -> Access:
+    """Make the rule for a server.
+
+    Parameters
+    ----------
+    address : str
+        Where it listens; empty for all interfaces.
+    token : str
+        What callers must know; needed unless the address is of the loopback interface.
+    names : iterable of str
+        Further names of this server.
+    origins : iterable of str
+        Further sites whose pages may call.
+
+    Raises
+    ------
+    ConfigError
+        If there is no token for another address, or it is short.
+    """
+    if not token and not is_loopback(address):
+        message = (
+            f"a scheduler on {address or 'all interfaces'} needs a token: whoever calls it decides what "
+            f"the workers run; set {TOKEN_VARIABLE} or --token-file, for the workers too"
+        )
+        raise ConfigError(message, address=address)
+    if token and len(token) < MIN_TOKEN_LENGTH:
+        message = f"the scheduler's token has {len(token)} characters, but needs {MIN_TOKEN_LENGTH} at least"
+        raise ConfigError(message, length=len(token))
+    own = {address, *LOCAL_NAMES, *names}
+    if not is_loopback(address):
+        own |= {socket.gethostname(), socket.getfqdn()}
+    return Access(frozenset(name.lower() for name in own if name), token, frozenset(origins))
+
+
+def read_token(path: str | None = None) -> str:
+    """Return the token: what a file holds, else the environment's; empty if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, or others may read it.
+    """
+    if not path:
+        return os.environ.get(TOKEN_VARIABLE, "").strip()
+    try:
+        mode = Path(path).stat().st_mode
+        text = Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        message = f"the token file {path} cannot be read: {exc}"
+        raise ConfigError(message, path=path) from exc
+    if mode & 0o077:
+        message = (
+            f"the token file {path} has mode {mode & 0o777:o}, but nobody else may read it: chmod 600 {path}"
+        )
+        raise ConfigError(message, path=path)
+    if not text:
+        message = f"the token file {path} is empty"
+        raise ConfigError(message, path=path)
+    return text

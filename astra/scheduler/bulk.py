@@ -1,0 +1,192 @@
+"""Calls for many tasks at once, beside Luigi's own: one message for what would be three a task.
+
+A worker that uses them sends what it has to say together with its wish for work, and gets several tasks at
+a time. What it has not begun it can give back, and is asked to when another worker has nothing to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from luigi.scheduler import Worker, rpc_method
+from luigi.task_status import PENDING, RUNNING
+
+from astra.scheduler.additions import Call
+from astra.scheduler.central import CentralScheduler, give_nothing
+from astra.scheduler.scheduled_task import ScheduledTask
+
+PROTOCOL = 1
+Families = Mapping[str, Mapping[str, Any]] | None
+ASK_AGAIN_S = 1.0  # after which a worker is asked again to give back what it has not begun [s]
+
+logger = logging.getLogger("luigi.scheduler")
+
+
+class BulkScheduler(CentralScheduler):
+    """The scheduler with calls for many tasks."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sequences: dict[str, int] = {}  # of the last message of each worker
+        self._suspects: set[str] = set()  # ran beside others in a worker that is gone: next time alone
+        self._asked: dict[str, float] = {}  # when a worker was asked to give back
+
+    @rpc_method()
+    def bulk_protocol(self) -> dict[str, int]:
+        """Say that there are calls for many tasks."""
+        return {"version": PROTOCOL}
+
+    @rpc_method()
+    def add_tasks(
+        self, worker: str, reports: Sequence[Call], families: Families = None, sequence: int = 0
+    ) -> None:
+        """Take many reports of a worker.
+
+        Parameters
+        ----------
+        worker : str
+            Who reports.
+        reports : list of dict
+            Arguments of ``add_task`` without the worker and without what has its default.
+        families : dict
+            By family: arguments that its reports do not repeat.
+        sequence : int
+            Number of this message; one that has been taken already is not taken again.
+        """
+        self._take_reports(self._update_worker(worker), reports, families, sequence)
+
+    @rpc_method(allow_null=False)
+    def exchange_work(  # noqa: PLR0917  # Luigi's decorator takes arguments by position alone
+        self,
+        worker: str,
+        reports: Sequence[Call] = (),
+        families: Families = None,
+        sequence: int = 0,
+        host: str | None = None,
+        assistant: bool = False,
+        current_tasks: Sequence[str] = (),
+        n_wanted: int = 1,
+    ) -> list[dict[str, Any]]:
+        """Take many reports of a worker, see `add_tasks`, and give it work.
+
+        Parameters
+        ----------
+        current_tasks : list of str
+            Ids of all that the worker runs or has not begun.
+        n_wanted : int
+            Number of tasks that it wants at most; more than one only of those that use no resource and are
+            not batchable, and no more than its share of those that may run.
+
+        Returns
+        -------
+        work : list of dict
+            Replies of ``get_work``; the only one may say that there is nothing to do.
+        """
+        self._take_reports(self._update_worker(worker), reports, families, sequence)
+        asking, lost = self._begin_work(worker, host, current_tasks, assistant=assistant)
+        if not asking.enabled:
+            return [give_nothing(asking)]
+        if lost:
+            return [{**self._counts_beside_work(asking), **self._give(task, worker, host)} for task in lost]
+        return self._give_many(asking, host, n_wanted, assistant=assistant)
+
+    @rpc_method()
+    def return_work(self, worker: str, task_ids: Sequence[str]) -> None:
+        """Take back tasks that a worker has not begun; they wait again."""
+        for task_id in task_ids:
+            task = self._state.get_task(task_id)
+            if task is not None and task.status == RUNNING and task.worker_running == worker:
+                self._state.set_status(task, PENDING, self._config)
+                self._state.set_runner(task, None)
+
+    def _take_reports(
+        self,
+        worker: Worker,
+        reports: Sequence[Call],
+        families: Families,
+        sequence: int,
+    ) -> None:
+        if sequence and self._sequences.get(worker.id) == sequence:
+            logger.info("message %d of %s came twice", sequence, worker.id)
+            return
+        self._sequences[worker.id] = sequence
+        known = families or {}
+        for report in reports:
+            self.take_report({**known.get(report.get("family", ""), {}), **report}, worker)
+
+    def _give_many(
+        self, worker: Worker, host: str | None, n_wanted: int, *, assistant: bool
+    ) -> list[dict[str, Any]]:
+        first = self._best(worker.id, assistant=assistant)
+        if first is None:
+            self._ask_to_give_back(worker.id)
+            return [{**self.count_pending(worker.id), "task_id": None}]
+        counts = self._counts_beside_work(worker)
+        batch = self._batch(first, worker.id)
+        if len(batch) > 1:
+            return [{**counts, **self._give_batch(batch, worker.id)}]
+        work = [{**counts, **self._give(first, worker.id, host)}]
+        further = (
+            self._further(worker.id, n_wanted - 1, assistant=assistant) if self._may_share(first) else []
+        )
+        work += [{**counts, **self._give(task, worker.id, host)} for task in further]
+        for task in (first, *further) if further else ():
+            task.prefetched = True
+        return work
+
+    def _may_share(self, task: ScheduledTask) -> bool:
+        """Say whether a task may be given out with others."""
+        return task.id not in self._suspects
+
+    def _further(self, worker_id: str, n_wanted: int, *, assistant: bool) -> list[ScheduledTask]:
+        """Take out more tasks for a worker, no more than its share of what may run."""
+        n_active = sum(1 for _ in self._state.get_active_workers(last_get_work_gt=self._active_since()))
+        n_most = min(n_wanted, self._state.queue.n_ready // max(1, n_active))
+        if n_most <= 0:
+            return []
+        found = self._choice(worker_id, assistant=assistant).plain(n_most)
+        return [task for task in found if self._may_share(task)]
+
+    def _active_since(self) -> float:
+        return time.time() - float(self._config.worker_disconnect_delay)
+
+    # -- what has not been begun ----------------------------------------------------------------------------
+
+    def _ask_to_give_back(self, idle_id: str) -> None:
+        """Ask workers that hold what an idle one could run to give back what they have not begun."""
+        now = time.time()
+        holders = {
+            task.worker_running
+            for task in self._state.get_active_tasks_by_status(RUNNING)
+            if task.prefetched and (idle_id in task.workers or self._state.get_worker(idle_id).assistant)
+        }
+        for worker_id in holders - {idle_id}:
+            if now - self._asked.get(worker_id, 0.0) >= ASK_AGAIN_S:
+                self._asked[worker_id] = now
+                self._state.get_worker(worker_id).add_rpc_message("give_back_work")
+
+    def _end_of_dead(self, task: ScheduledTask) -> str:
+        """Return what becomes of a task whose worker is gone: of several, nobody knows which one it ran.
+
+        They wait again, and each is then given out alone; a task whose worker goes then has failed.
+        """
+        if not task.prefetched:
+            return super()._end_of_dead(task)
+        self._suspects.add(task.id)
+        return str(PENDING)
+
+    def take_report(self, call: Call, worker: Worker) -> None:
+        """Take a report on one task, see `Additions.take_report`."""
+        super().take_report(call, worker)
+        if self._suspects and call.get("status", PENDING) not in (PENDING, RUNNING):
+            self._suspects.discard(call["task_id"])
+
+    def _prune_workers(self) -> None:
+        super()._prune_workers()
+        known = self._state.get_worker_ids()
+        for notes in (self._sequences, self._asked):
+            for worker_id in notes.keys() - known:
+                del notes[worker_id]

@@ -1,0 +1,162 @@
+"""A worker without the costs that grow with the number of tasks: Luigi's, in a hurry.
+
+Parameters of a class are looked up once, tasks are planned in waves whose completeness can be asked for at
+once, and what runs in this process reports without a detour by pipe and thread.
+"""
+
+from __future__ import annotations
+
+import collections
+import multiprocessing
+import os
+import queue
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import luigi
+import luigi.worker
+from luigi.worker import TracebackWrapper, check_complete_cached, rpc_message_callback
+
+MAX_WAVE = 5000  # tasks whose completeness is asked for at once
+
+
+class ResultQueue:
+    """Results of tasks: of this process from a list, of others by Luigi's pipe."""
+
+    def __init__(self) -> None:
+        self._own: collections.deque[Any] = collections.deque()
+        self._pid = os.getpid()
+        self._pipe: Any = None
+
+    @property
+    def pipe(self) -> Any:
+        """The pipe, made when a process needs it."""
+        if self._pipe is None:
+            self._pipe = multiprocessing.Queue()
+        return self._pipe
+
+    def put(self, result: Any) -> None:
+        """Put a result in."""
+        if os.getpid() == self._pid:
+            self._own.append(result)
+        else:
+            self.pipe.put(result)
+
+    def get(self, timeout: float | None = None) -> Any:
+        """Return the oldest result of this process, else wait for one of others.
+
+        Raises
+        ------
+        queue.Empty
+            If there is none in time.
+        """
+        if self._own:
+            return self._own.popleft()
+        if self._pipe is None:
+            raise queue.Empty
+        return self._pipe.get(timeout=timeout)
+
+    def close(self) -> None:
+        """Close the pipe."""
+        if self._pipe is not None:
+            self._pipe.close()
+
+
+class BulkWorker(luigi.worker.Worker):
+    """Luigi's worker for many tasks; parameters are those of `luigi.worker.Worker`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._task_result_queue.close()
+        self._task_result_queue = ResultQueue()
+
+    # -- planning -------------------------------------------------------------------------------------------
+
+    def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
+        """Plan a task and all that it requires; return whether that went well."""
+        if multiprocess:
+            return bool(super().add(task, multiprocess, processes))
+        if self._first_task is None and hasattr(task, "task_id"):
+            self._first_task = task.task_id
+        self.add_succeeded = True
+        self._validate_task(task)
+        with cached_parameters():
+            try:
+                self._add_in_waves(task)
+            except (KeyboardInterrupt, luigi.worker.TaskException):
+                raise
+            except Exception as exc:
+                self._note_failed_planning(task, exc)
+                raise
+        return bool(self.add_succeeded)
+
+    def _note_failed_planning(self, task: luigi.Task, exc: Exception) -> None:
+        self.add_succeeded = False
+        self._log_unexpected_error(task)
+        task.trigger_event(luigi.Event.BROKEN_TASK, task, exc)
+        self._email_unexpected_error(task, traceback.format_exc())
+
+    def _add_in_waves(self, root: luigi.Task) -> None:
+        seen = {root.task_id}
+        waiting: collections.deque[luigi.Task] = collections.deque([root])
+        while waiting:
+            wave = [waiting.popleft() for _ in range(min(len(waiting), MAX_WAVE))]
+            known = self.known_completeness(wave) if len(wave) > 1 else {}
+            for task in wave:
+                is_complete = known[task.task_id] if task.task_id in known else self._ask_if_complete(task)
+                for needed in self._add(task, is_complete):
+                    if needed.task_id not in seen:
+                        self._validate_task(needed)
+                        seen.add(needed.task_id)
+                        waiting.append(needed)
+
+    def _ask_if_complete(self, task: luigi.Task) -> Any:
+        try:
+            return check_complete_cached(task, self._task_completion_cache)
+        except Exception:  # noqa: BLE001  # Luigi reports it
+            return TracebackWrapper(traceback.format_exc())
+
+    def known_completeness(self, _tasks: Sequence[luigi.Task]) -> Mapping[str, bool]:
+        """Say which of some tasks are complete, as far as that can be asked for at once; by task id."""
+        return {}
+
+    # -- running --------------------------------------------------------------------------------------------
+
+    def run(self) -> bool:
+        """Run what was planned; return whether all of it succeeded."""
+        with cached_parameters():
+            return bool(super().run())
+
+    def _create_task_process(self, task: luigi.Task) -> Any:
+        process = super()._create_task_process(task)
+        if process.use_multiprocessing:
+            _ = self._task_result_queue.pipe  # before the fork, so that both ends have it
+        return process
+
+    @rpc_message_callback
+    def give_back_work(self) -> None:
+        """Give back what this worker has been given and has not begun: another one has nothing to do."""
+        give_back = getattr(self._scheduler, "give_back", None)
+        if give_back is not None:
+            give_back()
+
+
+@contextmanager
+def cached_parameters() -> Iterator[None]:
+    """Look the parameters of a class up once; Luigi searches all attributes ten times for each task."""
+    found: dict[type, list[tuple[str, luigi.Parameter]]] = {}
+    search = luigi.Task.__dict__["get_params"].__func__
+
+    def get_params(cls: type) -> list[tuple[str, luigi.Parameter]]:
+        if cls not in found:
+            found[cls] = search(cls)
+        return found[cls]
+
+    before = luigi.Task.__dict__["get_params"]
+    luigi.Task.get_params = classmethod(get_params)
+    try:
+        yield
+    finally:
+        luigi.Task.get_params = before

@@ -1,0 +1,171 @@
+"""The scheduler that writes what it decides, and begins again where it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from luigi.scheduler import Worker
+
+from astra.scheduler.additions import Call
+from astra.scheduler.bulk import Families
+from astra.scheduler.journal import Journal
+from astra.scheduler.pages import PagedScheduler
+from astra.scheduler.records import Change, Reader, Writer
+
+logger = logging.getLogger("luigi.scheduler")
+
+
+class DurableScheduler(PagedScheduler):
+    """The scheduler with a journal: the server calls `commit` before it answers.
+
+    What is not kept: messages to and from tasks, and what was asked of workers.
+    """
+
+    _journal: Journal | None = None
+    _resources: dict[str, int] | None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._writer = Writer()
+        self._heard: dict[str, Worker] = {}  # what follows has changed since the last `commit`
+        self._counted: set[str] = set()
+        self._left: list[str] = []
+        self._others: list[Change] = []
+
+    def open_journal(self, journal: Journal) -> None:
+        """Begin where a journal ends, and keep it from now on."""
+        reader = Reader(self._state)
+        for change in journal.read():
+            reader.take(change)
+        reader.finish()
+        for task in self._state.get_active_tasks():
+            self._note_due_again(task)
+        self._sequences.update(reader.sequences)
+        self._resources = reader.others.get("resources", self._resources)
+        self._paused = reader.others.get("paused", False)
+        logger.info("%s holds %d tasks", journal.path, len(self._state.get_active_tasks()))
+        self._journal = journal
+        self._state.changed = {}
+        self.compact()
+
+    def commit(self) -> None:
+        """Write what has changed since the last call of this."""
+        if self._journal is None:
+            return
+        self._journal.write(self._changes())
+        self._forget_written()
+        if self._journal.is_long:
+            self.compact()
+
+    def _changes(self) -> Iterator[Change]:
+        writer, state = self._writer, self._state
+        yield from self._others
+        for worker in self._heard.values():
+            yield from writer.worker(worker)
+        for worker_id in self._counted:
+            yield from writer.sequence(worker_id, self._sequences.get(worker_id, 0))
+        for task in state.changed or ():
+            yield from writer.task(task)
+        if state.removed or self._left:
+            yield writer.gone(state.removed, self._left)
+
+    def _forget_written(self) -> None:
+        for written in (self._others, self._heard, self._counted, self._left):
+            written.clear()
+        self._state.changed, self._state.removed = {}, []
+
+    def compact(self) -> None:
+        """Replace the journal by the state that it holds."""
+        if self._journal is not None:
+            self._journal.replace(self._whole())
+            self._forget_written()
+
+    def _whole(self) -> Iterator[Change]:
+        yield {"paused": self._paused, "resources": self._resources}
+        yield from self._writer.state(self._state)
+        for worker_id, number in self._sequences.items():
+            yield from self._writer.sequence(worker_id, number)
+
+    def close(self) -> None:
+        """Write the rest, and let go of the journal."""
+        if self._journal is not None:
+            self.commit()
+            self._journal.close()
+            self._journal = None
+
+    def load(self) -> None:
+        """Do nothing: the state is that of the journal."""
+
+    def dump(self) -> None:
+        """Write what is not written yet, and send the mails that wait."""
+        self.commit()
+        if self._config.batch_emails:
+            self._email_batcher.send_email()
+
+    # -- what changes besides tasks -------------------------------------------------------------------------
+
+    def _update_worker(
+        self, worker_id: str, worker_reference: Mapping[str, Any] | None = None, get_work: bool = False
+    ) -> Worker:
+        worker = super()._update_worker(worker_id, worker_reference, get_work)
+        self._heard[worker_id] = worker
+        return worker
+
+    def add_worker(self, worker: str, info: Any, **kwargs: Any) -> None:
+        """Take what a worker tells of itself."""
+        super().add_worker(worker, info, **kwargs)
+        self._heard[worker] = self._state.get_worker(worker)
+
+    def disable_worker(self, worker: str) -> None:
+        """Let a worker have no more work."""
+        super().disable_worker(worker)
+        self._heard[worker] = self._state.get_worker(worker)
+
+    def _prune_workers(self) -> None:
+        before = set(self._state.get_worker_ids())
+        super()._prune_workers()
+        self._left += before - set(self._state.get_worker_ids())
+
+    def add_task_batcher(
+        self, worker: str, task_family: str, batched_args: Any, max_batch_size: float = float("inf")
+    ) -> None:
+        """Note which batches a worker can run."""
+        super().add_task_batcher(worker, task_family, batched_args, max_batch_size)
+        self._others.append(self._writer.batcher(worker, task_family, batched_args, max_batch_size))
+
+    def pause(self) -> None:
+        """Give out no more work."""
+        super().pause()
+        self._others.append({"paused": self._paused})
+
+    def unpause(self) -> None:
+        """Give out work again."""
+        super().unpause()
+        self._others.append({"paused": self._paused})
+
+    def update_resources(self, **resources: int) -> None:
+        """Set how much there is of resources."""
+        super().update_resources(**resources)
+        self._others.append({"resources": self._resources})
+
+    def update_resource(self, resource: str, amount: int) -> bool:
+        """Set how much there is of a resource."""
+        changed = bool(super().update_resource(resource, amount))
+        self._others.append({"resources": self._resources})
+        return changed
+
+    def decrease_running_task_resources(self, task_id: str, decrease_resources: Mapping[str, int]) -> None:
+        """Take back some of what a running task uses."""
+        super().decrease_running_task_resources(task_id, decrease_resources)
+        task = self._state.get_task(task_id)
+        if task is not None:
+            self._state.touch(task)
+
+    def _take_reports(
+        self, worker: Worker, reports: Sequence[Call], families: Families, sequence: int
+    ) -> None:
+        super()._take_reports(worker, reports, families, sequence)
+        if sequence and reports:
+            self._counted.add(worker.id)

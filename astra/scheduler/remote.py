@@ -1,0 +1,320 @@
+"""The caller's side: connections that stay open, many reports in one message, several tasks at a time.
+
+To a stock ``luigid`` it speaks as Luigi's own client does. To ours, reports of a worker wait until it asks
+for work, at most half a second, and travel with that wish. It is given as many tasks as it runs in a quarter of a
+second; what it has not begun it gives back when it is asked to, see `astra.scheduler.bulk`.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, urlencode, urlsplit
+
+import luigi.rpc
+from luigi.task_status import PENDING, RUNNING
+
+from astra.scheduler.access import read_token
+
+REPORTS_PER_MESSAGE = 1000
+REPORT_DELAY_S = 0.5  # that a report waits at most
+HELD_S = 0.25  # of work that is held
+MAX_HELD = 200
+DEFAULTS: dict[str, Any] = {  # of arguments of a report, which then need not be sent
+    "status": PENDING,
+    "runnable": True,
+    "priority": 0,
+    "accepts_messages": False,
+    "assistant": False,
+    "batchable": None,
+    "deps": None,
+    "new_deps": None,
+    "resources": None,
+    "owners": None,
+}
+OF_FAMILY = (
+    "module",
+    "param_visibilities",
+    "retry_policy_dict",
+)  # arguments that are alike for all of a family
+
+logger = logging.getLogger("luigi-interface")
+
+
+class RefusedError(luigi.rpc.RPCError):
+    """The scheduler has answered, and not with what was asked for."""
+
+    def __init__(self, status: int, url: str, reason: str) -> None:
+        super().__init__(f"the scheduler at {url} answers {status}: {reason}")
+        self.status = status
+
+
+class Connections:
+    """Open connections to one server, one for each thread and process.
+
+    Parameters
+    ----------
+    url : str
+        The server, with user and password if it wants them.
+    """
+
+    raises = (OSError, http.client.HTTPException)
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        self._host, self._port, self._prefix = (
+            parts.hostname or "localhost",
+            parts.port,
+            parts.path.rstrip("/"),
+        )
+        self._own = threading.local()
+        self._headers = _authorization(parts.username, parts.password)
+        self.url = f"{parts.scheme}://{self._host}:{self._port or self._make.default_port}{self._prefix}"
+
+    def post(self, path: str, body: bytes, kind: str, timeout: float) -> bytes:
+        """Send a message; return the answer.
+
+        Raises
+        ------
+        RefusedError
+            If the status is not 200.
+        """
+        connection = self._connection(timeout)
+        try:
+            connection.request("POST", self._prefix + path, body, {**self._headers, "Content-Type": kind})
+            response = connection.getresponse()
+            answer = response.read()
+        except self.raises:
+            self.drop()
+            raise
+        if response.status != 200:
+            reason = answer.decode(errors="replace").strip()[:200]
+            raise RefusedError(response.status, self.url, reason or response.reason)
+        return answer
+
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        own = self._own.__dict__
+        if own.get("pid") != os.getpid():  # never speak on a connection of the process that forked this one
+            own["pid"], own["connection"] = os.getpid(), self._make(self._host, self._port, timeout=timeout)
+        connection: http.client.HTTPConnection = own["connection"]
+        return connection
+
+    def drop(self) -> None:
+        """Close the connection of this thread; the next message opens another one."""
+        connection = self._own.__dict__.pop("connection", None)
+        if connection is not None and self._own.__dict__.pop("pid") == os.getpid():
+            connection.close()
+
+
+def _authorization(user: str | None, password: str | None) -> dict[str, str]:
+    token = read_token()
+    if user is not None:
+        pair = f"{unquote(user)}:{unquote(password or '')}"
+        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+class RemoteScheduler(luigi.rpc.RemoteScheduler):
+    """Luigi's proxy of a scheduler, with messages for many tasks where the scheduler takes them.
+
+    Parameters are those of `luigi.rpc.RemoteScheduler`.
+    """
+
+    def __init__(self, url: str, connect_timeout: float | None = None) -> None:
+        super().__init__(url, connect_timeout)
+        self._connections = Connections(self._url)
+        self._version: int | None = None  # of the calls for many tasks; 0 for none, None before it is known
+        self._owner = os.getpid()
+        self._lock = threading.RLock()
+        self._reports: list[dict[str, Any]] = []
+        self._families: dict[str, dict[str, Any]] = {}
+        self._sequence = int(time.time())  # that of another process of the same id must differ
+        self._oldest = 0.0
+        self._held: deque[dict[str, Any]] = deque()
+        self._asked: dict[str, Any] = {}
+        self._pace = Pace()
+        self.before_reports: list[Callable[[], None]] = []  # called before reports are sent
+
+    # -- messages -------------------------------------------------------------------------------------------
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether the scheduler takes messages for many tasks."""
+        if self._version is None:
+            self._version = self._ask_version()
+        return self._version > 0
+
+    def _ask_version(self) -> int:
+        try:
+            return int(self._call("/api/bulk_protocol", {}, own=True)["version"])
+        except RefusedError as exc:
+            if exc.status != 404:
+                raise
+            return 0
+
+    def _request(self, url: str, data: Any, attempts: int = 3, allow_null: bool = True) -> Any:
+        own = self.is_bulk
+        if own and os.getpid() == self._owner:
+            self.send_reports()
+        for _ in range(attempts):
+            response = self._call(url, data, own=own)
+            if allow_null or response is not None:
+                return response
+        message = f"the scheduler at {self._connections.url} answers nothing"
+        raise luigi.rpc.RPCError(message)
+
+    def _call(self, url: str, data: Any, *, own: bool) -> Any:
+        text = json.dumps(data, separators=(",", ":"))
+        kind = "application/json" if own else "application/x-www-form-urlencoded"
+        body = text if own else urlencode({"data": text})
+        answer = self._persist(
+            lambda: self._connections.post(url, body.encode(), kind, self._connect_timeout)
+        )
+        return json.loads(answer)["response"]
+
+    def _persist(self, send: Callable[[], bytes]) -> bytes:
+        """Send until there is an answer: at once, then at growing intervals, for as long as Luigi would."""
+        patience_s = self._rpc_retry_attempts * self._rpc_retry_wait
+        deadline, wait_s = time.monotonic() + patience_s, 0.05
+        while True:
+            try:
+                return send()
+            except Connections.raises as exc:
+                if time.monotonic() + wait_s > deadline:
+                    message = f"no scheduler at {self._connections.url} for {patience_s} s: {exc}"
+                    raise luigi.rpc.RPCError(message, exc) from exc
+                if wait_s >= 1.0 and self._rpc_log_retries:
+                    logger.warning("the scheduler at %s cannot be reached: %s", self._connections.url, exc)
+            except RefusedError as exc:
+                if exc.status != 503 or time.monotonic() + wait_s > deadline:
+                    raise
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, 5.0)
+
+    # -- reports --------------------------------------------------------------------------------------------
+
+    def add_task(self, **report: Any) -> None:
+        """Report on a task: with the next message, unless others must know at once."""
+        if os.getpid() != self._owner or not self.is_bulk:
+            super().add_task(**report)
+            return
+        with self._lock:
+            self._reports.append(self._shortened(report))
+            self._oldest = self._oldest or time.monotonic()
+            is_urgent = report.get("status") == RUNNING or len(self._reports) >= REPORTS_PER_MESSAGE
+            if is_urgent:
+                self.send_reports(report["worker"])
+
+    def _shortened(self, report: dict[str, Any]) -> dict[str, Any]:
+        """Leave out what the scheduler knows without being told."""
+        short = {
+            name: value
+            for name, value in report.items()
+            if name != "worker" and not (name in DEFAULTS and value == DEFAULTS[name])
+        }
+        self._asked.setdefault("worker", report["worker"])
+        if not any(value is not None for value in (short.get("retry_policy_dict") or {}).values()):
+            short.pop("retry_policy_dict", None)
+        common = self._families.setdefault(
+            report.get("family", ""), {name: short[name] for name in OF_FAMILY if name in short}
+        )
+        return {name: value for name, value in short.items() if name not in common or common[name] != value}
+
+    def _take_reports(self) -> dict[str, Any]:
+        """Take out the reports that wait, as arguments of a message."""
+        reports, self._reports, self._oldest = self._reports, [], 0.0
+        self._sequence += 1
+        families = {report.get("family", "") for report in reports}
+        common = {family: self._families[family] for family in families if self._families.get(family)}
+        return {"reports": reports, "families": common, "sequence": self._sequence}
+
+    def send_reports(self, worker: str | None = None) -> None:
+        """Send the reports that wait."""
+        with self._lock:
+            if self._reports:
+                for prepare in self.before_reports:
+                    prepare()
+                message = {"worker": worker or self._asked["worker"], **self._take_reports()}
+                self._call("/api/add_tasks", message, own=True)
+
+    def ping(self, **kwargs: Any) -> Any:
+        """Say that the worker is alive; send reports that have waited long."""
+        if self.is_bulk and self._oldest and time.monotonic() - self._oldest > REPORT_DELAY_S:
+            self.send_reports(kwargs["worker"])
+        return self._call("/api/ping", kwargs, own=self.is_bulk)
+
+    # -- work -----------------------------------------------------------------------------------------------
+
+    def get_work(self, **wish: Any) -> Any:
+        """Return something to run, or how much is left."""
+        if not self.is_bulk:
+            return super().get_work(**wish)
+        with self._lock:
+            self._pace.tick()
+            is_late = bool(self._oldest) and time.monotonic() - self._oldest > REPORT_DELAY_S
+            if is_late and self._held:
+                self.send_reports(wish["worker"])
+            if not self._held:
+                self._exchange(wish)
+            return self._held.popleft()
+
+    def _exchange(self, wish: dict[str, Any]) -> None:
+        for prepare in self.before_reports if self._reports else ():
+            prepare()
+        self._asked["worker"] = wish["worker"]
+        message = {**wish, "n_wanted": self._pace.n_wanted, **self._take_reports()}
+        replies = self._call("/api/exchange_work", message, own=True)
+        self._pace.got(len(replies))
+        self._held.extend(replies)
+
+    def give_back(self) -> list[str]:
+        """Give back what is held and not begun; return the ids."""
+        with self._lock:
+            ids = [reply["task_id"] for reply in self._held if reply.get("task_id") is not None]
+            if ids:
+                self._held.clear()
+                self._pace.slow_down()
+                self._call("/api/return_work", {"worker": self._asked["worker"], "task_ids": ids}, own=True)
+        return ids
+
+    def close(self) -> None:
+        """Send what waits, give back what is held, and close the connection."""
+        if self._version and os.getpid() == self._owner:
+            self.send_reports()
+            self.give_back()
+        self._connections.drop()
+        super().close()
+
+
+class Pace:
+    """How many tasks a worker asks for: as many as it runs in `HELD_S`, at most twice as many as before."""
+
+    def __init__(self) -> None:
+        self.n_wanted = 1
+        self._n_run = 0
+        self._began = time.monotonic()
+
+    def tick(self) -> None:
+        """Note that the worker wants something to run: another task has begun or ended since."""
+        self._n_run += 1
+
+    def got(self, n_tasks: int) -> None:
+        """Note that work has come, and set how much to ask for next time."""
+        now = time.monotonic()
+        elapsed = max(now - self._began, 1e-6)
+        rate = self._n_run / elapsed
+        self.n_wanted = max(1, min(int(rate * HELD_S), 2 * max(self.n_wanted, n_tasks), MAX_HELD))
+        self._began, self._n_run = now, 0
+
+    def slow_down(self) -> None:
+        """Ask for one task next time."""
+        self.n_wanted = 1

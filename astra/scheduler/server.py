@@ -1,0 +1,175 @@
+"""The server: Luigi's calls and pages, behind the rule of `astra.scheduler.access`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+from pathlib import Path
+from typing import Any
+
+import luigi.server
+import tornado.escape
+import tornado.httpserver
+import tornado.ioloop
+import tornado.netutil
+import tornado.web
+
+from astra.errors import StateError
+from astra.scheduler.access import Access, Request
+from astra.scheduler.durable import DurableScheduler
+
+PRUNE_INTERVAL_S = 5.0
+MAX_BODY_BYTES = 256_000_000
+CLOSED = 503  # what is answered when the state cannot be written
+JSON = "application/json"
+
+logger = logging.getLogger("luigi.server")
+
+
+class Guarded(tornado.web.RequestHandler):
+    """A handler that answers those alone who may call."""
+
+    def prepare(self) -> None:
+        """Refuse a request, or let it through."""
+        access: Access = self.settings["access"]
+        request = Request(self.request.method or "", self.request.path, self.request.headers)
+        refusal = access.refusal(request)
+        if refusal is not None:
+            status, reason = refusal
+            logger.warning("%s %s refused: %s", request.method, request.path, reason)
+            self.set_status(status)
+            if status == 401:
+                self.set_header("WWW-Authenticate", 'Basic realm="astra scheduler", charset="UTF-8"')
+            self.finish(f"{reason}\n")
+
+    def set_default_headers(self) -> None:
+        """Keep the pages out of those of others."""
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+
+
+class CallHandler(Guarded, luigi.server.RPCHandler):
+    """Calls: the arguments stand in a field ``data``, as in Luigi, or are the body itself."""
+
+    def get(self, method: str) -> None:
+        """Answer a call; what it has changed is written first."""
+        super().get(method)
+
+    def post(self, method: str) -> None:
+        """Answer a call; what it has changed is written first."""
+        if self.request.headers.get("Content-Type", "").partition(";")[0] == JSON:
+            self.request.arguments["data"] = [self.request.body]
+        super().get(method)
+
+    def write(self, chunk: Any) -> None:
+        """Write an answer after the state that it tells of."""
+        if isinstance(chunk, dict):
+            try:
+                self._scheduler.commit()
+            except StateError as exc:
+                logger.critical("%s", exc)
+                self.set_status(CLOSED)
+                super().write(f"{exc}\n")
+                return
+            chunk = json.dumps(chunk, separators=(",", ":"))
+            self.set_header("Content-Type", f"{JSON}; charset=UTF-8")
+        super().write(chunk)
+
+
+class GuardedFiles(Guarded, tornado.web.StaticFileHandler):
+    """Luigi's pages."""
+
+
+def make_application(scheduler: DurableScheduler, access: Access) -> tornado.web.Application:
+    """Make the application: Luigi's, each handler behind the rule."""
+    luigis = luigi.server
+    options = {"scheduler": scheduler}
+    handlers = {
+        r"/": luigis.RootPathHandler,
+        r"/tasklist": luigis.AllRunHandler,
+        r"/tasklist/(.*?)": luigis.SelectedRunHandler,
+        r"/history": luigis.RecentRunHandler,
+        r"/history/by_name/(.*?)": luigis.ByNameHandler,
+        r"/history/by_id/(.*?)": luigis.ByIdHandler,
+        r"/history/by_task_id/(.*?)": luigis.ByTaskIdHandler,
+        r"/history/by_params/(.*?)": luigis.ByParamsHandler,
+        r"/metrics": luigis.MetricsHandler,
+    }
+    guarded = [
+        (path, type(f"Guarded{cls.__name__}", (Guarded, cls), {}), options) for path, cls in handlers.items()
+    ]
+    return tornado.web.Application(
+        [(r"/api/(.*)", CallHandler, options), *guarded],
+        access=access,
+        static_path=str(Path(luigis.__file__).parent / "static"),
+        static_handler_class=GuardedFiles,
+        unescape=tornado.escape.xhtml_unescape,
+        compress_response=True,
+    )
+
+
+async def serve(
+    scheduler: DurableScheduler,
+    access: Access,
+    *,
+    address: str,
+    port: int,
+    unix_socket: str | None = None,
+    ready: Any = None,
+) -> None:
+    """Serve until the process is asked to end.
+
+    Parameters
+    ----------
+    scheduler : DurableScheduler
+        The scheduler, its journal open; it is closed at the end.
+    access : Access
+        Who may call.
+    address : str
+        Address to listen on; empty for all interfaces.
+    port : int
+        Port; 0 for any that is free.
+    unix_socket : str, optional
+        Socket in the file system to listen on instead.
+    ready : callable, optional
+        Called with the names of the sockets, once they listen.
+    """
+    if unix_socket:
+        sockets = [tornado.netutil.bind_unix_socket(unix_socket)]
+    else:
+        sockets = tornado.netutil.bind_sockets(port, address=address or None)
+    server = tornado.httpserver.HTTPServer(make_application(scheduler, access), max_body_size=MAX_BODY_BYTES)
+    server.add_sockets(sockets)
+    pruner = tornado.ioloop.PeriodicCallback(lambda: _prune(scheduler), PRUNE_INTERVAL_S * 1000)
+    pruner.start()
+    if ready is not None:
+        ready([socket.getsockname() for socket in sockets])
+    try:
+        await _end_asked()
+    finally:
+        pruner.stop()
+        server.stop()
+        scheduler.dump()
+        scheduler.close()
+
+
+def _prune(scheduler: DurableScheduler) -> None:
+    try:
+        scheduler.prune()
+        scheduler.commit()
+    except StateError as exc:
+        logger.critical("%s", exc)
+
+
+async def _end_asked() -> None:
+    """Wait for a signal to end."""
+    asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
+        with contextlib.suppress(ValueError):  # of a thread that hears no signals
+            loop.add_signal_handler(number, asked.set)
+    await asked.wait()
