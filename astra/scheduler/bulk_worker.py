@@ -67,6 +67,9 @@ class ResultQueue:
 class BulkWorker(luigi.worker.Worker):
     """Luigi's worker for many tasks; parameters are those of `luigi.worker.Worker`."""
 
+    _first_task: str | None
+    _task_result_queue: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._task_result_queue.close()

@@ -1,8 +1,8 @@
 """The caller's side: connections that stay open, many reports in one message, several tasks at a time.
 
 To a stock ``luigid`` it speaks as Luigi's own client does. To ours, reports of a worker wait until it asks
-for work, at most half a second, and travel with that wish. It is given as many tasks as it runs in a quarter of a
-second; what it has not begun it gives back when it is asked to, see `astra.scheduler.bulk`.
+for work, at most half a second, and travel with that wish. It is given as many tasks as it runs in a quarter
+of a second; what it has not begun it gives back when it is asked to, see `astra.scheduler.bulk`.
 """
 
 from __future__ import annotations

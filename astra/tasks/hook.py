@@ -1,9 +1,9 @@
 """What astra adds to the ``luigi`` command: options without prefix, which concern the root task alone.
 
 Importing astra calls `install`, which gives Luigi's parser of command lines another way to make the root
-task, and lets Luigi's runs use the worker of astra (`astra.tasks.runner.AstraWorker`) and its summary of a
-run (`astra.tasks.summary`). With ``plain_luigi = true`` in the section ``[astra]`` of luigi.cfg all are
-Luigi's own.
+task, and lets Luigi's runs use the worker of astra (`astra.tasks.runner.AstraWorker`), its schedulers
+(`astra.scheduler`) and its summary of a run (`astra.tasks.summary`). With ``plain_luigi = true`` in the
+section ``[astra]`` of luigi.cfg all are Luigi's own.
 
 ``--from-table FILE``
     The members of the root task's batch are the rows of a table, see `astra.tasks.tables`. A table with more
@@ -27,6 +27,8 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.parameter import ParameterException
 
 from astra.errors import ConfigError
+from astra.scheduler.central import CentralScheduler
+from astra.scheduler.remote import RemoteScheduler
 from astra.tasks import summary
 from astra.tasks.runner import AstraWorker
 
@@ -73,6 +75,8 @@ def install() -> None:
     # Luigi takes a factory of workers from `luigi.build` alone, not from its command line.
     factory = luigi.interface._WorkerSchedulerFactory  # noqa: SLF001
     factory.create_worker = _luigi_create_worker if plain else _create_worker
+    factory.create_local_scheduler = _luigi_create_local if plain else _create_local_scheduler
+    factory.create_remote_scheduler = _luigi_create_remote if plain else _create_remote_scheduler
     lines = summary.luigi_lines if plain else summary.summary_lines
     luigi.execution_summary._get_str = lines  # noqa: SLF001
 
@@ -80,12 +84,26 @@ def install() -> None:
 _luigi_root_task = CmdlineParser.get_task_obj
 _luigi_build_parser = CmdlineParser._build_parser  # noqa: SLF001
 _luigi_create_worker = luigi.interface._WorkerSchedulerFactory.create_worker  # noqa: SLF001
+_luigi_create_local = luigi.interface._WorkerSchedulerFactory.create_local_scheduler  # noqa: SLF001
+_luigi_create_remote = luigi.interface._WorkerSchedulerFactory.create_remote_scheduler  # noqa: SLF001
 
 
 def _create_worker(
     _factory: Any, scheduler: Any, worker_processes: int, assistant: bool = False
 ) -> luigi.worker.Worker:
     return AstraWorker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)
+
+
+def _create_local_scheduler(_factory: Any) -> luigi.scheduler.Scheduler:
+    return CentralScheduler(prune_on_get_work=True, record_task_history=False)
+
+
+def _create_remote_scheduler(factory: Any, url: str) -> luigi.rpc.RemoteScheduler:
+    """Make the proxy of a central scheduler; a socket in the file system is left to Luigi's own."""
+    if url.startswith(("http://", "https://")):
+        return RemoteScheduler(url)
+    proxy: luigi.rpc.RemoteScheduler = _luigi_create_remote(factory, url)
+    return proxy
 
 
 def build_parser(root_task: str | None = None, help_all: bool = False) -> Any:

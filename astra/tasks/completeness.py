@@ -1,0 +1,38 @@
+"""Which of many single tasks are complete: one statement for all of a family, not one for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import luigi
+
+from astra.tasks.base import AstraTask
+
+OWN_RULES = ("complete", "done_ids", "stale_ids", "member_ids")  # a class with another one is asked by itself
+
+
+def known_completeness(tasks: Iterable[luigi.Task]) -> dict[str, bool]:
+    """Return whether tasks are complete, by id, of those that the database can be asked about at once.
+
+    Parameters
+    ----------
+    tasks : iterable of Task
+        Any; batches, files and tasks that look at their outputs are left out.
+    """
+    groups: dict[Any, list[AstraTask]] = {}
+    for task in tasks:
+        if isinstance(task, AstraTask) and _goes_by_database(task):
+            groups.setdefault((type(task), task.database_url, task.must_rerun), []).append(task)
+    known: dict[str, bool] = {}
+    for group in groups.values():
+        if len(group) > 1:
+            ids = {task.task_id for task in group}
+            done = group[0].done_ids(ids)
+            known.update((task_id, task_id in done) for task_id in ids)
+    return known
+
+
+def _goes_by_database(task: AstraTask) -> bool:
+    own = all(getattr(type(task), name) is getattr(AstraTask, name) for name in OWN_RULES)
+    return own and not (task.is_external or task.is_batch_mode or task.strict_output_checking)
