@@ -30,14 +30,14 @@ class Server:
         command = [sys.executable, "-m", "astra.cli", "scheduler", "--port", str(self.port)]
         command += ["--state-path", str(self.folder / "journal"), *self.options]
         env = {**os.environ, "PYTHONPATH": str(PROJECT), "ASTRA_ROOT": str(self.folder), **environment}
-        self.process = subprocess.Popen(
-            command, cwd=self.folder, env=env, stderr=(self.folder / "log").open("a")
-        )
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, env=env, stderr=log)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 self.call("bulk_protocol")
-            except urllib.error.HTTPError:
+            except urllib.error.HTTPError as refusal:
+                refusal.close()
                 return
             except OSError:
                 time.sleep(0.05)
