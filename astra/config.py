@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,15 +107,40 @@ def section_options(section: str) -> dict[str, Any]:
     return found
 
 
+_held: dict[str, Any] | None = None
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Read `root`, `database_url` and the options of ``[astra]`` once: tasks ask for them many times each."""
+    global _held  # noqa: PLW0603  # as the configuration itself
+    before, _held = _held, {} if _held is None else _held
+    try:
+        yield
+    finally:
+        _held = before
+
+
+def _once(name: str, read: Callable[[], Any]) -> Any:
+    if _held is None:
+        return read()
+    if name not in _held:
+        _held[name] = read()
+    return _held[name]
+
+
 def option(name: str) -> Any:
     """Return one option of ``[astra]``; to make an object of the section would read them all."""
     parameter: luigi.Parameter = getattr(astra, name)
-    return parameter.task_value("astra", name)
+    return _once(name, lambda: parameter.task_value("astra", name))
 
 
 def root() -> Path:
     """Return the folder of products: ``ASTRA_ROOT`` of the environment, ``[astra] root``, or the current."""
-    return Path(os.environ.get("ASTRA_ROOT") or option("root") or ".").expanduser().absolute()
+    folder: Path = _once(
+        "root()", lambda: Path(os.environ.get("ASTRA_ROOT") or option("root") or ".").expanduser().absolute()
+    )
+    return folder
 
 
 def instrument_files() -> list[Path]:
@@ -136,6 +163,10 @@ def database_url() -> str:
 
     A relative SQLite path is below `root`.
     """
+    return str(_once("database_url()", _read_database_url))
+
+
+def _read_database_url() -> str:
     url = os.environ.get("ASTRA_DATABASE_URL") or option("database_url") or DEFAULT_DATABASE_URL
     if not url.startswith(_SQLITE_PREFIX):
         return url

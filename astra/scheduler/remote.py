@@ -142,6 +142,7 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         self._held: deque[dict[str, Any]] = deque()
         self._asked: dict[str, Any] = {}
         self._pace = Pace()
+        self.n_exchanges = 0
         self.before_reports: list[Callable[[], None]] = []  # called before reports are sent
 
     # -- messages -------------------------------------------------------------------------------------------
@@ -248,8 +249,11 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
 
     def ping(self, **kwargs: Any) -> Any:
         """Say that the worker is alive; send reports that have waited long."""
-        if self.is_bulk and self._oldest and time.monotonic() - self._oldest > REPORT_DELAY_S:
-            self.send_reports(kwargs["worker"])
+        if self.is_bulk:
+            for prepare in self.before_reports:
+                prepare()
+            if self._oldest and time.monotonic() - self._oldest > REPORT_DELAY_S:
+                self.send_reports(kwargs["worker"])
         return self._call("/api/ping", kwargs, own=self.is_bulk)
 
     # -- work -----------------------------------------------------------------------------------------------
@@ -274,12 +278,18 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         message = {**wish, "n_wanted": self._pace.n_wanted, **self._take_reports()}
         replies = self._call("/api/exchange_work", message, own=True)
         self._pace.got(len(replies))
+        self.n_exchanges += 1
         self._held.extend(replies)
+
+    def held_ids(self) -> list[str]:
+        """Return the ids of the tasks that came with the last one, and have not been begun."""
+        with self._lock:
+            return [reply["task_id"] for reply in self._held if reply.get("task_id") is not None]
 
     def give_back(self) -> list[str]:
         """Give back what is held and not begun; return the ids."""
         with self._lock:
-            ids = [reply["task_id"] for reply in self._held if reply.get("task_id") is not None]
+            ids = self.held_ids()
             if ids:
                 self._held.clear()
                 self._pace.slow_down()

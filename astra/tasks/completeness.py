@@ -12,27 +12,32 @@ from astra.tasks.base import AstraTask
 OWN_RULES = ("complete", "done_ids", "stale_ids", "member_ids")  # a class with another one is asked by itself
 
 
-def known_completeness(tasks: Iterable[luigi.Task]) -> dict[str, bool]:
+def known_completeness(tasks: Iterable[luigi.Task], *, at_least: int = 2) -> dict[str, bool]:
     """Return whether tasks are complete, by id, of those that the database can be asked about at once.
 
     Parameters
     ----------
     tasks : iterable of Task
         Any; batches, files and tasks that look at their outputs are left out.
+    at_least : int, optional
+        Fewer tasks of a family are left to ask by themselves.
     """
-    groups: dict[Any, list[AstraTask]] = {}
+    groups: dict[Any, list[Any]] = {}
     for task in tasks:
-        if isinstance(task, AstraTask) and _goes_by_database(task):
+        if goes_by_database(task):
             groups.setdefault((type(task), task.database_url, task.must_rerun), []).append(task)
     known: dict[str, bool] = {}
     for group in groups.values():
-        if len(group) > 1:
+        if len(group) >= at_least:
             ids = {task.task_id for task in group}
             done = group[0].done_ids(ids)
             known.update((task_id, task_id in done) for task_id in ids)
     return known
 
 
-def _goes_by_database(task: AstraTask) -> bool:
+def goes_by_database(task: luigi.Task) -> bool:
+    """Say whether the database alone says if a task is complete, and it is a single one."""
+    if not isinstance(task, AstraTask):
+        return False
     own = all(getattr(type(task), name) is getattr(AstraTask, name) for name in OWN_RULES)
     return own and not (task.is_external or task.is_batch_mode or task.strict_output_checking)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import luigi
 
 from astra.tasks.further import wait_for
+from astra.tasks.handed_out import make_recorder
+from astra.tasks.handout import current_handout
 from astra.tasks.log_tail import capture_log
-from astra.tasks.recording import Recorder
 
 if TYPE_CHECKING:
     from astra.tasks.base import AstraTask
+    from astra.tasks.recording import Recorder
 
 
 def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,13 +27,14 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: AstraTask) -> Any:
         if self.recorder is not None:
             return run(self)
-        if not self.is_batch_mode and self.complete():
+        if not (self.is_batch_mode or current_handout().is_to_do(self)) and self.complete():
             return None  # another process has done it since it was scheduled
         if inspect.isgeneratorfunction(run):
             return _run_generator(self, run)
         with _recording_run(self):
             return run(self)
 
+    wrapper.asks_for_more = inspect.isgeneratorfunction(run)  # type: ignore[attr-defined]
     return wrapper
 
 
@@ -58,7 +61,7 @@ def dynamic_requirements(yielded: Any) -> luigi.DynamicRequirements:
 @contextmanager
 def _recording_run(task: AstraTask) -> Iterator[Recorder]:
     with capture_log() as log:
-        recorder = Recorder(task, log)
+        recorder = make_recorder(task, log)
         recorder.begin()
         task.figures = {}
         task.empty_metadata()

@@ -25,6 +25,7 @@ import luigi.execution_summary
 import luigi.retcodes
 import luigi.worker
 
+from astra import config
 from astra.errors import AstraError, StateError
 from astra.scheduler.bulk_worker import BulkWorker
 from astra.tasks.merged_tasks import MemberReports
@@ -121,8 +122,6 @@ class Invocation:
 
     def _configuration(self) -> dict[str, Any]:
         """Return what this invocation runs with: Python, the options of astra, the tasks by family."""
-        from astra import config
-
         options = {name: str(value) for name, value in config.astra().to_str_params().items()}
         return {
             "python": sys.version.split()[0],
@@ -168,13 +167,17 @@ class AstraWorker(MemberReports, BulkWorker):
         self._precall: Precall | None = None
         self._urls: set[str] = set()
         super().__init__(*args, **kwargs)
+        self._n_exchanges = 0
+        if hasattr(self._scheduler, "before_reports"):
+            self._scheduler.before_reports.append(_write_handout)
 
     def add(self, task: luigi.Task, *args: Any, **kwargs: Any) -> Any:
         """Schedule a task and what it requires; its database must be there and at the right revision."""
         restore_invocation(self.invocation)
         try:
             self._prepare(task)
-            return super().add(task, *args, **kwargs)
+            with config.held():
+                return super().add(task, *args, **kwargs)
         except BaseException:
             with suppress(StateError):
                 self._end(luigi.retcodes.retcode().unhandled_exception)
@@ -208,6 +211,20 @@ class AstraWorker(MemberReports, BulkWorker):
 
         return known_completeness(tasks)
 
+    def _get_work(self) -> Any:
+        """Get something to run; of tasks that came together the state is read and written together."""
+        from astra.tasks.handout import current_handout
+
+        response = super()._get_work()
+        n_exchanges = getattr(self._scheduler, "n_exchanges", 0)
+        if n_exchanges != self._n_exchanges and response.task_id is not None:
+            self._n_exchanges = n_exchanges
+            ids = [response.task_id, *self._scheduler.held_ids()]
+            is_here = self.worker_processes == 1 and not self._config.force_multiprocessing
+            known = [self._scheduled_tasks[task_id] for task_id in ids if task_id in self._scheduled_tasks]
+            current_handout().begin(known if is_here else [])
+        return response
+
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         """Report a task to the scheduler; what its `run` has asked for is waited for in this process too."""
         from astra.tasks.further import wait_for
@@ -228,6 +245,7 @@ class AstraWorker(MemberReports, BulkWorker):
 
     def run(self) -> bool:
         """Run the scheduled tasks."""
+        from astra.tasks.handout import current_handout
         from astra.tasks.plan import close_plan, write_found, write_plan
 
         restore_invocation(self.invocation)
@@ -237,11 +255,13 @@ class AstraWorker(MemberReports, BulkWorker):
         try:
             write_plan(task for task in tasks if task not in done)
             write_found(tasks)
-            succeeded = bool(super().run())
-            self._count_work_of_others(tasks)
+            with config.held():
+                succeeded = bool(super().run())
+                self._count_work_of_others(tasks)
             exit_status = _exit_status(self)
         finally:
             try:
+                current_handout().end()
                 close_plan(tasks)
             finally:
                 self._end(exit_status)
@@ -276,6 +296,12 @@ class AstraWorker(MemberReports, BulkWorker):
         for response in self._get_work_response_history:
             running = response["running_tasks"]
             response["running_tasks"] = [other for other in running if other["task_id"] not in done]
+
+
+def _write_handout() -> None:
+    from astra.tasks.handout import current_handout
+
+    current_handout().flush()
 
 
 def _exit_status(worker: luigi.worker.Worker) -> int:
@@ -330,10 +356,10 @@ class ReadableErrors(logging.Filter):
 
 def set_up_luigi() -> None:
     """Set Luigi's options where the user's configuration is silent, and make its errors readable."""
-    config = luigi.configuration.get_config()
+    configuration = luigi.configuration.get_config()
     for (section, option), value in LUIGI_DEFAULTS.items():
-        if not config.has_option(section, option):
-            config.set(section, option, value)
+        if not configuration.has_option(section, option):
+            configuration.set(section, option, value)
     logger = logging.getLogger("luigi-interface")
     if not any(isinstance(item, ReadableErrors) for item in logger.filters):
         logger.addFilter(ReadableErrors())

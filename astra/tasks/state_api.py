@@ -30,6 +30,7 @@ class StateApi:
         state_record: Callable[[], Any]
         member_records: Callable[[], Iterator[Any]]
         trigger_event: Callable[..., None]
+        recorder: Any
 
         @property
         def database_url(self) -> str:
@@ -47,6 +48,7 @@ class StateApi:
         from astra.database.models.state import Task
         from astra.database.task_rows import query_tasks
 
+        self._expose()
         keys = {"module": type(self).__module__, "task_id": self.task_id}
         query = query_tasks(self.database_url, keys)
         return (query, Task, keys) if full_output else query
@@ -56,6 +58,7 @@ class StateApi:
         from astra.database import task_rows
         from astra.database.engine import transaction
 
+        self._expose()
         run_pk = current_invocation().run_pk(self.database_url)
         with transaction(self.database_url) as connection:
             row = task_rows.get_task_row(connection, self.task_id)
@@ -76,6 +79,7 @@ class StateApi:
         from astra.database.engine import transaction
         from astra.database.state import link_batch
 
+        self._expose(marks=True)
         run_pk = current_invocation().run_pk(self.database_url)
         records = [self.state_record(), *self.member_records()]
         with transaction(self.database_url) as connection:
@@ -89,6 +93,7 @@ class StateApi:
         from astra.database.engine import transaction
         from astra.database.task_rows import delete_task_rows
 
+        self._expose(marks=True)
         with transaction(self.database_url) as connection:
             return delete_task_rows(connection, self._own_ids(cascade))
 
@@ -100,6 +105,7 @@ class StateApi:
         from astra.database.engine import transaction
         from astra.database.task_rows import change_task_rows
 
+        self._expose(marks=True)
         with transaction(self.database_url) as connection:
             return change_task_rows(connection, self._own_ids(cascade), state)
 
@@ -128,6 +134,12 @@ class StateApi:
         self.trigger_event(luigi.Event.PROCESSING_TIME, self, duration)
         if cascade:
             self.trigger_event_succeeded()
+
+    def _expose(self, *, marks: bool = False) -> None:
+        """Have what is known of a run written, before it looks at its row or marks it."""
+        expose = getattr(self.recorder, "expose", None)
+        if expose is not None:
+            expose(marks=marks)
 
     def _own_ids(self, cascade: bool) -> list[str]:
         if not cascade or not self.is_batch_mode:
