@@ -16,7 +16,10 @@ from astra.spectra.cannon import CannonModel
 from astra.spectra.grid import LogGrid
 from astra.spectra.redshift import SpectralClass
 
-_CANNON_ARRAYS = ("centre", "scale", "coefficients", "scatter2", "low", "high", "precision", "max_distance")
+_CANNON_ARRAYS = (
+    *("centre", "scale", "coefficients", "scatter2", "low", "high", "precision", "max_distance"),
+    *("unit_covariance", "training_variance", "n_stars"),
+)
 
 
 def write_template_spectra(
@@ -73,7 +76,8 @@ def read_cannon_model(path: Path | str) -> CannonModel:
     content = _read(path, "cannon", (*_CANNON_ARRAYS, "names"))
     names = tuple(map(str, content.pop("names")))
     try:
-        return CannonModel(names=names, **{**content, "max_distance": float(content["max_distance"])})
+        numbers = {"max_distance": float(content["max_distance"]), "n_stars": int(content["n_stars"])}
+        return CannonModel(names=names, **{**content, **numbers})
     except (TypeError, ValueError) as exc:
         message = f"{path} is no model of The Cannon: {exc}"
         raise FormatError(message, path=str(path)) from exc

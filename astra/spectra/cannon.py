@@ -21,6 +21,7 @@ _RIDGE = 1e-7  # of the mean diagonal of the normal equations, so that single pr
 _N_REFINEMENTS = 3
 _MAX_SCATTER = 1.0  # squared
 _N_SCORES = 9
+_MAX_LEVERAGE = 0.95
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class CannonModel:
         Inverse covariance of the scaled training labels.
     max_distance : float
         Largest Mahalanobis distance of a training star.
+    unit_covariance : float64 ndarray, shape (n_terms, n_terms)
+        Covariance of the coefficients of a pixel, for training spectra of unit variance.
+    training_variance : float64 ndarray, shape (n_pixels,)
+        Variance of the training spectra, their scatter included: that times ``unit_covariance`` is the
+        covariance of a pixel's coefficients. Infinite where nothing was learnt.
+    n_stars : int
+        Number of training stars.
     """
 
     names: tuple[str, ...]
@@ -54,12 +62,21 @@ class CannonModel:
     high: NDArray[np.float64]
     precision: NDArray[np.float64] = field(repr=False)
     max_distance: float
+    unit_covariance: NDArray[np.float64] = field(repr=False)
+    training_variance: NDArray[np.float64] = field(repr=False)
+    n_stars: int
 
     def __post_init__(self) -> None:
         n = len(self.names)
         shapes = (self.centre.shape, self.scale.shape, self.low.shape, self.high.shape)
         terms = (n_terms(n), self.scatter2.size)
-        if any(shape != (n,) for shape in shapes) or self.coefficients.shape != terms:
+        square = (terms[0], terms[0])
+        if (
+            any(shape != (n,) for shape in shapes)
+            or self.coefficients.shape != terms
+            or self.unit_covariance.shape != square
+            or self.training_variance.shape != self.scatter2.shape
+        ):
             message = (
                 f"a model of {n} labels must have {n} centres, scales and ranges and coefficients of"
                 f" shape {terms}, not {shapes} and {self.coefficients.shape}"
@@ -71,6 +88,14 @@ class CannonModel:
         terms = quadratic_terms((labels - self.centre) / self.scale)
         model: NDArray[np.float64] = terms @ self.coefficients
         return model
+
+    def leverage(self, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the variance of the model's spectra over `training_variance`, at labels (n, n_labels).
+
+        The training stars have ``n_terms / n_stars`` in the mean.
+        """
+        terms = quadratic_terms((labels - self.centre) / self.scale)
+        return np.asarray(np.einsum("ij,jk,ik->i", terms, self.unit_covariance, terms), np.float64)
 
     def is_outside(self, labels: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Say which labels, shape (n, n_labels), lie outside of the training stars.
@@ -130,21 +155,26 @@ def train_cannon(
     good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
     n_pixels = flux.shape[1]
     coefficients, scatter2 = np.zeros((terms.shape[1], n_pixels)), np.full(n_pixels, np.inf)
+    training_variance = np.full(n_pixels, np.inf)
     products = _TermProducts(terms)
     shared = np.linalg.pinv(terms)
+    leverage = np.einsum("ij,ji->i", terms, shared)
     for begin in range(0, n_pixels, _CHUNK_PIXELS):
         part = slice(begin, begin + _CHUNK_PIXELS)
         used = good[:, part]
         enough = used.sum(axis=0) > terms.shape[1]
         data = np.where(used, flux[:, part], 1.0)
         variance = np.where(used, 1.0 / np.where(used, ivar[:, part], 1.0), np.inf)
+        freedom = _freedom(leverage, used)
         theta = shared @ data
-        spread2 = fit_scatter(data - terms @ theta, variance)
+        spread2 = fit_scatter((data - terms @ theta) / freedom, variance)
         for _ in range(n_iterations):
             theta = _solve(terms, products, data, 1.0 / (variance + spread2))
-            spread2 = fit_scatter(data - terms @ theta, variance)
+            spread2 = fit_scatter((data - terms @ theta) / freedom, variance)
         coefficients[:, part] = np.where(enough, theta, 0.0)
         scatter2[part] = np.where(enough, spread2, np.inf)
+        total = (1.0 / (variance + np.maximum(spread2, 1e-12))).sum(axis=0)
+        training_variance[part] = np.where(enough, len(flux) / np.maximum(total, 1e-300), np.inf)
     covariance = np.atleast_2d(np.cov(scaled, rowvar=False))
     precision = np.asarray(np.linalg.pinv(covariance), np.float64)
     distance = np.sqrt(np.einsum("ij,jk,ik->i", scaled, precision, scaled))
@@ -158,7 +188,20 @@ def train_cannon(
         high=labels.max(axis=0),
         precision=precision,
         max_distance=float(distance.max()),
+        unit_covariance=shared @ shared.T,
+        training_variance=training_variance,
+        n_stars=len(flux),
     )
+
+
+def _freedom(leverage: NDArray[np.float64], used: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return by how much residuals of a fit are smaller than what it was made of, shape (n_stars, n_pixels).
+
+    A fit of many terms follows the noise of its own stars: their residuals have the variance 1 - leverage.
+    """
+    share = len(used) / np.maximum(used.sum(axis=0), 1)
+    freedom: NDArray[np.float64] = np.sqrt(1.0 - np.minimum(leverage[:, None] * share, _MAX_LEVERAGE))
+    return freedom
 
 
 def fit_scatter(residual: NDArray[np.float64], variance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ class Deposit:
     grid : LogGrid
         The grid.
     data : float64 ndarray, shape (n_rows, n_pixels)
-        Sums of weight times value, by cubic interpolation.
+        Sums of weight times value, by interpolation of the fifth order.
     weight : float64 ndarray, shape (n_rows, n_pixels)
         Sums of weights (inverse variances), likewise; beside gaps they may be slightly negative.
     noise : float64 ndarray, shape (n_rows, n_pixels)
@@ -102,22 +102,25 @@ def deposit_row(  # noqa: PLR0917
     total: NDArray[np.float64],
     noise: NDArray[np.float64],
 ) -> None:
-    """Add the pixels of one spectrum to the sums of the grid, by 4-point Lagrange weights."""
+    """Add the pixels of one spectrum to the sums of the grid, by 6-point Lagrange weights."""
     n_pixels = data.size
     for i in range(position.size):
         x = position[i]
         left = int(np.floor(x))
-        if weight[i] <= 0.0 or left < 1 or left > n_pixels - 3:
+        if weight[i] <= 0.0 or left < 2 or left > n_pixels - 4:
             continue
         f = x - left
-        cubic = (
-            -f * (f - 1.0) * (f - 2.0) / 6.0,
-            (f + 1.0) * (f - 1.0) * (f - 2.0) / 2.0,
-            -(f + 1.0) * f * (f - 2.0) / 2.0,
-            (f + 1.0) * f * (f - 1.0) / 6.0,
+        inner, outer = (f + 1.0) * f * (f - 1.0) * (f - 2.0), (f + 2.0) * (f - 3.0)
+        taps = (
+            -inner * (f - 3.0) / 120.0,
+            outer * f * (f - 1.0) * (f - 2.0) / 24.0,
+            -outer * (f + 1.0) * (f - 1.0) * (f - 2.0) / 12.0,
+            outer * (f + 1.0) * f * (f - 2.0) / 12.0,
+            -outer * (f + 1.0) * f * (f - 1.0) / 24.0,
+            inner * (f + 2.0) / 120.0,
         )
-        for k in range(4):
-            share = cubic[k] * weight[i]
-            data[left - 1 + k] += share * value[i]
-            total[left - 1 + k] += share
-            noise[left - 1 + k] += cubic[k] * share
+        for k in range(6):
+            share = taps[k] * weight[i]
+            data[left - 2 + k] += share * value[i]
+            total[left - 2 + k] += share
+            noise[left - 2 + k] += taps[k] * share

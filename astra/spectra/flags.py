@@ -40,7 +40,9 @@ class SpectrumFlag(IntFlag):
     VISITS_REJECTED = 1 << 13
     """Some visits could not be used."""
     WEAK_PEAK = 1 << 14
-    """The peak hardly rises above the noise of the correlation."""
+    """The peak hardly rises above the noise of the correlation, or the line above that of the spectrum."""
+    STAR_FLAGGED = 1 << 15
+    """The survey's flags of the star or the visit have a bit that is not wanted: it is not measured."""
 
 
 UNUSABLE = (

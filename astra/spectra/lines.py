@@ -146,6 +146,32 @@ def measure_lines(
     return LineStrengths(*stacked)
 
 
+def window_coverage(
+    wavelength: NDArray[np.float64], good: NDArray[np.bool_], line: Line
+) -> NDArray[np.float64]:
+    """Return the fraction of the windows of a line, the worst of them, that good pixels cover.
+
+    Parameters
+    ----------
+    wavelength : float64 ndarray, shape (n_pixels,)
+        In the medium of the line, increasing [Angstrom].
+    good : bool ndarray, shape (n_rows, n_pixels)
+        Pixels that count.
+    line : Line
+        Its windows.
+
+    Returns
+    -------
+    coverage : float64 ndarray, shape (n_rows,)
+    """
+    edges = _pixel_edges(wavelength)
+    covered = []
+    for window in line.windows:
+        part, share = _shares(edges, window)
+        covered.append((good[:, part] @ share) / (window[1] - window[0]))
+    return np.asarray(np.min(covered, axis=0), np.float64)
+
+
 def _measure_line(  # noqa: PLR0917
     edges: NDArray[np.float64],
     flux: NDArray[np.float64],

@@ -1,4 +1,4 @@
-"""Which pixels of a spectrum to use: bits of the survey's masks, their surroundings, and spikes."""
+"""Which spectra and pixels to use: bits of the survey's masks by name, their surroundings, and spikes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,103 @@ class ApogeePixel(IntFlag):
     NOT_ENOUGH_PSF = 1 << 14
 
 
+class ApogeeStar(IntFlag):
+    """Bits of APOGEE_STARFLAG, of a visit or of all visits of a star."""
+
+    BAD_PIXELS = 1 << 0
+    COMMISSIONING = 1 << 1
+    BRIGHT_NEIGHBOR = 1 << 2
+    VERY_BRIGHT_NEIGHBOR = 1 << 3
+    LOW_SNR = 1 << 4
+    PERSIST_HIGH = 1 << 9
+    PERSIST_MED = 1 << 10
+    PERSIST_LOW = 1 << 11
+    PERSIST_JUMP_POS = 1 << 12
+    PERSIST_JUMP_NEG = 1 << 13
+    SUSPECT_RV_COMBINATION = 1 << 16
+    SUSPECT_BROAD_LINES = 1 << 17
+    BAD_RV_COMBINATION = 1 << 18
+    RV_REJECT = 1 << 19
+    RV_SUSPECT = 1 << 20
+    MULTIPLE_SUSPECT = 1 << 21
+    RV_FAIL = 1 << 22
+
+
+class SpecPixel(IntFlag):
+    """Bits of SPPIXMASK, of BOSS and older spectra."""
+
+    NOPLUG = 1 << 0
+    BADTRACE = 1 << 1
+    BADFLAT = 1 << 2
+    BADARC = 1 << 3
+    MANYBADCOLUMNS = 1 << 4
+    MANYREJECTED = 1 << 5
+    LARGESHIFT = 1 << 6
+    BADSKYFIBER = 1 << 7
+    NEARWHOPPER = 1 << 8
+    WHOPPER = 1 << 9
+    SMEARIMAGE = 1 << 10
+    SMEARHIGHSN = 1 << 11
+    SMEARMEDSN = 1 << 12
+    NEARBADPIXEL = 1 << 16
+    LOWFLAT = 1 << 17
+    FULLREJECT = 1 << 18
+    PARTIALREJECT = 1 << 19
+    SCATTEREDLIGHT = 1 << 20
+    CROSSTALK = 1 << 21
+    NOSKY = 1 << 22
+    BRIGHTSKY = 1 << 23
+    NODATA = 1 << 24
+    COMBINEREJ = 1 << 25
+    BADFLUXFACTOR = 1 << 26
+    BADSKYCHI = 1 << 27
+    REDMONSTER = 1 << 28
+
+
+APOGEE_BAD_STAR = (
+    ApogeeStar.BAD_PIXELS
+    | ApogeeStar.VERY_BRIGHT_NEIGHBOR
+    | ApogeeStar.BAD_RV_COMBINATION
+    | ApogeeStar.RV_REJECT
+    | ApogeeStar.RV_FAIL
+)
+"""What the survey leaves out of its sums of visits."""
+
 APOGEE_BAD = ApogeePixel(0b0100_0000_1111_1111)
 """Bits 0 to 7 and 14: the pixel cannot be used."""
 
 APOGEE_BAD_FOR_VELOCITY = APOGEE_BAD | ApogeePixel.SIG_SKYLINE | ApogeePixel.LITTROW_GHOST
 """Sky lines and the ghost stay where they are when the star moves: they pull velocities to zero."""
+
+
+def bits_of(names: str, *masks: type[IntFlag]) -> tuple[int, ...]:
+    """Return the bits that names stand for in each of some masks.
+
+    Parameters
+    ----------
+    names : str
+        Separated by commas; empty for no bit at all.
+    *masks : type of IntFlag
+        A name must be that of a bit of one of them at least, and stands for that of each that has it.
+
+    Returns
+    -------
+    bits : tuple of int
+        By mask.
+
+    Raises
+    ------
+    ValueError
+        If a name is in none of them.
+    """
+    wanted = [name.strip().upper() for name in names.split(",") if name.strip()]
+    known = [dict(mask.__members__) for mask in masks]
+    unknown = [name for name in wanted if not any(name in members for members in known)]
+    if unknown:
+        choices = ", ".join(dict.fromkeys(name for members in known for name in members))
+        message = f"{', '.join(unknown)} is no bit of the masks; they have {choices}"
+        raise ValueError(message)
+    return tuple(sum(int(members[name]) for name in set(wanted) & set(members)) for members in known)
 
 
 def widened(mask: NDArray[np.bool_], n_pixels: int) -> NDArray[np.bool_]:

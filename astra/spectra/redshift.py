@@ -182,6 +182,76 @@ class _Search:
         return float(10.0 ** ((shift - self.offset) * self.step) - 1.0)
 
 
+def scan_redshifts(
+    grid: LogGrid,
+    flux: NDArray[np.float64],
+    ivar: NDArray[np.float64],
+    classes: Sequence[SpectralClass],
+    n_polynomials: int = 4,
+) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return chi-squared of one spectrum over redshift, for each class.
+
+    Parameters
+    ----------
+    grid, classes, n_polynomials
+        As for `fit_redshifts`.
+    flux, ivar : float64 ndarray, shape (n_pixels,)
+        Of one spectrum, with good pixels.
+
+    Returns
+    -------
+    curves : list of (float64 ndarray, float64 ndarray)
+        By class: redshifts, and chi-squared there.
+    """
+    data, weight, unit, total = _scaled(flux, ivar)
+    curves = []
+    for one in classes:
+        search = _Search(grid, one, n_polynomials)
+        z = np.asarray(10.0 ** ((search.shifts - search.offset) * search.step) - 1.0, np.float64)
+        curves.append((z, total - search.gain(data, weight) * unit**2))
+    return curves
+
+
+def class_model(  # noqa: PLR0917
+    grid: LogGrid,
+    flux: NDArray[np.float64],
+    ivar: NDArray[np.float64],
+    one: SpectralClass,
+    z: float,
+    n_polynomials: int = 4,
+) -> NDArray[np.float64]:
+    """Return the best fit to one spectrum of the templates of a class at a redshift, shape (n_pixels,).
+
+    Templates are interpolated there and fitted directly, without transforms.
+    """
+    position = np.arange(grid.n_pixels) - ((one.grid.start + np.log10(1.0 + z) - grid.start) / one.grid.step)
+    pixel = np.arange(one.grid.n_pixels)
+    shifted = [np.interp(position, pixel, template, 0.0, 0.0) for template in one.templates]
+    x = np.linspace(-1.0, 1.0, grid.n_pixels)
+    terms = np.concatenate(
+        [np.stack(shifted), np.polynomial.legendre.legvander(x, n_polynomials - 1).T[:n_polynomials]]
+    )
+    size = np.sqrt(np.mean(terms**2, axis=1, keepdims=True))
+    terms = terms / np.where(size > 0, size, 1.0)
+    good = (ivar > 0) & np.isfinite(flux) & np.isfinite(ivar)
+    root = np.sqrt(np.where(good, ivar, 0.0))
+    solved = np.linalg.lstsq((terms * root).T, np.where(good, flux, 0.0) * root, rcond=1e-10)[0]
+    model: NDArray[np.float64] = solved @ terms
+    return model
+
+
+def _scaled(
+    flux: NDArray[np.float64], ivar: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, float]:
+    """Return data and weights of order one, whatever the unit, what to multiply by, and chi-squared."""
+    good = (ivar > 0) & np.isfinite(flux) & np.isfinite(ivar)
+    weight, data = np.where(good, ivar, 0.0), np.where(good, flux, 0.0)
+    total = float((weight * data**2).sum())
+    mean = float(weight[good].mean())
+    unit = np.sqrt(total / good.sum()) or 1.0
+    return data * np.sqrt(mean) / unit, weight / mean, float(unit), total
+
+
 def _fit_row(
     searches: Sequence[_Search], flux: NDArray[np.float64], ivar: NDArray[np.float64], min_delta: float
 ) -> tuple[float, ...]:
@@ -190,11 +260,7 @@ def _fit_row(
     n_pixels = int(good.sum())
     if n_pixels < 100:
         return (np.nan, np.nan, -1, np.nan, np.nan, n_pixels, int(SpectrumFlag.NO_DATA))
-    weight, data = np.where(good, ivar, 0.0), np.where(good, flux, 0.0)
-    total = float((weight * data**2).sum())
-    # Of order one, whatever the unit.
-    unit = np.sqrt(total / n_pixels)
-    weight, data = weight / weight[good].mean(), data * np.sqrt(weight[good].mean()) / unit
+    data, weight, unit, total = _scaled(flux, ivar)
     gains = [search.gain(data, weight) * unit**2 for search in searches]
     best = int(np.argmax([gain.max() for gain in gains]))
     gain, search = gains[best], searches[best]
@@ -223,74 +289,3 @@ def _second(gains: Sequence[NDArray[np.float64]], best: int, index: int, step: f
     rest = np.concatenate([gains[best][: max(index - apart, 0)], gains[best][index + apart + 1 :]])
     others = [gain.max() for number, gain in enumerate(gains) if number != best]
     return float(max([*others, rest.max(initial=0.0)]))
-
-
-def train_components(  # noqa: PLR0917
-    name: str,
-    grid: LogGrid,
-    flux: NDArray[np.float64],
-    ivar: NDArray[np.float64],
-    n_components: int,
-    z_range: tuple[float, float],
-    n_iterations: int = 15,
-) -> SpectralClass:
-    """Train principal components on spectra at rest, with their weights and gaps.
-
-    Alternating least squares, after Bailey (2012, PASP 124, 1015): coefficients of all spectra, then
-    components, each a weighted fit.
-
-    Parameters
-    ----------
-    name : str
-        Of the class.
-    grid : LogGrid
-        Rest wavelengths.
-    flux, ivar : float64 ndarray, shape (n, n_pixels)
-        Spectra at rest on that grid; ivar 0 where they do not reach.
-    n_components : int
-        How many; fewer than spectra.
-    z_range : (float, float)
-        That will be searched.
-    n_iterations : int, optional
-        Of the two fits in turn.
-
-    Returns
-    -------
-    trained : SpectralClass
-
-    Raises
-    ------
-    ValueError
-        If there are not more spectra than components.
-    """
-    if not 0 < n_components < len(flux):
-        message = f"{n_components} components need more spectra than {len(flux)}"
-        raise ValueError(message)
-    good = (ivar > 0) & np.isfinite(flux)
-    level = np.array([np.median(np.abs(f[g])) if g.any() else 1.0 for f, g in zip(flux, good, strict=True)])
-    level = np.where(level > 0, level, 1.0)[:, None]
-    data, weight = np.where(good, flux, 0.0) / level, np.where(good, ivar, 0.0) * level**2
-    weight = weight / max(weight.mean(), 1e-300)
-    components, scores = np.empty((0, grid.n_pixels)), np.empty((len(flux), 0))
-    left = data
-    # One after the other: the first must be right where spectra have gaps before another takes what is left.
-    for _ in range(n_components):
-        new = np.linalg.svd(np.where(good, left, 0.0), full_matrices=False)[2][:1]
-        components = np.concatenate([components, new])
-        for _ in range(n_iterations):
-            scores, components = _alternate(components, data, weight)
-        left = data - scores @ components
-    return SpectralClass(name, grid, components, *z_range)
-
-
-def _alternate(
-    components: NDArray[np.float64], data: NDArray[np.float64], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit the coefficients of all spectra, then the components; return both, the latter orthonormal."""
-    ridge = 1e-8 * np.eye(len(components))
-    normal = np.einsum("kp,ip,lp->ikl", components, weight, components, optimize=True) + ridge
-    scores = np.linalg.solve(normal, ((weight * data) @ components.T)[..., None])[..., 0]
-    normal = np.einsum("ik,ip,il->pkl", scores, weight, scores, optimize=True) + ridge
-    fitted = np.linalg.solve(normal, (scores.T @ (weight * data)).T[..., None])[..., 0]
-    orthonormal, mixing = np.linalg.qr(fitted)
-    return scores @ mixing.T, np.ascontiguousarray(orthonormal.T)

@@ -9,7 +9,7 @@ from astra.spectra.cannon import (
     score_scatter,
     train_cannon,
 )
-from astra.spectra.cannon_labels import infer_labels
+from astra.spectra.cannon_labels import infer_labels, term_slopes
 from astra.spectra.flags import SpectrumFlag
 
 NAMES = ("teff", "logg", "fe_h")
@@ -49,6 +49,44 @@ def test_labels_of_new_stars_have_normal_pulls(model):
     assert np.std(pulls) == pytest.approx(1.0, abs=0.1)
     assert np.median(found.chi2_dof) == pytest.approx(1.0, abs=0.05)
     assert (found.error / SPREAD).max() < 0.05
+
+
+@pytest.mark.parametrize(("n_stars", "snr"), [(60, 100.0), (250, 60.0)])
+def test_errors_hold_what_the_noise_of_few_training_stars_leaves_in_the_model(n_stars, snr):
+    flux, ivar, labels, _ = make_stars(n_stars, snr)
+    few = train_cannon(flux, ivar, labels, NAMES)
+    flux, ivar, labels, _ = make_stars(400, snr, seed=7)
+    found = infer_labels(few, flux, ivar)
+    inside = found.flags == 0
+    pulls = ((found.value - labels) / found.error)[inside]
+    assert np.std(pulls) == pytest.approx(1.0, abs=0.1)
+    assert np.mean(pulls, axis=0) == pytest.approx(0.0, abs=0.25)
+    # Noise in the model's derivatives would draw labels to those of the mean star.
+    for k in range(3):
+        slope = np.polyfit(labels[inside, k], found.value[inside, k], 1)[0]
+        assert slope == pytest.approx(1.0, abs=0.02)
+
+
+def test_what_a_model_does_not_know_grows_away_from_its_stars():
+    flux, ivar, labels, _ = make_stars(100)
+    few = train_cannon(flux, ivar, labels, NAMES)
+    assert few.leverage(labels).mean() == pytest.approx(n_terms(3) / 100)
+    assert few.leverage((CENTRE + 4.0 * SPREAD)[None])[0] > 10.0 * few.leverage(CENTRE[None])[0]
+    # Spread of the models of other stars of the same kind, at one place and in the mean of all pixels.
+    others = [train_cannon(*make_stars(100, seed=50 + k)[:3], NAMES) for k in range(12)]
+    place = (CENTRE + SPREAD)[None]
+    spread = np.var([other.spectra(place)[0] for other in others], axis=0, ddof=1)
+    expected = np.mean([other.leverage(place) * other.training_variance for other in others], axis=0)
+    assert spread.mean() == pytest.approx(expected.mean(), rel=0.1)
+
+
+def test_slopes_of_terms_are_their_derivatives():
+    scaled = np.random.default_rng(3).normal(size=(4, 3))
+    slopes = term_slopes(scaled)
+    for k in range(3):
+        step = 1e-6 * np.eye(3)[k]
+        expected = (quadratic_terms(scaled + step) - quadratic_terms(scaled - step)) / 2e-6
+        assert slopes[:, :, k] == pytest.approx(expected, abs=1e-8)
 
 
 def test_scatter_of_pixels_is_learnt(model):
@@ -113,7 +151,9 @@ def test_senseless_training_is_refused():
     with pytest.raises(ValueError, match="must have shape"):
         train_cannon(flux, ivar, labels[:, :2], NAMES)
     with pytest.raises(ValueError, match="a model of 3 labels"):
-        CannonModel(NAMES, CENTRE, CENTRE, np.ones((3, 5)), np.ones(5), CENTRE, CENTRE, np.eye(3), 1.0)
+        CannonModel(
+            NAMES, *[CENTRE] * 2, np.ones((3, 5)), *[CENTRE] * 3, np.eye(3), 1.0, np.eye(3), np.ones(5), 9
+        )
 
 
 def test_scatter_is_the_most_likely_one():

@@ -8,7 +8,15 @@ from astra.spectra.deposit import Deposit
 from astra.spectra.flags import SpectrumFlag
 from astra.spectra.grid import APSTAR_GRID, BOSS_GRID
 from astra.spectra.masks import APOGEE_BAD_FOR_VELOCITY
-from astra.spectra.peaks import WINDOW, add_window, gain_at, interpolate_row, refine_peaks, shifted_templates
+from astra.spectra.peaks import (
+    WINDOW,
+    add_window,
+    gain_at,
+    interpolate_row,
+    lagrange_taps,
+    refine_peaks,
+    shifted_templates,
+)
 from astra.spectra.radial_velocity import (
     VelocityConfig,
     correlate,
@@ -40,7 +48,7 @@ def prepared(velocities, snr, seed=1, **kwargs):
     return Deposit.stack(parts)
 
 
-@pytest.mark.parametrize(("snr", "precision_kms"), [(12.0, 0.2), (60.0, 0.04)])
+@pytest.mark.parametrize(("snr", "precision_kms"), [(12.0, 0.2), (60.0, 0.04), (100.0, 0.02)])
 def test_pulls_are_normal_with_sky_residuals_and_cosmic_rays(templates, snr, precision_kms):
     truth = np.random.default_rng(8).uniform(-150.0, 150.0, 220)
     found = measure_velocities(prepared(truth, snr, sky=True, cosmics=True), templates)
@@ -69,8 +77,8 @@ def test_nothing_locks_at_zero_when_the_sky_outshines_the_star(templates):
 def test_systematic_errors_are_far_below_those_of_the_survey(templates):
     truth = np.linspace(-100.0, 103.0, 24)
     found = measure_velocities(prepared(truth, 2000.0), templates)
-    assert np.std(found.v_rel - truth) < 0.015
-    assert abs(np.mean(found.v_rel - truth)) < 0.005
+    assert np.std(found.v_rel - truth) < 0.0025
+    assert abs(np.mean(found.v_rel - truth)) < 0.001
 
 
 def test_undithered_visits_are_measured_as_well(templates):
@@ -210,6 +218,8 @@ def test_templates_move_by_parts_of_pixels():
     moved = shifted_templates(template[None], np.zeros(3, np.int64), np.array([0.0, 7.25, -12.5]))
     for row, shift in zip(moved, (0.0, 7.25, -12.5), strict=True):
         assert row == pytest.approx(np.exp(-0.5 * ((pixel - 100.0 - shift) / 5.0) ** 2), abs=1e-3)
+        assert row == pytest.approx(np.exp(-0.5 * ((pixel - 100.0 - shift) / 5.0) ** 2), abs=1e-6)
     result = np.empty(3)
-    interpolate_row.py_func(np.arange(10.0), 3, 0.25, result)
+    interpolate_row.py_func(np.arange(10.0), 2, lagrange_taps(0.25, 4), result)
     assert result == pytest.approx([3.25, 4.25, 5.25])
+    assert lagrange_taps(0.5, 4) == pytest.approx([-1 / 16, 9 / 16, 9 / 16, -1 / 16])

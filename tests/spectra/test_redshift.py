@@ -5,7 +5,8 @@ from astra.products.spectra import read_spec
 from astra.spectra.flags import SpectrumFlag
 from astra.spectra.grid import BOSS_GRID, LogGrid, log_grid_of
 from astra.spectra.quasars import quasar_class
-from astra.spectra.redshift import SpectralClass, fit_redshifts, train_components
+from astra.spectra.redshift import SpectralClass, fit_redshifts
+from astra.spectra.template_training import train_components
 
 REST = LogGrid(3.2, 1e-4, 8200)
 
