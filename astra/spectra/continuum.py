@@ -145,8 +145,8 @@ def fit_continuum(
             f" {flux.shape}, {ivar.shape} and {wavelength.shape}"
         )
         raise ValueError(message)
-    good = np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
-    usable = good if continuum_pixels is None else good & continuum_pixels
+    flux, ivar = np.ascontiguousarray(flux, np.float64), np.ascontiguousarray(ivar, np.float64)
+    allowed = np.ones(wavelength.shape, dtype=bool) if continuum_pixels is None else continuum_pixels
     parts = [pixels_of(wavelength, region) for region in config.regions]
     shape = (len(flux), len(parts), config.n_terms)
     continuum, coefficients = np.full(flux.shape, np.nan), np.full(shape, np.nan)
@@ -155,11 +155,12 @@ def fit_continuum(
         if part.stop == part.start:
             continue
         design = design_matrix(wavelength[part], config, region)
+        normal_matrix = NormalMatrix(design, min(len(flux), _BLOCK_ROWS))
         for first in range(0, len(flux), _BLOCK_ROWS):
             rows = slice(first, first + _BLOCK_ROWS)
-            fit = _fit_region(design, flux[rows, part], ivar[rows, part], usable[rows, part], config)
+            fit = _fit_region(normal_matrix, flux[rows, part], ivar[rows, part], allowed[part], config)
             coefficients[rows, number], continuum[rows, part], used[rows, part] = fit
-    return _assess(flux, ivar, good, continuum, coefficients, used)
+    return _assess(flux, ivar, continuum, coefficients, used)
 
 
 def normalise(
@@ -206,18 +207,16 @@ def pixels_of(wavelength: NDArray[np.float64], region: Sequence[float]) -> slice
 
 
 def _fit_region(
-    design: NDArray[np.float64],
+    normal_matrix: NormalMatrix,
     flux: NDArray[np.float64],
     ivar: NDArray[np.float64],
-    usable: NDArray[np.bool_],
+    allowed: NDArray[np.bool_],
     config: ContinuumConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Fit some spectra in one region; return coefficients, continuum and the pixels used."""
-    normal_matrix = NormalMatrix(design, len(flux))
-    data, known = np.where(usable, flux, 0.0), np.where(usable, ivar, 0.0)
-    # Weights of order one, so that neither unit nor brightness reaches the ridge.
-    weight = known / _mean_positive(known)[:, None]
-    error = 1.0 / np.sqrt(np.where(usable, known, np.inf))
+    design = normal_matrix.design
+    data, weight, error = np.empty((3, *flux.shape))
+    weigh_pixels(flux, ivar, allowed, data, weight, error)
     normal = normal_matrix(weight)
     ridge = config.ridge * np.linalg.eigvalsh(normal)[:, -1].astype(np.float64)
     kept, weighted = weight.copy(), weight * data
@@ -308,30 +307,78 @@ def clip_pixels(  # noqa: PLR0917
             weighted[row, pixel] = kept[row, pixel] * data[row, pixel]
 
 
-def _mean_positive(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of the positive values of each row; 1 where there are none."""
-    positive = values > 0
-    mean = values.sum(axis=1) / np.maximum(positive.sum(axis=1), 1)
-    return np.where(mean > 0, mean, 1.0)
-
-
-def _assess(  # noqa: PLR0917
+def _assess(
     flux: NDArray[np.float64],
     ivar: NDArray[np.float64],
-    good: NDArray[np.bool_],
     continuum: NDArray[np.float64],
     coefficients: NDArray[np.float64],
     used: NDArray[np.bool_],
 ) -> Continuum:
     """Make the result, with the quality of each fit."""
-    residual = np.where(used, flux, 0.0) - np.where(used, continuum, 0.0)
-    chi2 = np.where(used, residual**2 * np.where(used, ivar, 0.0), 0.0).sum(axis=1)
-    fitted = np.isfinite(continuum)
-    n_used = used.sum(axis=1)
-    flags = np.where(~fitted.any(axis=1), int(SpectrumFlag.NO_DATA), 0)
+    chi2, lowest = np.empty((2, len(flux)))
+    n_used, n_fitted, n_good = np.empty((3, len(flux)), np.int64)
+    assess_rows(flux, ivar, continuum, used, chi2, n_used, n_fitted, n_good, lowest)
+    flags = np.where(n_fitted == 0, int(SpectrumFlag.NO_DATA), 0)
     part = np.isfinite(coefficients[:, :, 0])
     flags |= np.where(part.any(axis=1) & ~part.all(axis=1), int(SpectrumFlag.OUTSIDE_COVERAGE), 0)
-    flags |= np.where(2 * (good & fitted).sum(axis=1) < fitted.sum(axis=1), int(SpectrumFlag.FEW_PIXELS), 0)
-    not_positive = np.where(fitted, continuum, 1.0).min(axis=1, initial=1.0) <= 0
-    flags |= np.where(not_positive, int(SpectrumFlag.FIT_FAILED), 0)
-    return Continuum(continuum, coefficients, used, chi2, n_used.astype(np.int64), flags.astype(np.int64))
+    flags |= np.where(2 * n_good < n_fitted, int(SpectrumFlag.FEW_PIXELS), 0)
+    flags |= np.where(lowest <= 0, int(SpectrumFlag.FIT_FAILED), 0)
+    return Continuum(continuum, coefficients, used, chi2, n_used, flags.astype(np.int64))
+
+
+@njit(cache=True)
+def weigh_pixels(  # noqa: PLR0917
+    flux: NDArray[np.float64],
+    ivar: NDArray[np.float64],
+    allowed: NDArray[np.bool_],
+    data: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    error: NDArray[np.float64],
+) -> None:
+    """Fill data, weights and errors of spectra, 0 where a pixel does not count.
+
+    Weights are of order one, so that neither unit nor brightness reaches the ridge.
+    """
+    for row in range(flux.shape[0]):
+        total, n_positive = 0.0, 0
+        for pixel in range(flux.shape[1]):
+            own = ivar[row, pixel]
+            counts = allowed[pixel] and own > 0.0 and math.isfinite(own) and math.isfinite(flux[row, pixel])
+            data[row, pixel] = flux[row, pixel] if counts else 0.0
+            weight[row, pixel] = own if counts else 0.0
+            error[row, pixel] = 1.0 / math.sqrt(own) if counts else 0.0
+            total += weight[row, pixel]
+            n_positive += counts
+        scale = n_positive / total if total > 0.0 else 1.0
+        for pixel in range(flux.shape[1]):
+            weight[row, pixel] *= scale
+
+
+@njit(cache=True)
+def assess_rows(  # noqa: PLR0917
+    flux: NDArray[np.float64],
+    ivar: NDArray[np.float64],
+    continuum: NDArray[np.float64],
+    used: NDArray[np.bool_],
+    chi2: NDArray[np.float64],
+    n_used: NDArray[np.int64],
+    n_fitted: NDArray[np.int64],
+    n_good: NDArray[np.int64],
+    lowest: NDArray[np.float64],
+) -> None:
+    """Fill chi-squared, pixels used, with a continuum and good ones of these, and the lowest continuum."""
+    for row in range(flux.shape[0]):
+        square, least = 0.0, 1.0
+        in_fit, fitted, good = 0, 0, 0
+        for pixel in range(flux.shape[1]):
+            own, model = ivar[row, pixel], continuum[row, pixel]
+            if not math.isfinite(model):
+                continue
+            fitted += 1
+            least = min(least, model)
+            good += own > 0.0 and math.isfinite(own) and math.isfinite(flux[row, pixel])
+            if used[row, pixel]:
+                in_fit += 1
+                square += own * (flux[row, pixel] - model) ** 2
+        chi2[row], lowest[row] = square, least
+        n_used[row], n_fitted[row], n_good[row] = in_fit, fitted, good

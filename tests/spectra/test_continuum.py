@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from astra.spectra.continuum import ContinuumConfig, clip_pixels, design_matrix, fit_continuum, normalise
+from astra.spectra.continuum import (
+    ContinuumConfig,
+    assess_rows,
+    clip_pixels,
+    design_matrix,
+    fit_continuum,
+    normalise,
+    weigh_pixels,
+)
 from astra.spectra.flags import SpectrumFlag
 from astra.spectra.grid import APSTAR_GRID
 from tests.spectra.synthetic_stars import Star
@@ -118,3 +126,32 @@ def test_clipping_is_that_of_plain_arrays():
     stays = (residual > -1.5 * np.maximum(error, spread / 2)) & (residual < 3.0 * np.maximum(error, spread))
     assert np.array_equal(kept, np.where(stays, weight, 0.0))
     assert np.array_equal(weighted, kept * data)
+
+
+def test_kernels_of_weights_and_quality_are_those_of_plain_arrays():
+    rng = np.random.default_rng(12)
+    flux, ivar = rng.normal(5.0, 1.0, (3, 40)), rng.uniform(0.5, 2.0, (3, 40))
+    flux[0, 3], ivar[0, 4], ivar[1, 5], ivar[2] = np.nan, np.inf, 0.0, 0.0
+    allowed = np.arange(40) % 7 != 0
+    for kernel in (weigh_pixels, weigh_pixels.py_func):
+        data, weight, error = np.empty((3, 3, 40))
+        kernel(flux, ivar, allowed, data, weight, error)
+        counts = allowed & np.isfinite(flux) & np.isfinite(ivar) & (ivar > 0)
+        assert np.array_equal(data, np.where(counts, flux, 0.0))
+        assert np.array_equal(weight > 0, counts)
+        for row in (0, 1):
+            assert weight[row][counts[row]] == pytest.approx(
+                ivar[row][counts[row]] / ivar[row][counts[row]].mean()
+            )
+        assert error[counts] == pytest.approx(ivar[counts] ** -0.5)
+
+    continuum = np.where(np.arange(40) < 30, flux + 0.5, np.nan)
+    used = counts & (np.arange(40) < 25)
+    for kernel in (assess_rows, assess_rows.py_func):
+        chi2, lowest = np.empty((2, 3))
+        n_used, n_fitted, n_good = np.empty((3, 3), np.int64)
+        kernel(flux, ivar, continuum, used, chi2, n_used, n_fitted, n_good, lowest)
+        assert n_used.tolist() == used.sum(axis=1).tolist()
+        assert n_fitted.tolist() == np.isfinite(continuum).sum(axis=1).tolist()
+        assert chi2 == pytest.approx(np.where(used, 0.25 * np.where(used, ivar, 0), 0.0).sum(axis=1))
+        assert lowest == pytest.approx(np.minimum(1.0, np.nanmin(continuum, axis=1)))
