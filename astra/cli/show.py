@@ -12,6 +12,7 @@ from astra import config
 from astra.cli.moments import moment_text, seconds_text
 from astra.cli.place import existing_database
 from astra.cli.terminal import escape, print_json, print_lines, table_lines
+from astra.errors import ConfigError
 
 if TYPE_CHECKING:
     from astra.cli.commands import LuigiCommand
@@ -20,15 +21,22 @@ if TYPE_CHECKING:
 LOG_LINES = 20
 AS_RECORDED = ("there", "as recorded")
 DESCRIPTION = """Show the parameters of a task, its state, its attempts and their errors, what it needed,
-what it made, and the command that runs it again. A file stands for the task that wrote it; one whose name
-begins like the id of a task is named with a folder, as in ./FILE."""
+what it made, its pictures, and the command that runs it again. A file stands for the task that wrote it; one
+whose name begins like the id of a task is named with a folder, as in ./FILE. A class of tasks and some of its
+parameters stand for the one that has them, as in ContinuumNormalize path=FILE."""
+PICTURE_ENDING = ".png"
 
 
 def add_commands(commands: Any) -> None:
     """Add ``show``."""
     show = commands.add_parser("show", help="all that is known of one task", description=DESCRIPTION)
     show.add_argument(
-        "name", metavar="TASK_ID|FILE", help="id of the task, enough of it to be unique; or a file it wrote"
+        "name",
+        metavar="TASK_ID|FILE|FAMILY",
+        help="id of the task, enough of it to be unique; or a file it wrote; or its class",
+    )
+    show.add_argument(
+        "parameters", nargs="*", metavar="NAME=VALUE", help="of a class: parameters of the task to show"
     )
     show.add_argument(
         "--verify", action="store_true", help="read the outputs: exit with 1 if one is not as recorded"
@@ -48,10 +56,14 @@ def show_task(options: argparse.Namespace) -> int:
     """Print all that is known of a task."""
     from astra.cli.commands import make_command
     from astra.database.engine import reading
-    from astra.database.lineage import get_named_task, report_task
+    from astra.database.lineage import get_named_task, get_task_by_parameters, report_task
 
     with reading(existing_database()) as connection:
-        task_id = get_named_task(connection, options.name, _recorded_paths(options.name))
+        if options.parameters:
+            wanted = parameters_of(options.parameters)
+            task_id = get_task_by_parameters(connection, options.name, wanted)
+        else:
+            task_id = get_named_task(connection, options.name, _recorded_paths(options.name))
         report = report_task(connection, task_id, options.limit)
     files = [file_state(output, verify=options.verify) for output in report.outputs]
     read = [file_state(file, verify=options.verify) for file in report.read]
@@ -71,6 +83,26 @@ def show_task(options: argparse.Namespace) -> int:
     else:
         print_lines(_lines(report, read, files, command))
     return int(options.verify and any(state not in AS_RECORDED for state in files))
+
+
+def parameters_of(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the parameters that are given as NAME=VALUE, dashes as they are on Luigi's command line.
+
+    Raises
+    ------
+    ConfigError
+        If one has another form.
+    """
+    pairs = [argument.lstrip("-").partition("=") for argument in arguments]
+    wrong = [
+        argument
+        for argument, (name, equals, _) in zip(arguments, pairs, strict=True)
+        if not name or not equals
+    ]
+    if wrong:
+        message = f"parameters of a task are given as NAME=VALUE, not as {wrong[0]!r}"
+        raise ConfigError(message, argument=wrong[0])
+    return {name.replace("-", "_"): value for name, _, value in pairs}
 
 
 def _recorded_paths(name: str) -> list[str]:
@@ -105,6 +137,7 @@ def _lines(report: TaskReport, read: Sequence[str], files: Sequence[str], comman
         *_inputs(report),
         *_read(report, read),
         *_outputs(report, files),
+        *_pictures(report, files),
         *_dependents(report),
         *_section("figures", [[key, value] for key, value in report.figures.items()]),
         "",
@@ -194,6 +227,16 @@ def _outputs(report: TaskReport, files: Sequence[str]) -> list[str]:
         for output, state in zip(report.outputs, files, strict=True)
     ]
     return _section("outputs", rows, report.n_outputs - len(rows))
+
+
+def _pictures(report: TaskReport, files: Sequence[str]) -> list[str]:
+    """Name the pictures that are there, to be opened."""
+    rows = [
+        [output["path"]]
+        for output, state in zip(report.outputs, files, strict=True)
+        if str(output["path"]).endswith(PICTURE_ENDING) and state in AS_RECORDED
+    ]
+    return _section("pictures", rows)
 
 
 def _dependents(report: TaskReport) -> list[str]:

@@ -140,6 +140,41 @@ def get_named_task(connection: Connection, name: str, paths: Sequence[str]) -> s
     return task_id
 
 
+def get_task_by_parameters(connection: Connection, family: str, wanted: Mapping[str, str]) -> str:
+    """Return the only single task, or batch, of a family whose parameters have some values.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the database.
+    family : str
+        Name of the task class.
+    wanted : mapping of str to str
+        Values as they are written on the command line, by name; files may also be named by a whole path.
+
+    Raises
+    ------
+    MissingDataError
+        If there is none, or more than one; the message lists some.
+    """
+    query = select(task_table.c.task_id, task_table.c.parameters, constants_of(task_table))
+    query = query.where(task_table.c.family == family).order_by(task_table.c.pk)
+    found = []
+    for row in connection.execute(query.execution_options(yield_per=1000)).mappings():
+        own = {name: str(value) for name, value in all_parameters(row).items()}
+        if all(own.get(name) in (value, os.path.abspath(value)) for name, value in wanted.items()):
+            found.append(row["task_id"])
+    if len(found) == 1:
+        return str(found[0])
+    said = ", ".join(f"{name}={value}" for name, value in wanted.items()) or "no parameter"
+    if not found:
+        message = f"no task of family {family} has {said}; see astra status --family {family}"
+    else:
+        message = f"{len(found)} tasks of family {family} have {said}: {', '.join(found[:5])}"
+        message += ", ...; name more of their parameters" if len(found) > 5 else "; name more of them"
+    raise MissingDataError(message, family=family, parameters=dict(wanted))
+
+
 def _readers(connection: Connection, paths: Sequence[str], limit: int = 20) -> list[str]:
     """Return the tasks that have read a file, at most ``limit``."""
     query = (

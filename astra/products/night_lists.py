@@ -16,7 +16,8 @@ from typing import Any
 from astra.errors import ConfigError, FormatError
 from astra.products.atomic import write_text
 from astra.products.parameter_tables import read_parameter_table
-from astra.products.sdss_paths import COMPRESSIONS, SdssPath
+from astra.products.sdss_path_templates import COMPRESSIONS
+from astra.products.sdss_paths import SdssPath
 from astra.products.summary_files import (
     SPECTRUM_COLUMNS,
     STAR_COLUMNS,

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.products.atomic import write_bytes
-from astra.spectra.grid import aspcap_chips  # noqa: F401  # chips are drawn in panels of their own
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,8 +25,8 @@ WIDTH_INCH = 12.0
 DATA_COLOUR, FAINT_COLOUR, MODEL_COLOUR, SECOND_COLOUR = "0.25", "0.72", "tab:red", "tab:blue"
 BAND_COLOUR = "0.93"
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
-LONGEST_TEXT = 110
-MAX_POINTS = 3000  # of a line that is drawn over a panel
+LONGEST_TEXT = 130
+MOST_TICKS = 5  # of wavelengths, whose numbers are long
 
 
 def write_picture(path: Path | str, figure: Figure) -> None:
@@ -42,18 +41,19 @@ def new_figure(height_inch: float, title: str, subtitle: str = "") -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_INCH, height_inch), layout="constrained")
+    figure = Figure(figsize=(WIDTH_INCH, height_inch))
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06)  # type: ignore[union-attr]
+    figure.set_layout_engine("constrained", w_pad=0.06, h_pad=0.06)
     text = "\n".join(shown(line) for line in filter(None, (title, subtitle)))
-    figure.suptitle(text, x=0.01, ha="left", fontsize="large", parse_math=False)
+    figure.suptitle(text, x=0.01, ha="left", fontsize="large")
     return figure
 
 
 def shown(text: str) -> str:
-    """Return text of any origin as it can be drawn: on one line, of a limited length, without control codes."""
+    """Return text of any origin as it can be drawn: on one line, not too long, without codes or formulae."""
     clean = "".join(letter if letter.isprintable() else " " for letter in text)
-    return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 1] + "…"
+    clean = clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 1] + "…"
+    return clean.replace("$", r"\$")
 
 
 def tidy(axes: Axes, **labels: Any) -> None:
@@ -63,6 +63,8 @@ def tidy(axes: Axes, **labels: Any) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0)
+    if labels.get("xlabel") == WAVELENGTH_LABEL:
+        axes.locator_params(axis="x", nbins=MOST_TICKS)
 
 
 def chip_parts(chip: NDArray[np.integer]) -> list[slice]:
@@ -126,7 +128,7 @@ def draw_signal(
     return figure
 
 
-def draw_continuum(
+def draw_continuum(  # noqa: PLR0917
     wavelength: NDArray[np.float64],
     flux: NDArray[np.float64],
     ivar: NDArray[np.float64],

@@ -43,6 +43,8 @@ class VisitRow:
         Barycentric correction, velocity relative to the observer, barycentric velocity [km/s].
     snr : float
         Signal-to-noise ratio per pixel.
+    v_rel_err : float, optional
+        Error of ``v_rel`` [km/s]; NaN if it was given.
     """
 
     spectrum: RestVisit
@@ -53,6 +55,7 @@ class VisitRow:
     v_rel: float
     v_rad: float
     snr: float
+    v_rel_err: float = np.nan
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,13 @@ class Labels:
         return np.sqrt(np.diagonal(self.covariance, axis1=1, axis2=2))
 
 
-def infer_labels(model: CannonModel, flux: NDArray[np.float64], ivar: NDArray[np.float64]) -> Labels:
+def infer_labels(
+    model: CannonModel,
+    flux: NDArray[np.float64],
+    ivar: NDArray[np.float64],
+    *,
+    of_training: bool = False,
+) -> Labels:
     """Find the labels of spectra.
 
     Parameters
@@ -69,6 +75,9 @@ def infer_labels(model: CannonModel, flux: NDArray[np.float64], ivar: NDArray[np
         On the pixels of the spectra.
     flux, ivar : float64 ndarray, shape (n, n_pixels)
         Over continuum, at rest; ivar 0 where there is no measurement.
+    of_training : bool, optional
+        Whether these are spectra that the model was trained on. Their noise is in the model, so that its
+        errors do not add to theirs: nothing is corrected for.
 
     Returns
     -------
@@ -84,7 +93,7 @@ def infer_labels(model: CannonModel, flux: NDArray[np.float64], ivar: NDArray[np
             f"flux and ivar must have shape (n, {model.scatter2.size}), not {flux.shape} and {ivar.shape}"
         )
         raise ValueError(message)
-    inverse = _Inverse(model)
+    inverse = _Inverse(model, of_training)
     n_labels = len(model.names)
     parts = [
         inverse.solve(flux[first : first + _BLOCK_ROWS], ivar[first : first + _BLOCK_ROWS])
@@ -99,8 +108,9 @@ def infer_labels(model: CannonModel, flux: NDArray[np.float64], ivar: NDArray[np
 class _Inverse:
     """A model, arranged for its inversion; in single precision, which halves the traffic with memory."""
 
-    def __init__(self, model: CannonModel) -> None:
+    def __init__(self, model: CannonModel, of_training: bool) -> None:
         n = len(model.names)
+        self.is_corrected = not of_training
         self.model = model
         self.used = np.isfinite(model.scatter2)
         theta = model.coefficients[:, self.used].astype(np.float32)
@@ -124,7 +134,7 @@ class _Inverse:
         block = _Block(
             data=np.where(good, flux[:, self.used], 1.0).astype(np.float32),
             weight=weight.astype(np.float32),
-            error_sum=weight @ self.model_variance,
+            error_sum=weight @ self.model_variance * float(self.is_corrected),
         )
         n_pixels = good.sum(axis=1)
         enough = n_pixels > 2 * n_labels
@@ -132,7 +142,7 @@ class _Inverse:
         value = self.model.centre + self.model.scale * labels
         true_leverage = self.model.leverage(value)
         share = (weight**2 @ self.model_variance) / np.maximum(weight.sum(axis=1), 1e-300)
-        growth = 1.0 + share * (true_leverage - leverage)
+        growth = 1.0 + share * (true_leverage - leverage) * float(self.is_corrected)
         covariance = self._covariance(labels, normal, block) * growth[:, None, None]
         chi2_dof = (lowered + block.error_sum * true_leverage) / np.maximum(n_pixels - n_labels, 1)
         flags = np.where(enough, 0, int(SpectrumFlag.NO_DATA))

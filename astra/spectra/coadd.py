@@ -48,6 +48,8 @@ class Visit:
         Flux and its inverse variance; 0 where it cannot be used.
     pixel_flags : int64 ndarray, shape (n_pixels,)
         Bits of APOGEE_PIXMASK.
+    bad_bits : int, optional
+        Those of them that make a pixel bad.
     """
 
     wavelength: NDArray[np.float64] = field(repr=False)
@@ -55,11 +57,12 @@ class Visit:
     flux: NDArray[np.float64] = field(repr=False)
     ivar: NDArray[np.float64] = field(repr=False)
     pixel_flags: NDArray[np.int64] = field(repr=False)
+    bad_bits: int = int(APOGEE_BAD)
 
     @property
     def bad(self) -> NDArray[np.bool_]:
         """Pixels that cannot be used."""
-        flagged = (self.pixel_flags & int(APOGEE_BAD)) != 0
+        flagged = (self.pixel_flags & self.bad_bits) != 0
         return np.asarray(flagged | (self.ivar <= 0) | ~np.isfinite(self.flux), np.bool_)
 
 
@@ -75,17 +78,20 @@ class RestVisit:
         Bits with a share above 0.1.
     continuum : float64 ndarray, shape (n_pixels,)
         Smooth; NaN outside of the chips.
+    bad : bool ndarray, shape (n_pixels,)
+        Where bad pixels have a share above 0.1.
     """
 
     flux: NDArray[np.float64]
     ivar: NDArray[np.float64]
     pixel_flags: NDArray[np.int64]
     continuum: NDArray[np.float64]
+    bad: NDArray[np.bool_]
 
     @property
     def good(self) -> NDArray[np.bool_]:
         """Pixels that count in sums."""
-        usable = (self.ivar > 0) & (self.continuum > 0) & ((self.pixel_flags & int(APOGEE_BAD)) == 0)
+        usable = (self.ivar > 0) & (self.continuum > 0) & ~self.bad
         return np.asarray(usable, np.bool_)
 
 
@@ -142,6 +148,7 @@ def rest_visit(
         raise ValueError(message)
     flux, ivar = np.zeros((2, grid.n_pixels))
     flags, continuum = np.zeros(grid.n_pixels, np.int64), np.full(grid.n_pixels, np.nan)
+    spoilt = np.zeros(grid.n_pixels, dtype=bool)
     observed, bad = shifted(grid.wavelength, v_rel), visit.bad
     for chip in np.unique(visit.chip[visit.chip >= 0]):
         pixels = np.flatnonzero(visit.chip == chip)
@@ -158,8 +165,9 @@ def rest_visit(
         flux[inside] = operator.value(filled)
         ivar[inside] = 1.0 / operator.variance(variance)
         flags[inside] = operator.mask(visit.pixel_flags[own] | np.where(bad[own], int(ApogeePixel.BADPIX), 0))
+        spoilt[inside] = operator.mask(bad[own].astype(np.int64)) != 0
         continuum[inside] = np.interp(position, np.arange(len(wavelength)), smooth)
-    return RestVisit(flux, ivar / _inflation(flags) ** 2, flags, continuum)
+    return RestVisit(flux, ivar / _inflation(flags) ** 2, flags, continuum, spoilt)
 
 
 def combine(visits: Sequence[RestVisit], *, smooth_weights: bool = False, clip: bool = False) -> Coadd:

@@ -342,7 +342,9 @@ def train_components(  # noqa: PLR0917
         for _ in range(n_iterations):
             scores, components = _alternate(components, data, weight)
         left = data - scores @ components
-    return SpectralClass(name, grid, components, *z_range)
+    # Signs are arbitrary: templates look like spectra.
+    sign = np.where(np.median(components, axis=1) < 0, -1.0, 1.0)
+    return SpectralClass(name, grid, components * sign[:, None], *z_range)
 
 
 def _alternate(

@@ -11,6 +11,8 @@ from astra.spectra.continuum import ContinuumConfig, fit_continuum, normalise
 from astra.spectra.correlation import BlockTransform
 from astra.spectra.grid import LogGrid
 
+_LONGEST_BRIDGE_PIXEL = 24  # some resolution elements of APOGEE: a masked sky line with its surroundings
+
 
 @dataclass(frozen=True)
 class TemplateSet:
@@ -76,7 +78,8 @@ def make_templates(
     flux : float64 ndarray, shape (n_templates, n)
         In any unit.
     ivar : float64 ndarray, shape (n_templates, n), optional
-        Inverse variance; 0 where a template is not known, which then is taken for continuum.
+        Inverse variance; 0 where a template is not known, which then is taken
+        for continuum but in short gaps.
     names : tuple of str, optional
         What they are; else their numbers.
     continuum : ContinuumConfig, optional
@@ -101,12 +104,29 @@ def make_templates(
         message = "no template has a continuum in the regions where it is fitted"
         raise ValueError(message)
     normal, known = normalise(flux, weight, fit.continuum)
-    residual = np.where(known > 0, normal - 1.0, 0.0)
+    residual = np.stack([bridged(row - 1.0, own > 0) for row, own in zip(normal, known, strict=True)])
     position = grid.pixel_of(wavelength)
     if position.size != grid.n_pixels or np.abs(position - np.arange(grid.n_pixels)).max() > 1e-3:
         residual = _onto_grid(grid, position, residual)
     max_shift = int(np.ceil(abs(float(grid.shift_of(max_velocity_kms)))))
     return TemplateSet(grid, residual, names or tuple(map(str, range(len(flux)))), max_shift)
+
+
+def bridged(values: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return values with short gaps filled by straight lines, and 0 in long ones and at the ends.
+
+    A gap that is taken for continuum in the midst of a line would pull velocities to where the gaps are.
+    """
+    if not known.any():
+        return np.zeros(values.shape)
+    pixel = np.arange(values.size)
+    place = np.flatnonzero(known)
+    after = np.searchsorted(place, pixel)
+    before = place[np.clip(after - 1, 0, None)]
+    gap = place[np.clip(after, None, place.size - 1)] - before - 1
+    is_short = (gap <= _LONGEST_BRIDGE_PIXEL) & (pixel > place[0]) & (pixel < place[-1])
+    filled = np.interp(pixel, place, values[place])
+    return np.where(known | is_short, filled, 0.0)
 
 
 def _onto_grid(

@@ -19,6 +19,7 @@ MODULES = (
     "spectra.combine_visits",
     "spectra.lines_and_labels",
     "spectra.train_cannon",
+    "spectra.train_templates",
     "spectra.export_results",
     "spectra.daily",
     "spectra.night_list",

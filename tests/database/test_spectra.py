@@ -19,6 +19,7 @@ def row(index, snr):
         "product": "spec",
         "path": "p",
         "kind": "coadd",
+        "flags": 0,
         "snr": 10.0,
         **ratios,
         **counts,

@@ -67,6 +67,17 @@ def test_errors_hold_what_the_noise_of_few_training_stars_leaves_in_the_model(n_
         assert slope == pytest.approx(1.0, abs=0.02)
 
 
+def test_stars_of_the_training_are_not_corrected_for_their_own_noise():
+    flux, ivar, labels, _ = make_stars(18, 100.0)
+    few = train_cannon(flux, ivar, labels, NAMES)
+    found = infer_labels(few, flux, ivar, of_training=True)
+    pushed = infer_labels(few, flux, ivar)
+    assert np.abs(few.leverage(labels)).max() > 0.7
+    off, pushed_off = (np.std((one.value - labels) / SPREAD) for one in (found, pushed))
+    assert off < 0.05
+    assert pushed_off > 1.5 * off
+
+
 def test_what_a_model_does_not_know_grows_away_from_its_stars():
     flux, ivar, labels, _ = make_stars(100)
     few = train_cannon(flux, ivar, labels, NAMES)

@@ -3,14 +3,17 @@ from pathlib import Path
 import luigi
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from astra.errors import ConfigError
 from astra.products.sdss_paths import SdssPath
+from astra.products.spectra import read_ap_star
 from astra.tasks.batch import is_batchable
 from astra.tasks.io import sdss4, sdss5
 from astra.tasks.io.by_path import file_task
 from astra.tasks.io.keys import NameKey, NumberKey
 from astra.tasks.io.local import LocalTargetTask
+from tests.products.synthetic_spectra import write_ap_star
 
 VISIT = {"fiber": 7, "plate": "15000", "field": "13030", "mjd": 59146, "apred": "1.3", "telescope": "apo25m"}
 STAR = {"obj": "2M00000000+0000000", "healpix": 12345, "apred": "daily", "telescope": "apo25m"}
@@ -217,14 +220,14 @@ def test_tasks_of_two_releases_live_side_by_side(sas):
     assert [path.removeprefix(f"{sas}/").split("/")[0] for path in paths] == ["sdsswork", "dr19", "dr16"]
 
 
-def test_star_is_written_by_the_survey_writer(tmp_path, monkeypatch):
-    from astra.products import apogee
-
-    calls = []
-    monkeypatch.setitem(vars(apogee), "write_ap_star", lambda *args, **kwargs: calls.append((args, kwargs)))
-    assert sdss5.ApStarFile.writer("spectrum", tmp_path / "a.fits", overwrite=True) is True
-    assert sdss5.ApStarFile(**STAR).writer("spectrum", "b.fits") is True
-    assert calls == [(("spectrum", tmp_path / "a.fits"), {"overwrite": True}), (("spectrum", "b.fits"), {})]
+def test_star_is_written_and_read_again(tmp_path):
+    spectrum = read_ap_star(write_ap_star(tmp_path / "star.fits", n_visits=2))
+    for number, writer in enumerate((sdss5.ApStarFile.writer, sdss5.ApStarFile(**STAR).writer)):
+        path = tmp_path / f"{number}.fits"
+        assert writer(spectrum, path, cards={"PIPELINE": "mine"}) is True
+        again = read_ap_star(path)
+        np.testing.assert_allclose(again.flux, spectrum.flux, rtol=1e-6)
+        assert fits.getheader(path)["PIPELINE"] == "mine"
 
 
 def test_relationships_of_a_star_are_the_keys_of_its_rows(astra_root):

@@ -3,6 +3,7 @@ import pytest
 from sqlalchemy import text
 
 from astra.database.engine import reading
+from astra.spectra.flags import SpectrumFlag
 from astra.tasks.spectra.signal_to_noise import SignalToNoise
 from tests.products.synthetic_spectra import write_ap_star, write_ap_visit, write_spec
 
@@ -29,6 +30,9 @@ def test_ratios_are_those_of_the_simulation_on_both_databases(batch, any_databas
     assert not luigi.build([task], local_scheduler=True, log_level="WARNING", no_lock=True)
 
     found = query(any_database_url, "SELECT * FROM signal_to_noise ORDER BY path, row_index")
+    [unread] = [row for row in found if row["flags"] & SpectrumFlag.READ_FAILED]
+    assert (unread["path"], unread["kind"], unread["snr"]) == (batch[1][3], "", None)
+    found.remove(unread)
     assert [(row["kind"], row["row_index"]) for row in found] == [
         *[("coadd", 0)],
         *[("coadd", 0), ("coadd_global", 1), ("visit", 2), ("visit", 3)],
@@ -56,4 +60,5 @@ def test_path_names_the_file_of_its_member_when_a_product_has_no_reader(tmp_path
     url = f"sqlite:///{astra_root / 'astra.db'}"
     [failed] = query(url, "SELECT message FROM task_attempt WHERE error_class = 'ConfigError'")
     assert "no reader for product 'lvmFrame'" in failed["message"]
-    assert len(query(url, "SELECT * FROM signal_to_noise")) == 1
+    assert len(query(url, "SELECT * FROM signal_to_noise WHERE flags = 0")) == 1
+    assert len(query(url, "SELECT * FROM signal_to_noise")) == 2

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import luigi
@@ -7,6 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 from sqlalchemy import text
 
+from astra.cli import main
 from astra.database.engine import reading
 from astra.products.spectra import read_ap_star, read_spec
 from astra.products.spectral_models import read_cannon_model, write_spectral_classes, write_template_spectra
@@ -21,10 +23,13 @@ from astra.tasks.spectra.combine_visits import CombineVisits
 from astra.tasks.spectra.continuum import ContinuumNormalize
 from astra.tasks.spectra.export_results import ExportResults
 from astra.tasks.spectra.lines_and_labels import ClassifySpectrum, MeasureLines, TheCannon
+from astra.tasks.spectra.signal_to_noise import SignalToNoise
 from astra.tasks.spectra.train_cannon import TrainTheCannon
+from astra.tasks.spectra.train_templates import TrainTemplates
 from astra.tasks.spectra.velocities import BarycentricCorrection, RadialVelocity
 from tests.products.synthetic_spectra import write_ap_star, write_ap_visit, write_spec
 from tests.spectra.synthetic_stars import Star, observe
+from tests.spectra.test_redshift import galaxy
 
 STAR = Star()
 RA, DEC, JD = 83.0, 22.0, 2459146.75
@@ -150,6 +155,97 @@ def test_sum_of_visits_is_read_back_at_rest(visits, astra_root, given):
         assert file[9].data["VREL"] == pytest.approx(found.v_rel[2:])
 
 
+def test_single_tasks_draw_pictures_that_show_names_and_batches_only_if_asked(visits, astra_root, capsys):
+    paths, template = visits
+    single = RadialVelocity(product="apVisit", path=paths[0], templates=template)
+    batch = {"product": ("apVisit",) * 2, "path": tuple(paths[1:3])}
+    plain, drawn = ContinuumNormalize(**batch), SignalToNoise(**batch, pictures=True)
+    assert build(single, plain, drawn, CombineVisits(obj="a $b$ <c>", visits=":".join(paths[:3])))
+    assert single.picture_path.is_file()
+    assert not any(task.picture_path.exists() for task in plain.get_batch_tasks())
+    pictures = [task.picture_path for task in drawn.get_batch_tasks()]
+    for path in [single.picture_path, *pictures]:
+        assert path.read_bytes().startswith(b"\x89PNG")
+    [star] = (astra_root / "products").rglob("apStar-a__b*.png")
+    assert star.stat().st_size > 20_000
+
+    assert main(["show", "RadialVelocity", f"path={paths[0]}", f"templates={template}"]) == 0
+    shown = capsys.readouterr().out
+    assert f"pictures\n  {single.picture_path}" in shown
+    assert main(["show", str(pictures[1])]) == 0
+    assert drawn.member_ids()[1] in capsys.readouterr().out
+    assert main(["show", "SignalToNoise", "path=/nowhere.fits"]) != 0
+    assert "no task of family SignalToNoise has path=/nowhere.fits" in capsys.readouterr().err
+    assert main(["show", "SignalToNoise", "nonsense"]) != 0
+
+
+def test_every_analysis_of_a_boss_spectrum_has_a_picture(astra_root):
+    path = str(write_spec(astra_root / "spec.fits"))
+    classes = astra_root / "classes.npz"
+    write_spectral_classes(classes, [quasar_class(z_max=0.5)])
+    tasks = [
+        MeasureLines(product="spec", path=path),
+        ClassifySpectrum(product="spec", path=path, classes=str(classes)),
+        ContinuumNormalize(product="spec", path=path, basis="chebyshev"),
+        SignalToNoise(product="spec", path=path),
+    ]
+    assert build(*tasks)
+    assert all(task.picture_path.stat().st_size > 10_000 for task in tasks)
+    [row] = rows(astra_root, "line_strength WHERE line = 'NaD'")
+    assert row["medium"] == "air"
+    assert row["wavelength"] == pytest.approx(5894.7, abs=0.2)
+    assert row["fit_flags"] is not None
+
+
+def test_refused_visits_are_not_measured_and_not_summed(visits, astra_root):
+    paths, template = visits
+    with fits.open(paths[1], mode="update") as file:
+        file[0].header["STARFLAG"] = 1 << 19
+    options = {"product": ("apVisit",) * 2, "path": tuple(paths[:2]), "refused_flags": "RV_REJECT"}
+    combine = CombineVisits(obj="star", visits=":".join(paths[:3]))
+    assert build(RadialVelocity(**options, templates=template), SignalToNoise(**options), combine)
+    for table in ("radial_velocity", "signal_to_noise"):
+        kept, refused = rows(astra_root, table)
+        assert kept["flags"] == 0
+        assert refused["flags"] & SpectrumFlag.STAR_FLAGGED
+        assert refused["flags"] & SpectrumFlag.NO_DATA
+        assert refused["snr" if table == "signal_to_noise" else "v_rel"] is None
+    found = rows(astra_root, "combined_visit")
+    assert [row["kind"] for row in found] == ["coadd", "coadd_global", "visit", "visit"]
+    assert all(row["flags"] == SpectrumFlag.VISITS_REJECTED for row in found)
+    assert all(row["v_rel_err"] > 0 for row in found if row["kind"] == "visit")
+    wrong = SignalToNoise(product="apVisit", path=paths[0], bad_pixels="NOSUCHBIT")
+    assert not build(wrong)
+
+
+def test_templates_are_trained_from_a_table_with_a_report(astra_root):
+    table, lines = astra_root / "training.csv", []
+    rng = np.random.default_rng(3)
+    for number, z in enumerate(np.linspace(0.02, 0.3, 9)):
+        path = write_spec(astra_root / f"s{number}.fits")
+        with fits.open(path, mode="update") as file:
+            wavelength = 10.0 ** file[1].data["loglam"].astype(float)
+            flux = 20.0 * galaxy(wavelength / (1.0 + z), rng.uniform(0.5, 1.5))
+            file[1].data["flux"] = flux + rng.standard_normal(flux.size)
+            file[1].data["ivar"] = 1.0
+        lines.append(f"{path},GALAXY,{z}")
+    table.write_text("path,class,z\n" + "\n".join(lines[:4] + lines[5:]) + "\n")
+    train = TrainTemplates(training=str(table), n_components=2, n_folds=3)
+    assert build(train)
+    report = json.loads(Path(train.output()["report"].path).read_text())
+    assert report["n_spectra"] == len(report["left_out"]) == 8
+    assert report["classes"]["GALAXY"]["right_class"] == 1.0
+    assert report["classes"]["GALAXY"]["velocity_sigma_kms"] < 200.0
+    assert Path(train.output()["picture"].path).stat().st_size > 20_000
+    path, _, z = lines[4].split(",")
+    use = ClassifySpectrum(product="spec", path=path, classes=train.output()["classes"].path)
+    assert build(use)
+    [row] = rows(astra_root, "spectral_classification")
+    assert (row["class_name"], row["z"]) == ("GALAXY", pytest.approx(float(z), abs=1e-3))
+    table.write_text("path,class\nx,y\n")
+    assert not build(TrainTemplates(training=str(table), n_components=3))
+
+
 def test_star_without_usable_visits_fails_alone_with_a_row(visits, astra_root):
     paths, _ = visits
     task = CombineVisits(obj=("good", "bad"), visits=(":".join(paths[:2]), paths[4]), velocities_of=("", ""))
@@ -207,11 +303,15 @@ def test_the_cannon_is_trained_from_a_table_and_finds_labels(astra_root):
     train = TrainTheCannon(training=str(table), labels="feh")
     assert build(train)
     assert read_cannon_model(train.output().path).names == ("feh",)
+    assert train.picture_path.stat().st_size > 10_000
     test = TheCannon(product=("apStar",) * 4, path=tuple(paths[10:]), model=train.output().path)
     assert build(test)
     found = {row["path"]: row for row in rows(astra_root, "stellar_label")}
     assert [found[path]["value"] for path in paths[10:]] == pytest.approx(labels[10:, 0], abs=0.05)
     assert all(row["label"] == "feh" and row["value_err"] < 0.05 for row in found.values())
+    single = TheCannon(product="apStar", path=paths[0], model=train.output().path)
+    assert build(single)
+    assert single.picture_path.stat().st_size > 10_000
 
 
 def test_results_are_exported_with_units_and_flags(visits, astra_root):

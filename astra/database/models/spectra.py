@@ -8,35 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Double, ForeignKey, Index, Integer, String
+from sqlalchemy import Double, ForeignKey, Integer, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from astra.database.models.base import Base, BigInt
-
-
-class SignalToNoise(Base):
-    """Signal-to-noise ratios per pixel of one spectrum; null where nothing can be measured."""
-
-    __tablename__ = "signal_to_noise"
-    __table_args__ = (Index(None, "path"),)
-
-    task_pk: Mapped[int] = mapped_column(
-        BigInt, ForeignKey("task.pk", ondelete="CASCADE"), primary_key=True, autoincrement=False
-    )
-    row_index: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    product: Mapped[str] = mapped_column(String(32))
-    path: Mapped[str] = mapped_column(String(1024))
-    file_size: Mapped[int] = mapped_column(BigInt)
-    file_modified_ns: Mapped[int] = mapped_column(BigInt)
-    kind: Mapped[str] = mapped_column(String(32))
-    snr: Mapped[float | None] = mapped_column(Double)
-    snr_drp: Mapped[float | None] = mapped_column(Double)
-    snr_blue: Mapped[float | None] = mapped_column(Double)
-    snr_green: Mapped[float | None] = mapped_column(Double)
-    snr_red: Mapped[float | None] = mapped_column(Double)
-    header_snr: Mapped[float | None] = mapped_column(Double)
-    n_pixels: Mapped[int] = mapped_column(Integer)
-    n_good: Mapped[int] = mapped_column(Integer)
 
 
 def _number(unit: str, description: str) -> Any:
@@ -59,6 +34,27 @@ class SpectrumRow:
     path: Mapped[str] = mapped_column(String(1024), index=True)
     kind: Mapped[str] = mapped_column(String(32))
     flags: Mapped[int] = mapped_column(BigInt, info={"unit": "", "description": "SpectrumFlag"})
+
+
+class SignalToNoise(SpectrumRow, Base):
+    """Signal-to-noise ratios per pixel of one spectrum; null where nothing can be measured."""
+
+    __tablename__ = "signal_to_noise"
+
+    file_size: Mapped[int | None] = mapped_column(
+        BigInt, info={"unit": "byte", "description": "of the file, as it was read"}
+    )
+    file_modified_ns: Mapped[int | None] = mapped_column(
+        BigInt, info={"unit": "ns", "description": "time of its last change, since 1970"}
+    )
+    snr: Mapped[float | None] = _number("", "median of the good pixels")
+    snr_drp: Mapped[float | None] = _number("", "as the reduction of APOGEE defines it")
+    snr_blue: Mapped[float | None] = _number("", "of the chip")
+    snr_green: Mapped[float | None] = _number("", "of the chip")
+    snr_red: Mapped[float | None] = _number("", "of the chip")
+    header_snr: Mapped[float | None] = _number("", "what the file says")
+    n_pixels: Mapped[int | None] = _count("pixels of the file")
+    n_good: Mapped[int | None] = _count("good pixels")
 
 
 class ContinuumFit(SpectrumRow, Base):
@@ -120,12 +116,30 @@ class LineStrength(SpectrumRow, Base):
     __tablename__ = "line_strength"
 
     line: Mapped[str] = mapped_column(String(64), primary_key=True)
+    medium: Mapped[str | None] = mapped_column(
+        String(8), info={"unit": "", "description": "air or vacuum: of the wavelengths of the line list"}
+    )
+    wavelength: Mapped[float | None] = _number("Angstrom", "middle of the window, in vacuum at rest")
     width: Mapped[float | None] = _number("Angstrom", "equivalent width, positive for absorption")
     width_err: Mapped[float | None] = _number("Angstrom", "1 sigma")
     flux: Mapped[float | None] = _number("1e-17 erg / (s cm2)", "above the continuum")
     flux_err: Mapped[float | None] = _number("1e-17 erg / (s cm2)", "1 sigma")
     continuum: Mapped[float | None] = _number("1e-17 erg / (s cm2 Angstrom)", "under the line")
     coverage: Mapped[float | None] = _number("", "fraction of the windows that good pixels cover")
+    centre: Mapped[float | None] = _number("Angstrom", "of the Gaussian, in vacuum at rest")
+    centre_err: Mapped[float | None] = _number("Angstrom", "1 sigma")
+    sigma: Mapped[float | None] = _number("Angstrom", "of the Gaussian, with that of the spectrograph in it")
+    sigma_err: Mapped[float | None] = _number("Angstrom", "1 sigma")
+    fit_width: Mapped[float | None] = _number("Angstrom", "equivalent width of the Gaussian")
+    fit_width_err: Mapped[float | None] = _number("Angstrom", "1 sigma")
+    fit_flux: Mapped[float | None] = _number(
+        "1e-17 erg / (s cm2)", "of the Gaussian, negative for absorption"
+    )
+    fit_flux_err: Mapped[float | None] = _number("1e-17 erg / (s cm2)", "1 sigma")
+    fit_chi2_dof: Mapped[float | None] = _number("", "of continuum and Gaussian")
+    fit_flags: Mapped[int | None] = mapped_column(
+        BigInt, info={"unit": "", "description": "SpectrumFlag of the Gaussian"}
+    )
 
 
 class StellarLabel(SpectrumRow, Base):
@@ -135,7 +149,7 @@ class StellarLabel(SpectrumRow, Base):
 
     label: Mapped[str] = mapped_column(String(64), primary_key=True)
     value: Mapped[float | None] = _number("", "in the unit of the training labels")
-    value_err: Mapped[float | None] = _number("", "1 sigma, from noise and scatter of the model")
+    value_err: Mapped[float | None] = _number("", "1 sigma, from noise, scatter and errors of the model")
     chi2_dof: Mapped[float | None] = _number("", "of the whole spectrum")
     n_pixels: Mapped[int | None] = _count("pixels that count")
 

@@ -71,16 +71,16 @@ class ApStarFile(SDSS5DataModelTask):
         path : str or Path
             Where to.
         **kwargs
-            Of `astra.products.apogee.write_ap_star`.
+            Of `astra.products.star_files.write_ap_star`.
 
         Returns
         -------
         is_written : bool
             True.
         """
-        from astra.products import apogee
+        from astra.products.star_files import write_ap_star
 
-        vars(apogee)["write_ap_star"](spectrum, path, **kwargs)
+        write_ap_star(spectrum, path, **kwargs)
         return True
 
     def get_or_create_data_model_relationships(self) -> dict[str, tuple[int, ...]]:

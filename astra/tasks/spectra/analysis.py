@@ -21,12 +21,14 @@ from astra.tasks.io.sdss import SDSSDataModelTask
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from astra.products.spectrum import Spectrum
     from astra.tasks.recording import Recorder
 
 Row = dict[str, Any]
+PICTURE = "picture"  # kind of product
 
 
 class SpectrumTask(AstraTask):
@@ -46,6 +48,33 @@ class SpectrumTask(AstraTask):
     use_remote = luigi.BoolParameter(
         default=False, significant=False, description="Fetch files of the SDSS tree that are not there."
     )
+
+    bad_pixels = luigi.Parameter(
+        default="default",
+        description="Bits of the mask (APOGEE_PIXMASK, SPPIXMASK) that make a pixel bad, by name, separated "
+        "by commas, as in BADPIX,CRPIX,PERSIST_HIGH; 'default' for the reader's, 'none' for none.",
+    )
+    refused_flags = luigi.Parameter(
+        default="",
+        description="Bits of APOGEE_STARFLAG, by name, separated by commas: visits and stars with one of "
+        "them are not measured, and have a row with the flag STAR_FLAGGED.",
+    )
+    pictures = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="Whether to draw a picture of each file of a batch; a single task always draws its own.",
+    )
+    has_picture = False
+
+    @property
+    def picture_path(self) -> Path:
+        """Path of the picture of a single task."""
+        folder = self.output_base_dir / self.task_id[-2:]
+        return folder / f"{Path(self.path).stem}-{self.task_id.rsplit('_', 1)[-1]}.png"
+
+    def product_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each file that was made, the picture included."""
+        return super().product_rows() + (picture_rows(self.picture_path) if self.has_picture else [])
 
     @classmethod
     def of(cls, *files: SDSSDataModelTask, **kwargs: Any) -> Self:
@@ -113,6 +142,19 @@ class BlockTask(SpectrumTask):
     def write_product(self, spectrum: Spectrum, prepared: Any) -> None:
         """Write what the task makes beside its rows; nothing, unless a subclass does."""
 
+    def draw(self, spectrum: Spectrum, rows: Sequence[Row], prepared: Any) -> Figure | None:
+        """Return the picture of one file, whose rows these are; none, unless a subclass has one."""
+        return None
+
+    def write_picture(self, spectrum: Spectrum, rows: Sequence[Row], prepared: Any) -> None:
+        """Draw the picture of a single task, and write it."""
+        from astra.products.spectrum_pictures import write_picture
+
+        figure = self.draw(spectrum, rows, prepared)
+        if figure is not None:
+            write_picture(self.picture_path, figure)
+            self.has_picture = True
+
     def run(self) -> None:
         """Analyse the files, and write the rows of each before its state says that it is done."""
         prepared = self.prepare()
@@ -126,6 +168,8 @@ class BlockTask(SpectrumTask):
                     if isinstance(outcome, Exception):
                         raise outcome
                     member.task.write_product(member.spectrum, prepared)
+                    if self.pictures or not self.is_batch_mode:
+                        member.task.write_picture(member.spectrum, outcome, prepared)
 
     def _analyse_block(self, block: Sequence[ReadMember], prepared: Any) -> dict[str, Any]:
         """Return rows, or an error, by task id; files are taken one by one if one of them stops all."""
@@ -136,6 +180,21 @@ class BlockTask(SpectrumTask):
         except (AstraError, ValueError, ArithmeticError):
             found = [_alone(self.analyse, one.spectrum, prepared) for one in whole]
         return results | {one.task.task_id: rows for one, rows in zip(whole, found, strict=True)}
+
+    def file_columns(self, member: ReadMember) -> Row:
+        """Return more columns of the table that hold for all rows of a file."""
+        return {}
+
+    def with_refused(self, rows: Sequence[Row], member: ReadMember) -> list[Row]:
+        """Return rows with the flag of those that the survey's flags have kept from being measured."""
+        from astra.products.spectrum_selection import refused_rows
+        from astra.spectra.flags import SpectrumFlag
+
+        if not self.refused_flags or member.spectrum is None:
+            return list(rows)
+        refused = refused_rows(member.spectrum, self.refused_flags)
+        flag = int(SpectrumFlag.STAR_FLAGGED)
+        return [{**row, "flags": row["flags"] | (flag if refused[row["row_index"]] else 0)} for row in rows]
 
     def _write_rows(self, block: Sequence[ReadMember], results: Mapping[str, Any]) -> None:
         """Write the rows of a block in one transaction; what failed has a row that says so."""
@@ -151,9 +210,9 @@ class BlockTask(SpectrumTask):
                 failed = SpectrumFlag.READ_FAILED if one.error is not None else SpectrumFlag.FIT_FAILED
                 keys = dict.fromkeys(table.primary_key.columns.keys()[2:], "")
                 found = [{"row_index": 0, "kind": "", "flags": int(failed), **keys}]
-            names = {"product": one.task.product, "path": one.path}
+            names = {"product": one.task.product, "path": one.path, **self.file_columns(one)}
             empty = {column.name: None for column in table.columns if column.nullable}
-            rows[one.task.task_id] = [{**empty, **names, **row} for row in found]
+            rows[one.task.task_id] = [{**empty, **names, **row} for row in one.task.with_refused(found, one)]
         with transaction(self.database_url) as connection:
             write_spectrum_rows(connection, table, rows)
 
@@ -190,6 +249,7 @@ class ReadMember:
 def read_blocks(tasks: Iterator[Any], size: int) -> Iterator[list[ReadMember]]:
     """Read the files of members in turn, and yield so many at a time."""
     from astra.products.spectra import read_spectrum
+    from astra.products.spectrum_selection import selected
 
     def read() -> Iterator[ReadMember]:
         for task in tasks:
@@ -197,7 +257,8 @@ def read_blocks(tasks: Iterator[Any], size: int) -> Iterator[list[ReadMember]]:
             try:
                 path = task.file_path
                 state = file_state(path)  # before it is read: a change while reading counts as a change
-                spectrum = task.adapt(read_spectrum(task.product, path))
+                found = read_spectrum(task.product, path)
+                spectrum = task.adapt(selected(found, task.bad_pixels, task.refused_flags))
             except (AstraError, OSError) as exc:
                 error = exc
             yield ReadMember(task, task.recorder, path, state, spectrum, error)
@@ -216,11 +277,38 @@ def file_state(path: str | Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
+def picture_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the row of a picture that a task has made, as ``data_product`` has it."""
+    from astra.products.checksums import stamp, with_checksum
+
+    found = stamp(str(path))
+    return [{"kind": PICTURE, **vars(with_checksum(found))}] if found is not None else []
+
+
 def usable_ivar(spectrum: Spectrum) -> NDArray[np.float64]:
     """Return the inverse variance, 0 where the reader calls a pixel bad."""
     import numpy as np
 
     return np.where(spectrum.bad, 0.0, spectrum.ivar)
+
+
+def title_of(spectrum: Spectrum, row: int = 0) -> str:
+    """Return what a picture is of: the file, and which of its spectra."""
+    name = spectrum.path.name
+    return name if spectrum.n_rows == 1 else f"{name}   {spectrum.kind[row]}, row {row} of {spectrum.n_rows}"
+
+
+def flags_text(row: Mapping[str, Any], name: str = "flags") -> str:
+    """Return the names of the flags of a row, to be added to the text of a picture."""
+    from astra.spectra.flags import flag_names
+
+    names = flag_names(row[name] or 0)
+    return f"   {', '.join(names)}" if names else ""
+
+
+def number_text(value: float | None, digits: int = 2) -> str:
+    """Return a number of a row, which may be missing, for a picture."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def rows_of(spectrum: Spectrum, columns: Mapping[str, Any]) -> list[Row]:

@@ -12,7 +12,7 @@ from astra.errors import DataError, MissingDataError
 from astra.tasks.base import AstraTask
 from astra.tasks.io.by_path import absolute_path
 from astra.tasks.parameters import PathParameter
-from astra.tasks.spectra.analysis import plain
+from astra.tasks.spectra.analysis import picture_rows, plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +50,31 @@ class CombineVisits(AstraTask):
         "empty: the mean barycentric velocity is 0.",
     )
 
+    bad_pixels = luigi.Parameter(
+        default="default",
+        description="Bits of APOGEE_PIXMASK that make a pixel bad, by name, separated by commas; 'default' "
+        "for the reader's, 'none' for none.",
+    )
+    refused_flags = luigi.Parameter(
+        default="BAD_PIXELS,VERY_BRIGHT_NEIGHBOR,BAD_RV_COMBINATION,RV_REJECT,RV_FAIL",
+        description="Bits of APOGEE_STARFLAG, by name, separated by commas: visits with one are left out.",
+    )
+    pictures = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="Whether to draw a picture of each star of a batch; a single task always draws its own.",
+    )
+    has_picture = False
+
+    @property
+    def picture_path(self) -> Path:
+        """Path of the picture of a single task."""
+        return self.product_path.with_suffix(".png")
+
+    def product_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each file that was made, the picture included."""
+        return super().product_rows() + (picture_rows(self.picture_path) if self.has_picture else [])
+
     @property
     def product_path(self) -> Path:
         """Path of the sum of a single task."""
@@ -83,7 +108,9 @@ class CombineVisits(AstraTask):
                     task.write_rows([failed_row(exc)])
                     raise
                 task.write_star(rows, combined)
-                task.write_rows(table_rows(rows, combined))
+                task.write_rows(table_rows(rows, combined, len(visit_paths(task.visits))))
+                if self.pictures or not self.is_batch_mode:
+                    task.draw_star(rows, combined)
 
     def combine(self) -> tuple[list[VisitRow], list[Coadd]]:
         """Read the visits of a single star, find their velocities, and sum them.
@@ -94,10 +121,15 @@ class CombineVisits(AstraTask):
             If no visit can be summed.
         """
         from astra.products.spectra import read_ap_visit
+        from astra.products.spectrum_selection import refused_rows, selected
         from astra.spectra.coadd import combine
 
-        spectra = [read_ap_visit(path) for path in visit_paths(self.visits)]
-        rows = visit_rows(spectra, self.velocities_of, self.templates, self.obj)
+        spectra = []
+        for path in visit_paths(self.visits):
+            spectrum = selected(read_ap_visit(path), self.bad_pixels, self.refused_flags)
+            if not refused_rows(spectrum, self.refused_flags)[0]:
+                spectra.append(spectrum)
+        rows = visit_rows(spectra, self.velocities_of, self.templates, self.obj, self.bad_pixels)
         if not rows:
             message = f"no visit of {self.obj} has a velocity and a signal-to-noise ratio above {MIN_SNR:g}"
             raise MissingDataError(message, obj=self.obj)
@@ -111,6 +143,35 @@ class CombineVisits(AstraTask):
         star = CombinedStar(self.obj, combined, rows, float(snr_of(combined[0])))
         cards = {"SOFTWARE": "astra", "VSOURCE": os.path.basename(self.velocities_of) or "visits"}
         write_ap_star(star, self.product_path, cards=cards)
+
+    def draw_star(self, rows: list[VisitRow], combined: list[Coadd]) -> None:
+        """Draw the star of a single task."""
+        import numpy as np
+
+        from astra.products.spectrum_pictures import write_picture
+        from astra.products.star_pictures import CoaddPicture, draw_coadd
+        from astra.spectra.grid import APSTAR_GRID, aspcap_chips
+
+        jd, v_rad, error, snr = (
+            np.array([getattr(row, name) for row in rows]) for name in ("jd_mid", "v_rad", "v_rel_err", "snr")
+        )
+        picture = CoaddPicture(
+            wavelength=APSTAR_GRID.wavelength,
+            flux=combined[0].flux,
+            ivar=combined[0].ivar,
+            visits=np.stack([np.where(row.spectrum.good, row.spectrum.flux, np.nan) for row in rows]),
+            continua=np.stack([row.spectrum.continuum for row in rows]),
+            names=[row.source for row in rows],
+            days=jd - np.nanmin(jd) if np.isfinite(jd).any() else np.arange(float(len(rows))),
+            v_rad=v_rad,
+            v_rad_err=np.where(np.isfinite(error), error, 0.0),
+            snr=snr,
+        )
+        source = os.path.basename(self.velocities_of) or "the visits against each other"
+        said = f"{len(rows)} visits, S/N {float(snr_of(combined[0])):.1f}; velocities of {source}"
+        figure = draw_coadd(picture, aspcap_chips(), title=self.obj, subtitle=said)
+        write_picture(self.picture_path, figure)
+        self.has_picture = True
 
     def write_rows(self, rows: list[dict[str, Any]]) -> None:
         """Write the rows of a single task."""
@@ -132,9 +193,13 @@ def visit_paths(visits: str) -> list[str]:
 
 
 def visit_rows(
-    spectra: list[Spectrum], velocities_of: str, templates: str = "", name: str = ""
+    spectra: list[Spectrum],
+    velocities_of: str,
+    templates: str = "",
+    name: str = "",
+    bad_pixels: str = "default",
 ) -> list[VisitRow]:
-    """Return the visits that can be summed, at rest.
+    """Return the visits that can be summed, at rest, with the pixels bad that `selected` has called so.
 
     Raises
     ------
@@ -155,42 +220,59 @@ def visit_rows(
     usable = np.isfinite(bc) & (snr > MIN_SNR)
     spectra = [spectrum for spectrum, use in zip(spectra, usable, strict=True) if use]
     bc, snr = bc[usable], snr[usable]
-    visits = [Visit(s.wavelength, s.chip, s.flux[0], s.ivar[0], s.pixel_flags[0]) for s in spectra]
-    v_rel = velocities(spectra, visits, bc, velocities_of)
+    bits = bad_bits(bad_pixels)
+    visits = [Visit(s.wavelength, s.chip, s.flux[0], s.ivar[0], s.pixel_flags[0], bits) for s in spectra]
+    v_rel, error = velocities(spectra, visits, bc, velocities_of)
     if templates and not velocities_of:
         v_rel = with_zero_of(templates, visits, v_rel, name)
     rows = []
-    for spectrum, visit, own_bc, v, own_snr in zip(spectra, visits, bc, v_rel, snr, strict=True):
+    for spectrum, visit, own_bc, v, v_err, own_snr in zip(
+        spectra, visits, bc, v_rel, error, snr, strict=True
+    ):
         if np.isfinite(v):
             fiber = number_of(spectrum.meta, "FIBERID")
-            numbers = (float(own_bc), float(v), float(compose(v, own_bc)), float(own_snr))
+            numbers = (float(own_bc), float(v), float(compose(v, own_bc)), float(own_snr), float(v_err))
             place = (spectrum.path.name, float(spectrum.jd_mid[0]), int(fiber) if np.isfinite(fiber) else -1)
             rows.append(VisitRow(rest_visit(visit, float(v)), *place, *numbers))
     return rows
 
 
+def bad_bits(bad_pixels: str) -> int:
+    """Return the bits of APOGEE_PIXMASK that names stand for."""
+    from astra.products.spectrum_selection import NO_BITS, READERS_OWN, named_bits
+    from astra.spectra.masks import APOGEE_BAD, ApogeePixel, SpecPixel
+
+    name = bad_pixels.strip().lower()
+    if name in (READERS_OWN, NO_BITS):
+        return int(APOGEE_BAD) if name == READERS_OWN else 0
+    return named_bits(bad_pixels, ApogeePixel, SpecPixel)[0]
+
+
 def velocities(
     spectra: list[Spectrum], visits: list[Any], bc: NDArray[np.float64], velocities_of: str
-) -> NDArray[np.float64]:
-    """Return the velocities of visits relative to the observer [km/s]; NaN for those that have none."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the velocities of visits relative to the observer, and their errors [km/s]; NaN for none."""
     import numpy as np
 
     from astra.products.spectra import read_ap_star
     from astra.spectra.star_velocities import measure_star
 
+    if not visits:
+        return np.empty(0), np.empty(0)
     if not velocities_of:
-        return measure_star(visits, bc).v_rel if visits else np.empty(0)
+        found = measure_star(visits, bc)
+        return found.v_rel, found.v_rel_err
     star = read_ap_star(velocities_of)
     known = {key: v for key, v in zip(map(visit_key, star.sources), star.v_rel, strict=True) if key}
     times = [{int(jd * 1440): v for jd, v in zip(star.jd_mid, star.v_rel, strict=True) if np.isfinite(jd)}]
-    found = [
+    stated = [
         known.get(visit_key(s.path.name), times[0].get(int(float(s.jd_mid[0]) * 1440), np.nan))
         for s in spectra
     ]
-    if spectra and not np.isfinite(found).any():
+    if not np.isfinite(stated).any():
         message = f"none of the visits stands in {velocities_of}"
         raise DataError(message, path=velocities_of)
-    return np.array(found, np.float64)
+    return np.array(stated, np.float64), np.full(len(stated), np.nan)
 
 
 def visit_key(name: str) -> str:
@@ -213,12 +295,13 @@ def snr_of(row: Any) -> Any:
     return signal_to_noise(row.flux[None], row.ivar[None])[0]
 
 
-def table_rows(rows: list[VisitRow], combined: list[Coadd]) -> list[dict[str, Any]]:
-    """Return the rows of the table: sums, and visits."""
+def table_rows(rows: list[VisitRow], combined: list[Coadd], n_given: int = 0) -> list[dict[str, Any]]:
+    """Return the rows of the table: sums, and visits; of more visits that were given a flag tells."""
     from astra.spectra.flags import SpectrumFlag
 
     single = len(rows) == 1
     flags = int(SpectrumFlag.SINGLE_VISIT) if single else 0
+    flags |= int(SpectrumFlag.VISITS_REJECTED) if n_given > len(rows) else 0
     kinds = () if single else ("coadd", "coadd_global")
     table = [
         {
@@ -236,11 +319,12 @@ def table_rows(rows: list[VisitRow], combined: list[Coadd]) -> list[dict[str, An
             "n_visits": 1,
             "n_good": int(row.spectrum.good.sum()),
             "v_rel": plain(row.v_rel),
+            "v_rel_err": plain(row.v_rel_err),
             "v_rad": plain(row.v_rad),
         }
         for row in rows
     ]
-    empty = {"v_rel": None, "v_rad": None}
+    empty = dict.fromkeys(("v_rel", "v_rel_err", "v_rad"))
     return [{"row_index": number, "flags": flags, **empty, **row} for number, row in enumerate(table)]
 
 

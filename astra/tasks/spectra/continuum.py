@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from astra.tasks.spectra.analysis import BlockTask, Row, rows_of, usable_ivar
+from astra.tasks.spectra.analysis import (
+    BlockTask,
+    Row,
+    flags_text,
+    number_text,
+    rows_of,
+    title_of,
+    usable_ivar,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from astra.products.spectrum import Spectrum
 
 
@@ -93,3 +103,21 @@ class ContinuumNormalize(BlockTask):
         planes = {"FLUX": (normal, ""), "IVAR": (ivar, ""), "CONTINUUM": (continuum, FLUX_UNIT)}
         cards = {"SOURCE": Path(self.path).name, "BASIS": self.basis, "ORDER": self.order}
         write_planes(self.product_path, spectrum.wavelength, planes, cards)
+
+    def draw(self, spectrum: Spectrum, rows: Sequence[Row], prepared: Any) -> Figure:
+        """Draw the first spectrum of the file with its continuum."""
+        from astra.products.spectrum_pictures import draw_continuum
+
+        fit, row = self._fit(spectrum), rows[0]
+        said = f"{self.basis}, order {self.order}, {self.n_clips} clips; {row['n_used']} pixels used, "
+        said += f"chi2/dof {number_text(row['chi2_dof'])}, S/N {number_text(row['snr'], 1)}{flags_text(row)}"
+        return draw_continuum(
+            spectrum.wavelength,
+            spectrum.flux[0],
+            usable_ivar(spectrum)[0],
+            fit.continuum[0],
+            fit.used[0],
+            spectrum.chip,
+            title=title_of(spectrum),
+            subtitle=said,
+        )

@@ -11,12 +11,16 @@ import luigi
 from astra.errors import FormatError
 from astra.tasks.base import AstraTask
 from astra.tasks.parameters import PathParameter
+from astra.tasks.spectra.analysis import picture_rows
+
+MAX_SHOWN = 300  # stars in the picture
 
 
 class TrainTheCannon(AstraTask):
     """Train The Cannon: a quadratic model of each pixel of stars at rest in their labels.
 
-    Writes the model as a numpy archive of plain arrays, which `TheCannon` takes.
+    Writes the model as a numpy archive of plain arrays, which `TheCannon` takes, and a picture of the labels
+    that it finds of its own stars.
     """
 
     training = PathParameter(
@@ -36,6 +40,15 @@ class TrainTheCannon(AstraTask):
     def output(self) -> Any:
         """Return the model."""
         return luigi.LocalTarget(str(self.model_path))
+
+    @property
+    def picture_path(self) -> Path:
+        """Path of the picture."""
+        return self.model_path.with_suffix(".png")
+
+    def product_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each file that was made, the picture included."""
+        return super().product_rows() + picture_rows(self.picture_path)
 
     def input_files(self) -> list[str]:
         """Return the table."""
@@ -66,6 +79,23 @@ class TrainTheCannon(AstraTask):
         scatter = np.sqrt(model.scatter2[np.isfinite(model.scatter2)])
         median = float(np.median(scatter)) if scatter.size else 0.0
         self.add_figures("training", {"n_stars": len(flux), "median_scatter": median})
+        some = np.unique(np.linspace(0, len(flux) - 1, min(len(flux), MAX_SHOWN)).astype(int))
+        self._draw(model, flux[some], ivar[some], values[some])
+
+    def _draw(self, model: Any, flux: Any, ivar: Any, known: Any) -> None:
+        """Draw the labels that the model finds of some of its stars."""
+        from astra.products.spectrum_pictures import write_picture
+        from astra.products.training_pictures import draw_label_training
+        from astra.spectra.cannon_labels import infer_labels
+
+        found = infer_labels(model, flux, ivar, of_training=True)
+        said = (
+            f"{len(flux)} of the {model.n_stars} training stars, of which a model knows more than of others"
+        )
+        figure = draw_label_training(
+            model.names, known, found.value, found.error, title=Path(self.training).name, subtitle=said
+        )
+        write_picture(self.picture_path, figure)
 
 
 def label_values(path: str, table: Mapping[str, Sequence[str | None]], names: Sequence[str]) -> Any:

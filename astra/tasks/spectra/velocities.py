@@ -9,14 +9,27 @@ import luigi
 
 from astra.errors import FormatError
 from astra.tasks.parameters import PathParameter
-from astra.tasks.spectra.analysis import BlockTask, Row, rows_of, usable_ivar
+from astra.tasks.spectra.analysis import (
+    BlockTask,
+    Row,
+    flags_text,
+    number_text,
+    rows_of,
+    title_of,
+    usable_ivar,
+)
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from astra.products.spectrum import Spectrum
+    from astra.products.star_pictures import PeakPicture
     from astra.spectra.templates import TemplateSet
+
+
+_SPIKE_SIGMA, _WIDEN_PIXEL = 5.0, 2  # as of the spectra that are measured
 
 
 class BarycentricCorrection(BlockTask):
@@ -47,6 +60,36 @@ class BarycentricCorrection(BlockTask):
             }
             rows.append(rows_of(spectrum, columns))
         return rows
+
+    def draw(self, spectrum: Spectrum, rows: Sequence[Row], prepared: Any) -> Figure | None:
+        """Draw the correction over the year around the observations; none without place and time."""
+        import numpy as np
+
+        from astra.products.spectrum_pictures import draw_correction
+        from astra.spectra.barycentric import barycentric_correction, site_of
+
+        site = site_of(str(spectrum.meta.get("TELESCOP") or "apo25m"))
+        bc, jd, header = (
+            np.array([np.nan if row[name] is None else row[name] for row in rows])
+            for name in ("bc", "jd_mid", "header_bc")
+        )
+        if site is None or not np.isfinite(bc).any():
+            return None
+        ra, dec = target_of(spectrum)
+        days = np.linspace(-60.0, max(360.0, np.nanmax(jd) - np.nanmin(jd) + 60.0), 421)
+        year = barycentric_correction(
+            np.full(days.size, ra), np.full(days.size, dec), np.nanmin(jd) + days, site
+        )
+        first = f"first observation JD {np.nanmin(jd):.5f} UTC"
+        return draw_correction(
+            days,
+            year,
+            jd - np.nanmin(jd),
+            header=header,
+            corrections=bc,
+            title=spectrum.path.name,
+            subtitle=f"ra {ra:.5f}, dec {dec:+.5f} deg; {first}; {bc[np.isfinite(bc)][0]:.4f} km/s",
+        )
 
 
 class RadialVelocity(BlockTask):
@@ -101,13 +144,63 @@ class RadialVelocity(BlockTask):
                 found[number] = [{**row, "template": name} for row, name in zip(rows, names, strict=True)]
         return [found[number] for number in range(len(spectra))]
 
+    def draw(self, spectrum: Spectrum, rows: Sequence[Row], prepared: Any) -> Figure | None:
+        """Draw the peak of the first spectrum that has one."""
+        from astra.products.star_pictures import draw_velocity
+
+        index = next((k for k, row in enumerate(rows) if row["v_rel"] is not None), None)
+        if index is None:
+            return None
+        row = rows[index]
+        said = (
+            f"barycentric {number_text(row['v_rad'], 3)} km/s;  peak S/N {number_text(row['peak_snr'], 1)}, "
+        )
+        said += f"chi2/dof {number_text(row['chi2_dof'])};  template {row['template']}{flags_text(row)}"
+        peak = peak_of(spectrum, index, row, *prepared.on(grid_of(spectrum)))
+        return draw_velocity(peak, title=title_of(spectrum, index), subtitle=said)
+
+
+def peak_of(spectrum: Spectrum, index: int, row: Row, templates: TemplateSet, config: Any) -> PeakPicture:
+    """Return what the picture of the velocity of one spectrum shows."""
+    import numpy as np
+
+    from astra.products.star_pictures import PeakPicture
+    from astra.spectra.peaks import shifted_templates
+    from astra.spectra.radial_velocity import correlate, prepare_spectra
+
+    own, grid = slice(index, index + 1), templates.grid
+    planes = (spectrum.flux[own], spectrum.ivar[own], void_of(spectrum)[own])
+    prepared = prepare_spectra(grid, spectrum.wavelength, *planes, config=config)
+    found = correlate(prepared, templates)
+    best = templates.names.index(row["template"])
+    shift = np.array([float(grid.shift_of(row["v_rel"]))])
+    model = 1.0 + row["amplitude"] * shifted_templates(templates.residual, np.array([best]), shift)[0]
+    known = prepared.weight[0] > 0.05 * np.max(prepared.weight[0])
+    data = np.where(known, 1.0 + prepared.data[0] / np.where(known, prepared.weight[0], 1.0), np.nan)
+    regions = config.continuum.regions
+    parts = [slice(*np.searchsorted(grid.wavelength, region)) for region in regions]
+    return PeakPicture(
+        velocity=found.velocity,
+        gain=found.gain[0],
+        template=best,
+        v_rel=row["v_rel"],
+        v_rel_err=row["v_rel_err"] or 0.0,
+        wavelength=grid.wavelength,
+        data=data,
+        model=model,
+        parts=parts,
+    )
+
 
 class _Templates:
-    """Template spectra, arranged for the grids that turn up."""
+    """Template spectra, arranged for the grids that turn up; without sky lines and spikes of sums."""
 
     def __init__(self, path: str, max_velocity_kms: float) -> None:
+        import numpy as np
+
         from astra.products.spectra import read_ap_star
         from astra.products.spectral_models import read_template_spectra
+        from astra.spectra.masks import spikes, widened
 
         self.max_velocity_kms = max_velocity_kms
         self.ivar = None
@@ -116,7 +209,8 @@ class _Templates:
         else:
             star = read_ap_star(path)
             self.wavelength, self.flux, self.names = star.wavelength, star.flux[:1], (star.path.name,)
-            self.ivar = usable_ivar(star)[:1]
+            void = void_of(star)[:1] | spikes(star.flux[:1], usable_ivar(star)[:1], _SPIKE_SIGMA)
+            self.ivar = np.where(widened(void, _WIDEN_PIXEL), 0.0, star.ivar[:1])
         self._arranged: dict[Any, Any] = {}
 
     def on(self, grid: Any) -> tuple[TemplateSet, Any]:
@@ -171,11 +265,12 @@ def continuum_of(grid: Any) -> Any:
 
 def void_of(spectrum: Spectrum) -> NDArray[np.bool_]:
     """Return the pixels not to be used for velocities: bad ones, and sky lines and the ghost of APOGEE."""
-    from astra.spectra.masks import APOGEE_BAD_FOR_VELOCITY
+    from astra.spectra.masks import APOGEE_BAD, APOGEE_BAD_FOR_VELOCITY
 
     if spectrum.product == "spec":
         return spectrum.bad
-    flagged: NDArray[np.bool_] = (spectrum.pixel_flags & int(APOGEE_BAD_FOR_VELOCITY)) != 0
+    at_rest_with_the_sky = int(APOGEE_BAD_FOR_VELOCITY & ~APOGEE_BAD)
+    flagged: NDArray[np.bool_] = (spectrum.pixel_flags & at_rest_with_the_sky) != 0
     return flagged | spectrum.bad
 
 
