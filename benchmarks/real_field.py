@@ -2,9 +2,14 @@
 
     python benchmarks/real_field.py
 
-Runs ApPipe on run 4192 with run 6377 as template, in r and g, in a temporary root, and prints three tables:
-the calibrated frames, the detections on the differences by kind, and what is found of injected point
-sources. Needs the real data beside the project (../shared/data).
+Runs ApPipe on run 4192 with run 6377 as template, in r and g, in a temporary root, and prints four tables:
+the calibrated frames, what PSFs leave of stars, the detections on the differences by kind, and what is found
+of injected point sources. Needs the real data beside the project (../shared/data).
+
+For the second table every fifth star is left out of the fit of the PSF, in turn, and predicted; beside it
+stands what the survey's own PSF (psField) leaves of the same stars, and in the last row of a frame what the
+PSF of all stars leaves. "typical" is the median over the stars of the rms residual in the core, the noise of
+the pixels taken out; "stacked" the largest of the mean residual of all stars, with its noise.
 """
 
 import argparse
@@ -97,6 +102,30 @@ def compare_with_stack(run, band, sources):
     }
 
 
+def judge_psfs(task, sources):
+    """Rows of the second table of one frame: what is left of stars, in % of the peak."""
+    from astra.images.psf_held_out import JudgingStars, held_out_residuals, star_residuals
+    from astra.images.psf_stars import PsfFitConfig
+    from astra.products.exposures import read_exposure
+
+    config, calexp = PsfFitConfig(), read_exposure(task.path("calexp"))
+    judging = JudgingStars.choose(calexp, sources, config)
+    found = {
+        "left out": held_out_residuals(judging, config),
+        "psField": star_residuals(judging, task.load_raw().psf),
+        "all": star_residuals(judging, calexp.psf),
+    }
+    return {
+        name: {
+            "stars": left.n_stars,
+            "typical %": 100 * left.typical,
+            "stacked %": 100 * left.stacked,
+            "+-": 100 * left.stacked_err,
+        }
+        for name, left in found.items()
+    }
+
+
 def saturated(science, template, grow_pixel):
     """Saturated pixels of either image, grown."""
     from astra.images.exposure import MASK_SAT, MASK_SAT_TEMPLATE
@@ -136,7 +165,7 @@ def kinds_of(detections, sources, halo):
 
 
 def judge_difference(band, pipeline, figures):
-    """One row of the second table."""
+    """One row of the third table."""
     from astra.images.exposure import magnitude_ab
     from astra.products.catalogs import read_catalog
     from astra.products.exposures import read_exposure
@@ -169,7 +198,7 @@ def judge_difference(band, pipeline, figures):
 
 
 def recover_injected(tasks):
-    """Inject sources into the science frames of both bands; rows of the third table."""
+    """Inject sources into the science frames of both bands; rows of the fourth table."""
     from astra.images.difference import difference_images
     from astra.products.catalogs import read_catalog
     from astra.products.exposures import read_exposure
@@ -209,12 +238,12 @@ def figures_of(task):
 def print_table(title, rows):
     """Print rows of equal names, with their labels."""
     names = list(next(iter(rows.values())))
-    print(f"\n{title:<14}" + "".join(f"{name:>14}" for name in names))
+    print(f"\n{title:<18}" + "".join(f"{name:>14}" for name in names))
     for label, row in rows.items():
         cells = (
             f"{row[name]:>14.3f}" if isinstance(row[name], float) else f"{row[name]:>14}" for name in names
         )
-        print(f"{label:<14}" + "".join(cells))
+        print(f"{label:<18}" + "".join(cells))
 
 
 def main():
@@ -228,7 +257,7 @@ def main():
     tasks = pipelines()
     if not luigi.build(list(tasks.values()), local_scheduler=True, log_level="ERROR"):
         raise SystemExit("ApPipe failed")
-    calibration = {}
+    calibration, psfs = {}, {}
     for (run, band), visit in VISITS.items():
         task = tasks[band].require(ProcessCcd, visit=visit)
         figures = figures_of(task)
@@ -237,8 +266,12 @@ def main():
             "ra arcsec": figures["ProcessCcd:calibrate.astrometry_scatter_ra_arcsec"],
             "dec arcsec": figures["ProcessCcd:calibrate.astrometry_scatter_dec_arcsec"],
         }
-        calibration[f"{run} {band}"] = compare_with_stack(run, band, read_catalog(task.path("src"))) | scatter
+        sources = read_catalog(task.path("src"))
+        calibration[f"{run} {band}"] = compare_with_stack(run, band, sources) | scatter
+        for name, row in judge_psfs(task, sources).items():
+            psfs[f"{run} {band} {name}"] = row
     print_table("frame", calibration)
+    print_table("PSF", psfs)
     differences = {
         band: judge_difference(band, task, figures_of(task.require(DiffIm))) for band, task in tasks.items()
     }

@@ -15,6 +15,9 @@ from scipy.spatial import cKDTree
 
 from astra.images.exposure import MASK_DETECTED
 from astra.images.process_ccd import process_ccd
+from astra.images.psf import Psf
+from astra.images.psf_held_out import JudgingStars, held_out_residuals, star_residuals
+from astra.images.psf_stars import PsfFitConfig
 from astra.instruments.sdss import SdssCamera
 from astra.products.reference_catalog import read_reference_catalog
 
@@ -24,9 +27,10 @@ FIELDS = {4192: 300, 6377: 399}
 
 @dataclass(frozen=True)
 class Comparison:
-    """One frame's result, the stack's rows, and for each of these the nearest of our sources."""
+    """One frame's result, the survey's PSF, the stack's rows, and the nearest of our sources to each."""
 
     result: object
+    survey_psf: Psf
     expected: Table
     clean: np.ndarray
     snr: np.ndarray
@@ -58,7 +62,8 @@ def comparison(request, shared_data, stack_table):
         / f"fpC-{run:06d}-{band}4-{field:04d}.fit.gz"
     )
     reference = read_reference_catalog(shared_data / "sdss_s82" / "ref_cat" / "stars.fits", band)
-    result = process_ccd(SdssCamera().load(path), reference)
+    exposure = SdssCamera().load(path)
+    result = process_ccd(exposure, reference)
     key = ((run * 10 + "ugriz".index(band)) * 10 + 4) * 10000 + field
     expected = stack_table[np.asarray(stack_table["id"]) >> 26 == key]
     flagged = [
@@ -72,6 +77,7 @@ def comparison(request, shared_data, stack_table):
     separation, nearest = cKDTree(sky[0]).query(sky[1])
     return Comparison(
         result=result,
+        survey_psf=exposure.psf,
         expected=expected,
         clean=~np.any(flagged, axis=0),
         snr=np.asarray(expected["base_PsfFlux_instFlux"] / expected["base_PsfFlux_instFluxErr"]),
@@ -133,20 +139,32 @@ def test_stars_and_galaxies_are_told_apart_alike(comparison):
 
 def test_zero_point_scatters_little(comparison):
     metrics = comparison.result.metrics
-    assert metrics["zero_point_scatter_mag"] <= 0.03
+    assert metrics["zero_point_scatter_mag"] <= 0.025
     assert metrics["n_photometry_used"] >= 30
 
 
 def test_positions_scatter_little_about_the_reference(comparison):
     metrics = comparison.result.metrics
-    assert metrics["astrometry_scatter_ra_arcsec"] <= 0.05
-    assert metrics["astrometry_scatter_dec_arcsec"] <= 0.05
+    assert metrics["astrometry_scatter_ra_arcsec"] <= 0.04
+    assert metrics["astrometry_scatter_dec_arcsec"] <= 0.04
     assert metrics["n_astrometry_used"] >= 60
 
 
 def test_psf_fits_its_stars(comparison):
-    assert comparison.result.metrics["psf_residual"] < 0.02
+    assert comparison.result.metrics["psf_residual"] <= 0.015
     assert comparison.result.metrics["aperture_correction"] == pytest.approx(1.0, abs=0.03)
+
+
+def test_psf_predicts_the_stars_that_are_left_out_of_its_fit(comparison):
+    config = PsfFitConfig()
+    judging = JudgingStars.choose(comparison.result.calexp, comparison.result.sources, config)
+    found = held_out_residuals(judging, config)
+    assert found.n_stars >= 30
+    assert found.stacked <= 0.015
+    assert found.typical <= 0.015
+    survey = star_residuals(judging, comparison.survey_psf)
+    assert found.stacked < survey.stacked
+    assert found.typical < survey.typical
 
 
 def test_blank_sky_is_zero(comparison):
