@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+
+from astra.images.exposure import MASK_BAD, MASK_UNMASKEDNAN, Exposure
 
 
 def grow_square(mask: NDArray[np.bool_], radius_pixel: int) -> NDArray[np.bool_]:
@@ -41,3 +44,59 @@ def _any_of_next(mask: NDArray[np.bool_], n: int) -> None:
         step = min(width, n - width)
         mask[:-step] |= mask[step:]
         width += step
+
+
+def mark_unknown(exposure: Exposure, *, overwrite: bool = False) -> Exposure:
+    """Mark the pixels whose value or noise is not known.
+
+    Parameters
+    ----------
+    exposure : Exposure, shape (ny, nx)
+        From whatever camera.
+    overwrite : bool, optional
+        The planes of the given exposure may be changed.
+
+    Returns
+    -------
+    exposure : Exposure
+        ``BAD`` and ``UNMASKEDNAN`` where image or variance is not finite, ``BAD`` where the variance is not
+        positive. An unknown variance becomes the mean of the known ones, so that nobody takes the root of
+        what is negative; 0 if there are none.
+    """
+    if not _has_unknown(exposure.image, exposure.variance):
+        return exposure
+    exposure = exposure if overwrite else exposure.copy()
+    known = np.isfinite(exposure.image) & np.isfinite(exposure.variance) & (exposure.variance > 0)
+    mean = exposure.variance[known].mean(dtype=np.float64) if known.any() else 0.0
+    _mark_unknown(exposure.image, exposure.variance, exposure.mask, np.float32(mean))
+    return exposure
+
+
+@njit(cache=True)
+def _has_unknown(image, variance):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Whether the value or the noise of any pixel is unknown."""
+    zero = np.float32(0.0)
+    for y in range(len(image)):
+        n_unknown = 0
+        for x in range(image.shape[1]):
+            # A difference from itself is 0 for finite numbers alone.
+            finite = (image[y, x] - image[y, x] == zero) & (variance[y, x] - variance[y, x] == zero)
+            n_unknown += not (finite & (variance[y, x] > zero))
+        if n_unknown > 0:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _mark_unknown(image, variance, mask, stand_in):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Set the bits, and the variance where it is unknown, in place."""
+    ny, nx = image.shape
+    for y in range(ny):
+        for x in range(nx):
+            value, noise = image[y, x], variance[y, x]
+            if not (np.isfinite(value) and np.isfinite(noise)):
+                mask[y, x] |= MASK_BAD | MASK_UNMASKEDNAN
+            elif not noise > 0.0:
+                mask[y, x] |= MASK_BAD
+            if not (np.isfinite(noise) and noise > 0.0):
+                variance[y, x] = stand_in

@@ -17,6 +17,7 @@ from astra.images.exposure import MASK_BAD, Exposure, PhotoCalib
 from astra.images.failures import Attempts, Failure
 from astra.images.higher_moments import set_higher_moments
 from astra.images.interpolation import interpolate_defects
+from astra.images.masks import mark_unknown
 from astra.images.measurement import add_flux_noise, make_pixels, measure_sources, positions_of
 from astra.images.process_ccd_config import ProcessCcdConfig
 from astra.images.psf import Psf
@@ -96,9 +97,10 @@ def process_ccd(
         If no pixel is usable or the exposure has no WCS.
     """
     config = config or ProcessCcdConfig()
-    _check(exposure)
     attempts = Attempts()
-    science, first = characterise(exposure if overwrite else exposure.copy(), config, attempts)
+    science = mark_unknown(exposure if overwrite else exposure.copy(), overwrite=True)
+    _check(science)
+    science, first = characterise(science, config, attempts)
     background = fit_background(science, mesh_pixel=config.background_mesh_pixel, masked=first.footprints)
     science = subtract_background(science, background, overwrite=True)
     science = remove_own_noise(science, first.footprints, overwrite=True)

@@ -6,7 +6,7 @@ from scipy.ndimage import gaussian_filter
 from star_field import INFO, NJY_PER_ADU, PIXEL_ARCSEC, SHAPE, SKY, make_exposure, make_star_field, make_wcs
 
 from astra.errors import DataError, TooFewSourcesError
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_DETECTED, MASK_INTRP, MASK_NO_DATA
+from astra.images.exposure import MASK_BAD, MASK_CR, MASK_DETECTED, MASK_INTRP, MASK_NO_DATA, MASK_UNMASKEDNAN
 from astra.images.failures import raise_first
 from astra.images.process_ccd import process_ccd
 from astra.images.process_ccd_config import ProcessCcdConfig
@@ -141,6 +141,31 @@ def test_bad_pixels_stay_bad_and_do_not_spoil_the_rest(field):
     assert (result.calexp.mask[:, 100:103] & MASK_BAD).all()
     assert np.isfinite(result.sources["psfFlux"][~result.sources["flag_psfFlux"]]).all()
     assert result.metrics["zero_point_njy_per_adu"] == pytest.approx(NJY_PER_ADU, rel=0.01)
+
+
+def test_pixels_without_known_noise_are_bad_and_no_variance_is_negative(field):
+    variance, image = field.exposure.variance.copy(), field.exposure.image.copy()
+    variance[40:90, 150:200], variance[200:203], image[10:12, 20:30] = -5.0, np.nan, np.inf
+    result = process_ccd(field.exposure.replace(image=image, variance=variance), field.reference, CONFIG)
+    calexp = result.calexp
+    assert (calexp.mask[40:90, 150:200] & MASK_BAD).all()
+    assert not (calexp.mask[40:90, 150:200] & MASK_UNMASKEDNAN).any()
+    for where in (np.s_[200:203], np.s_[10:12, 20:30]):
+        assert (calexp.mask[where] & MASK_BAD).all()
+        assert (calexp.mask[where] & MASK_UNMASKEDNAN).all()
+    assert np.isfinite(calexp.variance).all()
+    assert calexp.variance.min() > 0
+    assert result.metrics["zero_point_njy_per_adu"] == pytest.approx(NJY_PER_ADU, rel=0.01)
+    inside = (result.sources["x"] > 152) & (result.sources["x"] < 198)
+    inside &= (result.sources["y"] > 42) & (result.sources["y"] < 88)
+    assert not inside.any()
+
+
+@pytest.mark.parametrize("variance", [-5.0, 0.0, np.nan, np.inf])
+def test_an_image_whose_noise_is_known_nowhere_is_refused(field, variance):
+    planes = np.full(SHAPE, variance, dtype=np.float32)
+    with pytest.raises(DataError, match="no pixel is usable"):
+        process_ccd(field.exposure.replace(variance=planes), field.reference, CONFIG)
 
 
 def test_cosmic_rays_are_replaced_marked_and_counted(field, result):
