@@ -1,15 +1,16 @@
-"""Astrometry and photometry of a simulated CCD image against its truth, beside scamp in the same run.
+"""Astrometry and photometry of simulated CCD images against their truth, beside scamp in the same run.
 
-    python benchmarks/calibrate_ccd.py [PAIR_DIR]
+    python benchmarks/calibrate_ccd.py [PAIR_DIR ...] [--size 2048] [--seeds 1 2 3]
 
-A pair is made by ../shared/bench/make_pair.py (2048 x 2048 pixels) if none is named. Its first WCS is wrong
-by 3 arcsec and 0.03 deg, without distortion; the reference catalogue has errors of 10 mas and 0.01 mag.
-Errors of a solution are fitted minus true positions over the frame [mas]: nothing removed, and in the last
-column the median without the mean. The mean is a matter of what the centroid of a lopsided PSF is: a windowed
-centroid lies 1.9 mas off the one of the simulation, the core of the PSF 1.1 mas. Beside it stands what the
-same stars give from their true positions, which leaves the errors of the catalogue, and from those with the
-noise of the centroids. Times are CPU seconds, of astra after a call that compiles. scamp and source-extractor
-are asked if they are installed.
+Each image comes from the raw frame of a pair (see simulated_pair.py): signature removed by astra, masks found
+by astra. Its first WCS is wrong by 3 arcsec and 0.03 deg, without distortion; the reference catalogue has
+errors of 10 mas and 0.01 mag. Errors of a solution are fitted minus true positions over the frame [mas]:
+nothing removed, and in the last column the median without the mean. The mean is a matter of what the centroid
+of a lopsided PSF is: a windowed centroid lies 1.9 mas off the one of the simulation, the core of the PSF 1.1
+mas. Beside it stands what the same stars give from their true positions, which leaves the errors of the
+catalogue, and from those with the noise of the centroids. Times are CPU seconds, of astra after a call that
+compiles. scamp and source-extractor are asked if they are installed, on the image and the mask that astra
+made. At last a row for each pair, and the median over the pairs.
 """
 
 import argparse
@@ -28,11 +29,13 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import Table
 from astropy.wcs import WCS
 from scipy.spatial import cKDTree
 
-MAKE_PAIR = Path(__file__).resolve().parents[2] / "shared" / "bench" / "make_pair.py"
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from simulated_pair import add_arguments, named_or_made, print_rows, read_exposure, read_reference, read_wcs
+
 N_REPEATS = 5
 N_ROUGH = 20
 ROUGH = 30.0, 1.0, 0.01  # largest shift [arcsec], rotation [deg] and relative scale error
@@ -40,58 +43,6 @@ SOURCE_COLUMNS = (
     "NUMBER XWIN_IMAGE YWIN_IMAGE ERRAWIN_IMAGE ERRBWIN_IMAGE ERRTHETAWIN_IMAGE FLUX_AUTO FLUXERR_AUTO FLAGS "
     "FLUX_RADIUS ELONGATION"
 )
-
-
-def make_pair(folder):
-    """Make a pair, or say that it cannot be made."""
-    if not MAKE_PAIR.is_file():
-        raise SystemExit(f"name a folder with a pair: {MAKE_PAIR} is not there to make one")
-    subprocess.run(
-        [sys.executable, str(MAKE_PAIR), "2048", str(folder), "--seed", "1", "--no-raw"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return folder
-
-
-def read_wcs(path):
-    """WCS of the header of a file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return WCS(fits.getheader(path))
-
-
-def read_exposure(pair):
-    """Science image of a pair with the wrong WCS; its true mask and variance."""
-    from astra.images.exposure import MASK_BAD, MASK_CR, MASK_SAT, Exposure, VisitInfo
-
-    image, header = fits.getdata(pair / "sci.fits", header=True)
-    bits = fits.getdata(pair / "mask.fits")
-    mask = np.zeros(image.shape, dtype=np.uint32)
-    for bit, plane in ((1, MASK_SAT), (2, MASK_BAD), (4, MASK_CR)):
-        mask[(bits & bit) > 0] |= plane
-    return Exposure(
-        image.astype(np.float32),
-        fits.getdata(pair / "sci_var.fits").astype(np.float32),
-        mask,
-        VisitInfo("simulated", 1, 0, "r", "r", 60000.0, 30.0),
-        gain=header["GAIN"],
-        wcs=read_wcs(pair / "sci_badwcs.fits"),
-    )
-
-
-def read_reference(pair):
-    """Reference catalogue of a pair."""
-    from astra.images.exposure import NJY_AB_ZERO_POINT_MAG
-    from astra.products.reference_catalog import DTYPE
-
-    table = Table.read(pair / "refcat.fits")
-    reference = np.zeros(len(table), dtype=DTYPE)
-    reference["id"], reference["isStar"] = np.arange(1, len(table) + 1), True
-    reference["ra"], reference["dec"] = table["ra"], table["dec"]
-    reference["flux"] = 10.0 ** (0.4 * (NJY_AB_ZERO_POINT_MAG - table["mag"]))
-    reference["fluxErr"] = 0.01 / 1.0857 * reference["flux"]
-    return reference
 
 
 def errors_mas(wcs, truth, shape):
@@ -216,12 +167,15 @@ def write_ldac(path, reference):
     fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path)
 
 
-def ask_scamp(pair, exposure, reference, folder):
+def ask_scamp(pair, exposure, mask, reference, folder):
     """Solution of scamp of degree 3 on source-extractor's windowed centroids, and its CPU time [s]."""
+    from astra.images.exposure import MASK_BAD, MASK_CR, MASK_NO_DATA, MASK_SAT
+
     header = exposure.wcs.to_header()
-    header["GAIN"], header["SATURATE"] = exposure.gain, fits.getheader(pair / "sci.fits")["SATURATE"]
+    header["GAIN"], header["SATURATE"] = exposure.gain, fits.getheader(pair / "raw.fits")["SATURATE"]
     fits.writeto(folder / "image.fits", exposure.image, header)
-    fits.writeto(folder / "flag.fits", (exposure.mask > 0).astype(np.int16))
+    flags = (mask & (MASK_BAD | MASK_CR | MASK_NO_DATA | MASK_SAT)) > 0
+    fits.writeto(folder / "flag.fits", flags.astype(np.int16))
     (folder / "names.param").write_text("\n".join([*SOURCE_COLUMNS.split(), "IMAFLAGS_ISO"]) + "\n")
     (folder / "default.conv").write_text("CONV NORM\n1 2 1\n2 4 2\n1 2 1\n")
     write_ldac(folder / "reference.cat", reference)
@@ -254,37 +208,54 @@ def ask_scamp(pair, exposure, reference, folder):
 
 def true_zero_point(pair):
     """Magnitude of 1 adu."""
-    return fits.getheader(pair / "sci.fits")["MAGZP"]
+    return fits.getheader(pair / "raw.fits")["MAGZP"]
 
 
-def main(pair, folder):
-    """Calibrate, compare and print."""
+def solve(pair, exposure, reference, result, folder):
+    """Solutions by name: CPU seconds and WCS; the one of astra in full, and the stars that it rests on."""
     from astra.images.astrometry import AstrometryConfig, fit_astrometry
-    from astra.images.process_ccd import ProcessCcdConfig, process_ccd
-    from astra.images.summary import summarise
+    from astra.images.process_ccd_config import ProcessCcdConfig
 
-    exposure, reference, truth = read_exposure(pair), read_reference(pair), read_wcs(pair / "sci.fits")
-    shape, config = exposure.shape, ProcessCcdConfig()
-    result = process_ccd(exposure, reference, config)
-    stars = astrometric_stars(result.sources, config.astrometry_min_snr)
+    shape = exposure.shape
+    stars = astrometric_stars(result.sources, ProcessCcdConfig().astrometry_min_snr)
     cpu, fitted = best_cpu_s(
         lambda: fit_astrometry(stars, reference, exposure.wcs, shape, AstrometryConfig())
     )
-    print(f"{pair}: {shape[1]} x {shape[0]} pixels, {len(stars)} stars, {len(reference)} references")
-    print(f"\n{'astrometry':<18}{'CPU s':>8}{'median':>9}{'95 %':>9}{'max':>9}{'less mean':>11}  [mas]")
     rows = {"first WCS": (0.0, exposure.wcs), "astra": (cpu, fitted.wcs)}
     for name, ideal in zip(("no centroid error", "photon noise"), true_positions(pair, stars), strict=True):
         solution = fit_astrometry(ideal, reference, exposure.wcs, shape, AstrometryConfig())
         rows[name] = 0.0, solution.wcs
     missing = [name for name in ("scamp", "source-extractor") if shutil.which(name) is None]
-    if not missing:
-        rows["scamp"] = ask_scamp(pair, exposure, reference, folder)
-    for name, (seconds, wcs) in rows.items():
-        *errors, without_mean = errors_mas(wcs, truth, shape)
-        cells = "".join(f"{error:>9.2f}" for error in errors)
-        print(f"{name:<18}{seconds:>8.3f}{cells}{without_mean:>11.2f}")
     if missing:
         print(f"scamp is not asked: {' and '.join(missing)} not installed")
+    else:
+        rows["scamp"] = ask_scamp(pair, exposure, result.calexp.mask, reference, folder)
+    return rows, fitted, stars
+
+
+def print_solutions(rows, truth, shape):
+    """Print the errors of solutions; return the medians by name [mas]."""
+    print(f"{'astrometry':<18}{'CPU s':>8}{'median':>9}{'95 %':>9}{'max':>9}{'less mean':>11}  [mas]")
+    medians = {}
+    for name, (seconds, wcs) in rows.items():
+        *errors, without_mean = errors_mas(wcs, truth, shape)
+        medians[name] = errors[0]
+        cells = "".join(f"{error:>9.2f}" for error in errors)
+        print(f"{name:<18}{seconds:>8.3f}{cells}{without_mean:>11.2f}")
+    return medians
+
+
+def judge(name, pair, folder):
+    """Calibrate, compare and print; figures of the row of this pair."""
+    from astra.images.process_ccd import process_ccd
+    from astra.images.summary import summarise
+
+    exposure, reference, truth = read_exposure(pair), read_reference(pair), read_wcs(pair / "sci.fits")
+    shape = exposure.shape
+    result = process_ccd(exposure, reference)
+    rows, fitted, stars = solve(pair, exposure, reference, result, folder)
+    print(f"\n{name}: {shape[1]} x {shape[0]} pixels, {len(stars)} stars, {len(reference)} references")
+    medians = print_solutions(rows, truth, shape)
     print(
         f"astra used {fitted.used.sum()} of {len(fitted.used)} matches, degree {fitted.order}, scatter "
         f"{1e3 * fitted.scatter_ra_arcsec:.1f} and {1e3 * fitted.scatter_dec_arcsec:.1f} mas"
@@ -296,9 +267,10 @@ def main(pair, folder):
     )
     metrics = result.metrics
     scale, scale_err = metrics["zero_point_njy_per_adu"], metrics["zero_point_err_njy_per_adu"]
+    zero_point = 31.4 - 2.5 * np.log10(scale)
     print(
-        f"\nphotometry: {metrics['n_photometry_used']:.0f} stars, scatter "
-        f"{metrics['zero_point_scatter_mag']:.4f} mag, zero point {31.4 - 2.5 * np.log10(scale):.4f} +- "
+        f"photometry: {metrics['n_photometry_used']:.0f} stars, scatter "
+        f"{metrics['zero_point_scatter_mag']:.4f} mag, zero point {zero_point:.4f} +- "
         f"{1.0857 * scale_err / scale:.4f} mag (of all light, of which "
         f"the aperture misses some, {true_zero_point(pair):.4f})"
     )
@@ -306,7 +278,7 @@ def main(pair, folder):
         lambda: summarise(
             result.calexp,
             result.sources,
-            njy_per_adu=metrics["zero_point_njy_per_adu"],
+            njy_per_adu=scale,
             sky_adu=metrics["sky_adu"],
             matches=result.matches,
             reference=reference,
@@ -314,17 +286,31 @@ def main(pair, folder):
     )
     depth, sigma = summary["magLim"], summary["psfSigma"]
     print(f"summary: {seconds:.3f} CPU s; depth {depth:.2f} mag, psfSigma {sigma:.3f} pixel")
+    figures = {f"{key} mas": medians[key] for key in ("astra", "photon noise", "scamp") if key in medians}
+    figures["WCS CPU s"] = rows["astra"][0]
+    return figures | {
+        "scamp CPU s": rows["scamp"][0] if "scamp" in rows else np.nan,
+        "zp scatter mag": metrics["zero_point_scatter_mag"],
+        "zp - true mag": zero_point - true_zero_point(pair),
+        "rough wrong": float(counts.split()[4]),
+    }
+
+
+def main():
+    """Judge each pair, and print the rows of all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_arguments(parser)
+    options, gathered = parser.parse_args(), {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, pair in named_or_made(options, temporary):
+            gathered[name] = judge(name, pair, Path(tempfile.mkdtemp(dir=temporary)))
+    names = list(next(iter(gathered.values())))
+    gathered["median"] = {name: float(np.median([row[name] for row in gathered.values()])) for name in names}
+    cells = {name: {key: f"{value:.3f}" for key, value in row.items()} for name, row in gathered.items()}
+    print_rows("median error of the WCS", cells)
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as temporary:
-        parser = argparse.ArgumentParser(
-            description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        parser.add_argument("pair", nargs="?", type=Path, help="folder of a simulated pair")
-        named = parser.parse_args().pair or make_pair(Path(temporary) / "pair")
-        if not (named / "truth.npz").is_file():
-            raise SystemExit(f"{named} holds no pair: make one with {MAKE_PAIR}")
-        work = Path(temporary) / "work"
-        work.mkdir()
-        main(named, work)
+    main()

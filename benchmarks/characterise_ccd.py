@@ -1,15 +1,16 @@
-"""Characterise a simulated CCD image and compare cost and quality with the usual programs.
+"""Characterise simulated CCD images and compare cost and quality with the usual programs.
 
-    python benchmarks/characterise_ccd.py [PAIR_DIR] [--size 4096] [--seed 12] [--peer-python PYTHON]
+    python benchmarks/characterise_ccd.py [PAIR_DIR ...] [--size 2048] [--seeds 1 2] [--peer-python PYTHON]
 
-PAIR_DIR is a folder that `make_pair.py` wrote (it lies beside the project: ../shared/bench); without one, a
-pair is made in a temporary folder. Prints one row a step: CPU seconds of astra, after a first run that
-compiles, and of the peer, their ratio, and the quality of both against the truth. Peers that are not
-installed are skipped: source-extractor, psfex, and astroscrappy in PYTHON (this interpreter by default).
+Each image comes from the raw frame of a pair (see simulated_pair.py): signature removed by astra, masks found
+by astra, nothing told. For each pair one row a step: CPU seconds of astra, after a first run that compiles,
+and of the peer, their ratio, and the quality of both against the truth; at last a row for each pair and one
+for all together (events, stars and pulls summed up; the median of the errors of the PSF and of the false
+pixels). Peers get the image and the masks that astra made; those that are not installed are skipped:
+source-extractor, psfex, and astroscrappy in PYTHON (this interpreter by default).
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import resource
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -29,18 +31,30 @@ from scipy.ndimage import label
 from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from simulated_pair import (
+    TRUE_BAD,
+    TRUE_CR,
+    TRUE_SAT,
+    add_arguments,
+    load_generator,
+    named_or_made,
+    print_rows,
+    read_exposure,
+    read_reference,
+)
+
 from astra.images.background import fit_background, subtract_background
 from astra.images.cosmic_rays import repair_cosmic_rays
 from astra.images.detection import detect_sources
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_SAT, Exposure, VisitInfo
+from astra.images.exposure import MASK_BAD, MASK_CR, MASK_NO_DATA, MASK_SAT
 from astra.images.measurement import MeasurementConfig, measure_candidates, measure_sources
 from astra.images.process_ccd import process_ccd
 from astra.images.psf import gaussian_psf
 from astra.images.psf_fit import fit_psf
 from astra.images.psf_stars import PsfFitConfig, select_psf_stars
-from astra.products.reference_catalog import DTYPE as REFERENCE_DTYPE
 
-BENCH = Path(__file__).resolve().parents[2] / "shared" / "bench" / "make_pair.py"
 MATCH_PIXEL = 2.0
 COMPARED_HALF = 15  # of the PSF stamps that are compared [pixel]
 GRID = 5
@@ -48,6 +62,8 @@ EDGE_PIXEL = 20
 APERTURE = 12.0
 NEIGHBOUR_PIXEL = 20.0  # what is nearer than this is a neighbour
 UNSEEN_SIGMA = 0.3
+UNUSABLE = np.uint32(MASK_BAD | MASK_SAT | MASK_NO_DATA)
+SNR_BINS = ((10, 20), (20, 50), (50, 100), (100, 300))
 COSMICS = """
 import sys, time, numpy as np, astroscrappy
 d = np.load(sys.argv[1]); image, bad = d['image'], d['bad']
@@ -77,50 +93,19 @@ SE_PSFEX = [
 ]
 
 
-def load_generator():
-    """The module that makes pairs, which also knows their true PSF."""
-    if not BENCH.exists():
-        raise SystemExit(f"{BENCH} is needed for the simulated pair and its true PSF, and is not there")
-    spec = importlib.util.spec_from_file_location("make_pair", BENCH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 class Pair:
-    """The science image of a pair with its truth."""
+    """The science image of a pair, as astra makes it of the raw frame, with its truth."""
 
     def __init__(self, folder, generator):
         self.folder, self.generator = Path(folder), generator
-        self.image = fits.getdata(self.folder / "sci.fits").astype(np.float32)
-        self.bits = fits.getdata(self.folder / "mask.fits")
-        self.fwhm_pixel = float(fits.getheader(self.folder / "sci.fits")["FWHM"])
+        self.exposure, self.reference = read_exposure(folder), read_reference(folder)
+        self.bits = fits.getdata(self.folder / "mask.fits")  # the true mask
+        self.fwhm_pixel = float(fits.getheader(self.folder / "raw.fits")["FWHM"])
         truth = np.load(self.folder / "truth.npz")
         self.stars, self.galaxies = truth["star"], truth["gal"]
         self.transients = truth["trans"][truth["trans"][:, 2] > 0]
         self.psf_fields = json.loads((self.folder / "psf.json").read_text())["sci"]
-        self.size = len(self.image)
-
-    def exposure(self):
-        """What the steps are given: counts, variance of the counts, saturated and bad pixels; no CR mask."""
-        from astropy.wcs import WCS
-
-        mask = np.where(self.bits & 1, MASK_SAT, 0).astype(np.uint32)
-        mask |= np.where(self.bits & 2, MASK_BAD, 0).astype(np.uint32)
-        variance = np.maximum(self.image, 0) / 2 + np.float32(16)
-        info = VisitInfo("simulated", 1, 1, "r", "r", 60000.0, 30.0)
-        wcs = WCS(fits.getheader(self.folder / "sci_badwcs.fits"))
-        return Exposure(self.image, variance, mask, info, gain=2.0, wcs=wcs)
-
-    def reference(self):
-        """The pair's reference catalogue."""
-        table = fits.getdata(self.folder / "refcat.fits", 1)
-        reference = np.zeros(len(table), dtype=REFERENCE_DTYPE)
-        reference["id"], reference["isStar"] = np.arange(len(table)), True
-        reference["ra"], reference["dec"] = table["ra"], table["dec"]
-        reference["flux"] = 10 ** (-0.4 * (table["mag"] - 31.4))
-        reference["fluxErr"] = 0.01 * reference["flux"]
-        return reference
+        self.size = len(self.bits)
 
     def true_psf(self, x, y, half, shift=(0.0, 0.0)):
         """Pixel-integrated stamp at unit sum, the star off the middle by a shift."""
@@ -157,34 +142,77 @@ def run_program(command, folder):
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def event_quality(pair, found):
-    """Share of the events touched, of those with a pixel that is not bad anyway, and false pixels."""
-    hit = (pair.bits & 4) > 0
-    events, _ = label(hit, np.ones((3, 3)))
-    testable = np.unique(events[hit & (pair.bits & 3 == 0)])
-    touched = np.isin(testable, events[found & hit]).mean()
-    return f"{100 * touched:.2f} % of {len(testable)}, {int((found & ~hit).sum())} false px"
+@dataclass(frozen=True)
+class Events:
+    """Cosmic-ray events with a pixel that is not bad or saturated anyway, and what was found of them."""
+
+    n: int
+    n_found: int
+    n_false_pixels: int
+
+    @classmethod
+    def judge(cls, pair, found):
+        """Compare found pixels with the truth."""
+        hit = (pair.bits & TRUE_CR) > 0
+        events, _ = label(hit, np.ones((3, 3)))
+        testable = np.unique(events[hit & (pair.bits & (TRUE_SAT | TRUE_BAD) == 0)])
+        n_found = int(np.isin(testable, events[found & hit]).sum())
+        return cls(len(testable), n_found, int((found & ~hit).sum()))
+
+    @property
+    def percent(self):
+        return 100 * self.n_found / max(self.n, 1)
+
+    def __str__(self):
+        return f"{self.percent:.2f} % of {self.n}, {self.n_false_pixels} false px"
 
 
-def completeness(pair, x, y):
-    """Share of the stars of S/N > 10 on good pixels that have a detection of their own; what has none."""
-    snr, stars = pair.star_snr(), pair.stars
-    column, row = (np.rint(stars[:, k]).astype(int) for k in (0, 1))
-    inside = (np.minimum(column, row) >= EDGE_PIXEL) & (np.maximum(column, row) < pair.size - EDGE_PIXEL)
-    index = np.flatnonzero(inside & (snr > 10))
-    index = index[pair.bits[row[index], column[index]] & 3 == 0]
-    found = cKDTree(np.stack([x, y], axis=-1))
-    truth = cKDTree(pair.everything()[:, :2])
-    distance, nearest = found.query(stars[index, :2])
-    _, back = truth.query(found.data[nearest])
-    own = (distance < MATCH_PIXEL) & (back == index)
-    bright = pair.everything()[:, 2] > 3 * 13 * 6 / 4  # S/N 1.5: fainter ones explain nothing
-    alone = cKDTree(pair.everything()[bright, :2]).query(found.data)[0] > 2 * MATCH_PIXEL
-    return f"{100 * own.mean():.2f} % of {len(index)}, {int(alone.sum())} of {len(x)} on nothing"
+@dataclass(frozen=True)
+class Completeness:
+    """Stars of S/N > 10 on good pixels that have a detection of their own; detections that are on nothing."""
+
+    n: int
+    n_own: int
+    n_detections: int
+    n_alone: int
+
+    @classmethod
+    def judge(cls, pair, x, y):
+        """Compare positions with the truth."""
+        snr, stars = pair.star_snr(), pair.stars
+        column, row = (np.rint(stars[:, k]).astype(int) for k in (0, 1))
+        inside = (np.minimum(column, row) >= EDGE_PIXEL) & (np.maximum(column, row) < pair.size - EDGE_PIXEL)
+        index = np.flatnonzero(inside & (snr > 10))
+        index = index[pair.bits[row[index], column[index]] & (TRUE_SAT | TRUE_BAD) == 0]
+        found = cKDTree(np.stack([x, y], axis=-1))
+        truth = cKDTree(pair.everything()[:, :2])
+        distance, nearest = found.query(stars[index, :2])
+        _, back = truth.query(found.data[nearest])
+        own = (distance < MATCH_PIXEL) & (back == index)
+        bright = pair.everything()[:, 2] > 3 * 13 * 6 / 4  # S/N 1.5: fainter ones explain nothing
+        alone = cKDTree(pair.everything()[bright, :2]).query(found.data)[0] > 2 * MATCH_PIXEL
+        return cls(len(index), int(own.sum()), len(x), int(alone.sum()))
+
+    @property
+    def percent(self):
+        return 100 * self.n_own / max(self.n, 1)
+
+    def __str__(self):
+        return f"{self.percent:.2f} % of {self.n}, {self.n_alone} of {self.n_detections} on nothing"
+
+
+@dataclass
+class Figures:
+    """What a pair gave, of astra and of its peer (None if that is not installed)."""
+
+    events: tuple = (None, None)
+    found: tuple = (None, None)
+    psf_errors: tuple = (None, None)  # [% of the peak] on the grid
+    pulls: dict = field(default_factory=dict)  # by kind of star: S/N and pull
 
 
 def psf_errors(pair, stamp_at):
-    """Largest error over the peak on a grid over the frame, the truth registered to the model [%]."""
+    """Largest error over the peak at each place of a grid, the truth registered to the model [%]."""
     errors = []
     places = np.linspace(EDGE_PIXEL, pair.size - 1 - EDGE_PIXEL, GRID)
     for x, y in ((x, y) for y in places for x in places):
@@ -194,7 +222,12 @@ def psf_errors(pair, stamp_at):
         stamp = stamp[window, window] / stamp[window, window].sum()
         fitted = least_squares(lambda s: (pair.true_psf(x, y, COMPARED_HALF, s) - stamp).ravel(), [0, 0])  # noqa: B023
         errors.append(100 * np.abs(fitted.fun).max() / stamp.max())
-    return f"max {max(errors):.2f} %, median {np.median(errors):.2f} %"
+    return np.array(errors)
+
+
+def show_errors(errors):
+    """Text of errors of a PSF."""
+    return "" if errors is None else f"max {errors.max():.2f} %, median {np.median(errors):.2f} %"
 
 
 def clean_stars(pair, sources):
@@ -236,7 +269,7 @@ def unseen_light(pair, sources, index):
 
 
 def flux_pulls(pair, sources):
-    """Pulls of the PSF fluxes of clean stars in bins of S/N, by what is near them."""
+    """S/N and pulls of the PSF fluxes of clean stars, by what is near them."""
     rows, index, near, missed = clean_stars(pair, sources)
     half = int(APERTURE) + 40
     stamp = pair.true_psf(pair.size / 2, pair.size / 2, half)
@@ -251,25 +284,27 @@ def flux_pulls(pair, sources):
         f"all, less than {UNSEEN_SIGMA:g} sigma of unseen light": resolved,
         "all": np.ones(len(rows), dtype=bool),
     }
-    return {
-        name: "; ".join(pulls_by_snr(sources["snr"][rows][kind], pull[kind])) for name, kind in kinds.items()
-    }
+    snr = sources["snr"][rows]
+    return {name: (snr[kind], pull[kind]) for name, kind in kinds.items()}
+
+
+def scatter(pull):
+    """Robust standard deviation."""
+    return 1.4826 * np.median(np.abs(pull - np.median(pull))) if len(pull) else np.nan
 
 
 def pulls_by_snr(snr, pull):
     """Median and robust scatter of pulls in bins of S/N."""
-    for low, high in ((10, 20), (20, 50), (50, 100), (100, 300)):
+    for low, high in SNR_BINS:
         chosen = pull[(snr > low) & (snr <= high)]
-        if len(chosen) == 0:
-            continue
-        scatter = 1.4826 * np.median(np.abs(chosen - np.median(chosen)))
-        yield f"S/N {low}-{high}: {np.median(chosen):+.2f} {scatter:.2f} ({len(chosen)})"
+        if len(chosen):
+            yield f"S/N {low}-{high}: {np.median(chosen):+.2f} {scatter(chosen):.2f} ({len(chosen)})"
 
 
 def peer_cosmic_rays(pair, folder, python):
     """CPU seconds and hit pixels of astroscrappy, or None."""
     source, result = folder / "cosmics.npz", folder / "hits.npy"
-    np.savez(source, image=pair.image, bad=(pair.bits & 3) > 0)
+    np.savez(source, image=pair.exposure.image, bad=(pair.exposure.mask & UNUSABLE) > 0)
     done = subprocess.run(
         [python, "-c", COSMICS, source, result], capture_output=True, text=True, check=False
     )
@@ -279,18 +314,18 @@ def peer_cosmic_rays(pair, folder, python):
     return float(done.stdout), np.load(result)
 
 
-def peer_sources(pair, folder, columns):
-    """CPU seconds and the catalogue of source-extractor, or None."""
+def peer_sources(pair, repaired, folder, columns):
+    """CPU seconds and the catalogue of source-extractor on the repaired image, or None."""
     offset = np.arange(-3, 4)
     kernel = np.exp(-0.5 * (offset[:, None] ** 2 + offset[None, :] ** 2) / (pair.fwhm_pixel / 2.3548) ** 2)
     rows = "\n".join(" ".join(f"{value:.5f}" for value in row) for row in kernel)
     (folder / "filter.conv").write_text(f"CONV NORM\n{rows}\n")
     (folder / "se.param").write_text("\n".join(columns))
-    # It looks for cosmic rays itself no more than astra's detection does; the flags spare the PSF from them.
-    fits.writeto(folder / "flag.fits", (pair.bits > 0).astype(np.int16), overwrite=True)
+    flags = (repaired.mask & (UNUSABLE | MASK_CR)) > 0
+    fits.writeto(folder / "flag.fits", flags.astype(np.int16), overwrite=True)
+    fits.writeto(folder / "image.fits", repaired.image, overwrite=True)
     options = [item for name, value in SE_OPTIONS.items() for item in (f"-{name}", value)]
-    image = str((pair.folder / "sci.fits").resolve())
-    seconds = run_program(["source-extractor", image, "-c", os.devnull, *options], folder)
+    seconds = run_program(["source-extractor", "image.fits", "-c", os.devnull, *options], folder)
     return None if seconds is None else (seconds, fits.getdata(folder / "found.cat", 2))
 
 
@@ -345,82 +380,152 @@ def print_row(step, seconds, peer_seconds=None, ours="", theirs=""):
 
 
 def compare_cosmic_rays(pair, science, psf, folder, python):
-    """Row of the cosmic rays; the repaired image."""
+    """Row of the cosmic rays; the repaired image, and the events of the peer."""
     (repaired, events), seconds = timed(repair_cosmic_rays, science, psf)
     found = np.zeros(pair.bits.shape, dtype=bool)
     found[events.y, events.x] = True
-    peer = peer_cosmic_rays(pair, folder, python)
-    theirs = (None, "") if peer is None else (peer[0], event_quality(pair, peer[1]))
-    print_row("cosmic rays, repaired", seconds, theirs[0], event_quality(pair, found), theirs[1])
-    return repaired
-
-
-def compare_detection(pair, exposure, science, psf, folder):
-    """Rows of detection and measurement."""
-    _, sky_seconds = timed(fit_background, exposure)
-    detections, seconds = timed(detect_sources, science, psf)
-    ours = completeness(pair, detections.x, detections.y)
-    peer = peer_sources(pair, folder, SE_DETECT)
-    theirs = (None, "")
+    peer, theirs = peer_cosmic_rays(pair, folder, python), None
     if peer is not None:
-        theirs = peer[0], completeness(pair, peer[1]["X_IMAGE"] - 1, peer[1]["Y_IMAGE"] - 1)
-    print_row("background, detection", sky_seconds + seconds, theirs[0], ours, theirs[1])
+        theirs = Events.judge(pair, peer[1])
+    ours = Events.judge(pair, found)
+    print_row("cosmic rays, repaired", seconds, peer and peer[0], str(ours), str(theirs or ""))
+    return repaired, theirs
+
+
+def compare_detection(pair, science, psf, folder):
+    """Rows of detection and measurement; what the peer found."""
+    _, sky_seconds = timed(fit_background, pair.exposure)
+    detections, seconds = timed(detect_sources, science, psf)
+    ours, theirs = Completeness.judge(pair, detections.x, detections.y), None
+    peer = peer_sources(pair, science, folder, SE_DETECT)
+    if peer is not None:
+        theirs = Completeness.judge(pair, peer[1]["X_IMAGE"] - 1, peer[1]["Y_IMAGE"] - 1)
+    print_row("background, detection", sky_seconds + seconds, peer and peer[0], str(ours), str(theirs or ""))
     sources, measuring = timed(measure_sources, science, psf, detections, MeasurementConfig())
-    peer = peer_sources(pair, folder, SE_DETECT + SE_MEASURE)
-    total = None if peer is None else peer[0]
-    print_row("the same and measurement", sky_seconds + seconds + measuring, total, f"{len(sources)} sources")
+    peer = peer_sources(pair, science, folder, SE_DETECT + SE_MEASURE)
+    total = sky_seconds + seconds + measuring
+    print_row("the same and measurement", total, peer and peer[0], f"{len(sources)} sources")
+    return theirs
 
 
 def compare_psf(pair, science, psf, folder):
-    """Row of the PSF."""
+    """Row of the PSF; the errors of the peer's."""
     fit, seconds = find_and_fit(science, psf)
-    peer = None
-    if peer_sources(pair, folder, SE_DETECT + SE_PSFEX) is not None:
+    peer, theirs = None, None
+    if peer_sources(pair, science, folder, SE_DETECT + SE_PSFEX) is not None:
         peer = peer_psf(folder)
-    theirs = (None, "") if peer is None else (peer[0], psf_errors(pair, peer[1]))
-    print_row("PSF of order 2", seconds, theirs[0], psf_errors(pair, fit.psf.stamp), theirs[1])
+    if peer is not None:
+        theirs = psf_errors(pair, peer[1])
+    ours = show_errors(psf_errors(pair, fit.psf.stamp))
+    print_row("PSF of order 2", seconds, peer and peer[0], ours, show_errors(theirs))
+    return theirs
+
+
+def compare(name, pair, folder, python):
+    """Print the table of a pair; what it gave."""
+    exposure, psf = pair.exposure, gaussian_psf(pair.fwhm_pixel)
+    print(f"\n{name}: {pair.size} x {pair.size} pixels; CPU seconds, one core, after a first run")
+    print(f"{'step':<26}{'astra':>9}{'peer':>9}{'ratio':>8}  quality")
+    science = subtract_background(exposure, fit_background(exposure))
+    repaired, their_events = compare_cosmic_rays(pair, science, psf, folder, python)
+    their_sources = compare_detection(pair, repaired, psf, folder)
+    their_errors = compare_psf(pair, repaired, psf, folder)
+    result, seconds = timed(process_ccd, exposure, pair.reference)
+    errors = psf_errors(pair, result.calexp.psf.stamp)
+    print_row("process_ccd as a whole", seconds, None, show_errors(errors))
+    events = Events.judge(pair, (result.calexp.mask & MASK_CR) > 0)
+    found = Completeness.judge(pair, result.sources["x"], result.sources["y"])
+    print(f"cosmic rays of both passes: {events}")
+    print(f"stars and galaxies: {found}")
+    pulls = flux_pulls(pair, result.sources)
+    print_pulls(pulls)
+    return Figures((events, their_events), (found, their_sources), (errors, their_errors), pulls)
+
+
+def print_pulls(pulls):
+    """Print pulls in bins of S/N."""
+    print("PSF flux pulls of stars, median and scatter (number)")
+    for name, (snr, pull) in pulls.items():
+        print(f"  {name}: " + "; ".join(pulls_by_snr(snr, pull)))
+
+
+def both(ours, theirs):
+    """Two figures in a cell."""
+    return f"{ours} / {'-' if theirs is None else theirs}"
+
+
+def summary_row(figures):
+    """Cells of one pair, ours / those of the peer."""
+    cells = {}
+    events, found, errors = (
+        [item for item in pair if item is not None]
+        for pair in (figures.events, figures.found, figures.psf_errors)
+    )
+    cells["CR found %"] = both(*(f"{item.percent:.2f}" for item in events), *[None] * (2 - len(events)))
+    cells["false px"] = both(*(item.n_false_pixels for item in events), *[None] * (2 - len(events)))
+    cells["complete %"] = both(*(f"{item.percent:.2f}" for item in found), *[None] * (2 - len(found)))
+    cells["on nothing"] = both(*(item.n_alone for item in found), *[None] * (2 - len(found)))
+    cells["PSF max %"] = both(*(f"{item.max():.2f}" for item in errors), *[None] * (2 - len(errors)))
+    for kind, title in (("isolated", "pull alone"), ("all", "pull all")):
+        pull = figures.pulls[kind][1]
+        cells[title] = f"{np.median(pull):+.2f} {scatter(pull):.2f}"
+    return cells
+
+
+def pool(gathered):
+    """All pairs together: sums, and medians of the largest error of the PSF and of the false pixels."""
+
+    def of(name, k):
+        return [item for figures in gathered if (item := getattr(figures, name)[k]) is not None]
+
+    def pooled(name, k, make):
+        parts = of(name, k)
+        return make(parts) if len(parts) == len(gathered) else None
+
+    def add_events(parts):
+        n, found = sum(part.n for part in parts), sum(part.n_found for part in parts)
+        return Events(n, found, int(np.median([part.n_false_pixels for part in parts])))
+
+    def add_found(parts):
+        names = ("n", "n_own", "n_detections", "n_alone")
+        return Completeness(*(sum(getattr(part, name) for part in parts) for name in names))
+
+    def median_error(parts):
+        return np.array([np.median([part.max() for part in parts])])
+
+    pulls = {
+        kind: tuple(np.concatenate([figures.pulls[kind][k] for figures in gathered]) for k in (0, 1))
+        for kind in gathered[0].pulls
+    }
+    return Figures(
+        *(
+            tuple(pooled(name, k, make) for k in (0, 1))
+            for name, make in (("events", add_events), ("found", add_found), ("psf_errors", median_error))
+        ),
+        pulls,
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("pair", nargs="?", type=Path)
-    parser.add_argument("--size", type=int, default=4096)
-    parser.add_argument("--seed", type=int, default=12)
+    add_arguments(parser)
     parser.add_argument("--peer-python", default=sys.executable, help="interpreter that has astroscrappy")
     options = parser.parse_args()
-    generator = load_generator()
+    generator, gathered = load_generator(), {}
+    for program in ("source-extractor", "psfex"):
+        if shutil.which(program) is None:
+            print(f"{program} is not installed: skipped")
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        place = options.pair or folder / "pair"
-        if options.pair is None:
-            arguments = [str(options.size), str(place), "--seed", str(options.seed), "--no-raw"]
-            subprocess.run([sys.executable, str(BENCH), *arguments], check=True, capture_output=True)
-        pair = Pair(place, generator)
-        for program in ("source-extractor", "psfex"):
-            if shutil.which(program) is None:
-                print(f"{program} is not installed: skipped")
-        compare(pair, folder, options.peer_python)
-
-
-def compare(pair, folder, python):
-    """Print the table of a pair."""
-    exposure, psf = pair.exposure(), gaussian_psf(pair.fwhm_pixel)
-    print(f"{pair.folder.name}: {pair.size} x {pair.size} pixels; CPU seconds, one core, after a first run")
-    print(f"{'step':<26}{'astra':>9}{'peer':>9}{'ratio':>8}  quality")
-    science = subtract_background(exposure, fit_background(exposure))
-    repaired = compare_cosmic_rays(pair, science, psf, folder, python)
-    compare_detection(pair, exposure, repaired, psf, folder)
-    compare_psf(pair, repaired, psf, folder)
-    result, seconds = timed(process_ccd, exposure, pair.reference())
-    print_row("process_ccd as a whole", seconds, None, psf_errors(pair, result.calexp.psf.stamp))
-    found = (result.calexp.mask & MASK_CR) > 0
-    print(f"cosmic rays of both passes: {event_quality(pair, found)}")
-    print(f"stars and galaxies: {completeness(pair, result.sources['x'], result.sources['y'])}")
-    print("PSF flux pulls of stars, median and scatter (number)")
-    for name, pulls in flux_pulls(pair, result.sources).items():
-        print(f"  {name}: {pulls}")
+        for name, place in named_or_made(options, temporary):
+            work = Path(tempfile.mkdtemp(dir=temporary))
+            gathered[name] = compare(name, Pair(place, generator), work, options.peer_python)
+    pooled = pool(list(gathered.values()))
+    rows = {name: summary_row(figures) for name, figures in gathered.items()}
+    print_rows("astra / peer", {**rows, "together": summary_row(pooled)})
+    print("\nall together, ", end="")
+    print_pulls(pooled.pulls)
 
 
 if __name__ == "__main__":
