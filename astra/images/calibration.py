@@ -12,6 +12,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.errors import DataError
+from astra.images.amplifier import Section
 from astra.images.exposure import MASK_BAD
 
 IMAGE_KINDS = ("bias", "dark", "flat", "fringe")
@@ -37,6 +38,8 @@ class Calibration:
         Reference gain of its adu [e-/adu].
     gains : mapping
         Gain of each amplifier with which it was made [e-/adu], by name.
+    sections : mapping
+        Rows and columns of each amplifier in the image, by name; empty where that is not known.
     physical_filter : str
         The glass; empty where it does not matter.
     statistics : mapping
@@ -53,6 +56,7 @@ class Calibration:
     mask: NDArray[np.uint32]
     gain: float = 1.0
     gains: Mapping[str, float] = field(default_factory=dict)
+    sections: Mapping[str, Section] = field(default_factory=dict)
     physical_filter: str = ""
     statistics: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)

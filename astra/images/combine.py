@@ -326,6 +326,7 @@ class _Sums:
             mask=mask,
             gain=reader.gain,
             gains={amplifier.name: amplifier.gain for amplifier in example.amplifiers},
+            sections={amplifier.name: amplifier.assembled for amplifier in example.amplifiers},
             physical_filter=physical_filter,
             statistics=found,
             metadata={"NFRAMES": len(frames), "FRAMES": " ".join(str(frame.exposure) for frame in frames)},

@@ -94,7 +94,8 @@ def build_defects(
     config : DefectConfig, optional
         What counts as a defect.
     sections : sequence of (slice, slice), optional
-        Amplifiers in the image, whose columns are judged each for themselves; by default one.
+        Amplifiers in the image, whose columns are judged each for themselves; by default those that the
+        calibrations name, and if none does, the whole image.
 
     Returns
     -------
@@ -114,7 +115,8 @@ def build_defects(
     kinds = np.zeros((ny, nx), dtype=np.uint8)
     for calibration in calibrations:
         kinds |= _judge(calibration, options)
-    for section in sections or [(slice(0, ny), slice(0, nx))]:
+    named = next((found.sections for found in calibrations if found.sections), {})
+    for section in sections or tuple(named.values()) or ((slice(0, ny), slice(0, nx)),):
         part = kinds[section]
         part[:, np.mean(part != 0, axis=0) > options.column_share] |= np.uint8(KINDS["column"])
     return Defects(kinds, boxes_of(kinds))

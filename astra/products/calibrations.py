@@ -89,7 +89,14 @@ def write_calibration(path: Path | str, calibration: Calibration) -> None:
         _plane("VARIANCE", calibration.variance, f"({unit})2" if unit else ""),
         _plane("MASK", calibration.mask.view(np.int32), ""),
     ]
-    content = {"gain": float(calibration.gain), "gains": plain_values(calibration.gains)}
+    content = {
+        "gain": float(calibration.gain),
+        "gains": plain_values(calibration.gains),
+        "sections": {
+            name: [[int(part.start or 0), int(part.stop)] for part in section]
+            for name, section in calibration.sections.items()
+        },
+    }
     _write(path, info, planes, content)
 
 
@@ -123,6 +130,10 @@ def read_calibration(path: Path | str, kind: str | None = None, *, with_variance
             mask=native(hdus["MASK"].data, np.int32).view(np.uint32),
             gain=record["gain"],
             gains=record["gains"],
+            sections={
+                name: (slice(*rows), slice(*columns))
+                for name, (rows, columns) in record.get("sections", {}).items()
+            },
         )
 
 

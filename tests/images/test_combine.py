@@ -68,6 +68,8 @@ def test_combined_frames_are_the_truth_within_their_own_variance(kind, combine, 
     assert found.statistics["scatter_ratio_A0"] == pytest.approx(1.0, abs=0.05)
     assert found.statistics["n_frames"] == len(frames())
     assert found.gains == {"A0": GAINS[0], "A1": GAINS[1]}
+    assert set(found.sections) == {"A0", "A1"}
+    assert sum(found.image[section].size for section in found.sections.values()) == found.image.size
     assert not found.mask.any()
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,6 +72,9 @@ def test_a_column_that_is_mostly_bad_is_bad_in_its_amplifier():
     assert defects.mask[:60, 40].all()
     assert not defects.mask[60:].any()
     assert build_defects([calibration("flat", flat)]).mask.sum() == 45
+    named = replace(calibration("flat", flat), sections={"lower": halves[0], "upper": halves[1]})
+    judged = build_defects([calibration("dark", gradient(0.1, 0.1)), named])
+    np.testing.assert_array_equal(judged.kinds, defects.kinds)
 
 
 def test_a_flat_without_usable_pixels_is_all_bad():

@@ -44,6 +44,7 @@ def make_calibration(kind="flat"):
         mask=mask,
         gain=2.0,
         gains={"A1": 1.9, "A2": 2.1},
+        sections={"A1": (slice(0, 7), slice(0, 5)), "A2": (slice(0, 7), slice(5, 11))},
         **vars(info(kind)),
     )
 
@@ -69,6 +70,7 @@ def test_a_combined_image_comes_back_bit_for_bit(tmp_path):
         assert after.dtype.isnative
     assert vars(info("flat")) == {name: getattr(found, name) for name in vars(info("flat"))}
     assert (found.gain, found.gains) == (2.0, {"A1": 1.9, "A2": 2.1})
+    assert found.sections == calibration.sections
     assert read_calibration_info(path) == info("flat")
     without = read_calibration(path, with_variance=False)
     np.testing.assert_array_equal(without.image, calibration.image)

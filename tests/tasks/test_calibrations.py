@@ -1,6 +1,7 @@
 """Calibrations of the simulated camera: from frames to files that hold for a time, and to their use."""
 
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,25 @@ def test_defects_are_found_in_what_was_combined(calibration_frames, astra_root):
     assert build(always)
     assert always.complete()
     assert not build(BuildDefects(instrument="simcam", detector=1))
+
+
+def test_a_column_that_is_dead_in_one_amplifier_alone_is_bad_there(calibration_frames, astra_root, tmp_path):
+    lower, upper = (simcam.amplifier_sections()[index] for index in (0, 2))
+    column, n_dead = 57, 160  # of the 256 rows of the amplifier, and of 512
+    for path in Path(calibration_frames).rglob("*_0.fits"):
+        with fits.open(path) as hdus:
+            rows, columns = lower.data.slices
+            dead = lower.blind["overscan"].slices[1]
+            pixels = hdus[0].data
+            pixels[rows, columns][:n_dead, column] = np.median(pixels[rows, dead])
+            hdus.writeto(tmp_path / path.name)
+    assert build(make("flat", tmp_path))
+    task = BuildDefects(instrument="simcam", detector=0, physical_filter="sim-r")
+    assert build(task)
+    bad = read_defects(task.path).mask
+    first = lower.assembled.slices[1].start
+    assert bad[lower.assembled.slices[0], first + column].all()
+    assert bad[upper.assembled.slices[0], first + column].mean() < 0.1
 
 
 def test_photon_transfer_measures_the_simulated_amplifiers(calibration_frames, astra_root):
