@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.sky.assignment import assign
-from astra.sky.matching import find_pairs, pair_costs, worst_cost
-from astra.sky.position_index import PositionIndex
+from astra.sky.matching import Closeness, Pairs, closeness, find_pairs
+from astra.sky.new_object_odds import costs_alone
+from astra.sky.position_index import PositionIndex, densities_around, index_positions
 from astra.sky.proper_motion import DAYS_PER_YEAR, move_stars
 from astra.sky.regions import positions, unit_vectors
 
@@ -47,7 +48,8 @@ def associate(
 
     Of all ways to pair, the one of the least total cost is taken: squared distances in units of their
     errors, see `astra.sky.matching.pair_costs`. To stay alone costs as much as the largest offset that is
-    still believed, so that a source goes without its nearest object only where the whole gains.
+    still believed: by default that at which the source is as likely a new object as one that is known, see
+    `astra.sky.new_object_odds`. On an empty sky that is any within the radius, in a crowd some errors.
 
     Parameters
     ----------
@@ -58,8 +60,7 @@ def associate(
     radius_arcsec : float, optional
         Largest separation [arcsec].
     max_offset_sigma : float, optional
-        Largest offset in units of its error; by default any within the radius will do, as errors are often
-        too small.
+        Largest offset in units of its error, in place of the likeliest; infinite for any within the radius.
     index : PositionIndex, optional
         The positions of the objects, moved, if they are sorted already.
 
@@ -69,10 +70,17 @@ def associate(
         If a limit is not positive.
     """
     objects = at_time_of(objects, sources)
+    if index is None:
+        index = index_positions(objects["ra"], objects["dec"])
     columns = sources["ra"], sources["dec"], objects["ra"], objects["dec"]
     pairs = find_pairs(*columns, radius_arcsec, index=index)
-    alone = np.full(len(sources), _cost_alone(radius_arcsec, max_offset_sigma))
-    chosen = assign(pairs.first, pairs.second, pair_costs(pairs, sources, objects), alone)
+    near = closeness(pairs, sources, objects)
+    if max_offset_sigma is None:
+        density = _densities(sources, pairs, index)
+        alone = costs_alone(pairs, near, density, len(objects), radius_arcsec)
+    else:
+        alone = np.full(len(sources), _cost_of_offset(near, max_offset_sigma))
+    chosen = assign(pairs.first, pairs.second, near.cost, alone)
     chosen = chosen[chosen >= 0]
     found = np.full(len(sources), -1, dtype=np.int64)
     separation = np.full(len(sources), np.nan)
@@ -81,14 +89,21 @@ def associate(
     return Association(found, separation)
 
 
-def _cost_alone(radius_arcsec: float, max_offset_sigma: float | None) -> float:
-    """Cost of a source without object: more than that of any pair that is believed, wherever it is."""
-    if max_offset_sigma is None:
-        return worst_cost(radius_arcsec) + 1.0
+def _densities(sources: NDArray[Any], pairs: Pairs, index: PositionIndex) -> NDArray[np.float64]:
+    """Density of objects round the sources that have any within the radius [arcsec**-2], elsewhere 1."""
+    density = np.ones(len(sources))
+    rows = np.unique(pairs.first)
+    places = index_positions(sources["ra"][rows], sources["dec"][rows])
+    density[rows[places.rows]] = densities_around(places, index)
+    return density
+
+
+def _cost_of_offset(near: Closeness, max_offset_sigma: float) -> float:
+    """Cost of a source without object: that of an offset, or more than that of any pair."""
     if not max_offset_sigma > 0:
         message = f"the largest offset must be positive, found {max_offset_sigma} sigma"
         raise ValueError(message)
-    return 0.5 * max_offset_sigma**2
+    return float(min(0.5 * max_offset_sigma**2, near.cost.max(initial=0.0) + 1.0))
 
 
 def at_time_of(objects: NDArray[Any], sources: NDArray[Any]) -> NDArray[Any]:

@@ -77,6 +77,21 @@ def find_pairs(
     return Pairs(first[order], second[order], separation[order])
 
 
+class Closeness(NamedTuple):
+    """How near the positions of pairs are, in units of their errors; both shape (n,).
+
+    Parameters
+    ----------
+    cost : float64 ndarray
+        Half the squared distance in units of its error, see `pair_costs`.
+    area_arcsec2 : float64 ndarray
+        Area of the error: a Gaussian of it is ``exp(-cost) / area`` [arcsec**2].
+    """
+
+    cost: FloatArray
+    area_arcsec2: FloatArray
+
+
 def pair_costs(pairs: Pairs, first: NDArray[Any], second: NDArray[Any]) -> FloatArray:
     """Cost of each pair: half the squared distance in units of its error.
 
@@ -100,7 +115,12 @@ def pair_costs(pairs: Pairs, first: NDArray[Any], second: NDArray[Any]) -> Float
     cost : float64 ndarray, shape (n,)
         At most half of (separation / 0.05 arcsec)**2.
     """
-    return np.asarray(_costs(_places(first, pairs.first), _places(second, pairs.second)))
+    return closeness(pairs, first, second).cost
+
+
+def closeness(pairs: Pairs, first: NDArray[Any], second: NDArray[Any]) -> Closeness:
+    """Costs of pairs and the areas of their errors; takes what `pair_costs` takes."""
+    return Closeness(*_costs(_places(first, pairs.first), _places(second, pairs.second)))
 
 
 class _Places(NamedTuple):
@@ -169,10 +189,10 @@ def _offsets(
 
 
 @njit(cache=True)
-def _costs(first: _Places, second: _Places) -> FloatArray:  # pragma: no cover
-    """Costs of pairs, row by row."""
+def _costs(first: _Places, second: _Places) -> tuple[FloatArray, FloatArray]:  # pragma: no cover
+    """Costs of pairs and areas of their errors, row by row."""
     floor = ERROR_FLOOR_ARCSEC**2
-    costs = np.empty(len(first.ra))
+    costs, areas = np.empty(len(first.ra)), np.empty(len(first.ra))
     for row in range(len(costs)):
         ra, dec, other_ra, other_dec = first.ra[row], first.dec[row], second.ra[row], second.dec[row]
         east, north = _offsets(ra, dec, other_ra, other_dec)
@@ -188,8 +208,9 @@ def _costs(first: _Places, second: _Places) -> FloatArray:  # pragma: no cover
         )
         covariance = min(max(own[2] + other[2], -limit), limit)
         squares = east * east * north_var + north * north * east_var - 2.0 * east * north * covariance
-        costs[row] = 0.5 * squares / (east_var * north_var - covariance * covariance)
-    return costs
+        determinant = east_var * north_var - covariance * covariance
+        costs[row], areas[row] = 0.5 * squares / determinant, 2.0 * np.pi * np.sqrt(determinant)
+    return costs, areas
 
 
 def worst_cost(radius_arcsec: float) -> float:

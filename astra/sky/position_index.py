@@ -22,6 +22,9 @@ ZONE_ARCSEC = 10.0  # some radii high, so that most circles lie in one zone
 _RA_STEPS = 2.0**40  # steps of right ascension in a sorting key; order within 1e-6 arcsec is mended after
 SLACK = 1.0 + 1e-9  # what rounding may take from a limit before the exact test
 _RESERVE = 1024  # pairs that the first buffer holds beyond two for each position
+_WINDOWS = np.array([1, 4, 16, 60])  # zones on either side, from 30 arcsec to 20 arcmin across
+_SR_ARCSEC2 = (180.0 / np.pi * ARCSEC_PER_DEG) ** 2  # [arcsec**2 / sr]
+_ENOUGH = 10  # positions of which a density is made
 
 
 class _Zones(NamedTuple):
@@ -237,3 +240,60 @@ def _scan(
             return row, n
         n = more
     return len(first.ra), n
+
+
+def densities_around(places: PositionIndex, index: PositionIndex) -> FloatArray:
+    """Measure the density of other positions round positions that have one beside them.
+
+    They are counted in a window on the sky that grows from 30 arcsec to 20 arcmin until it holds ten; the
+    nearest of them does not count.
+
+    Parameters
+    ----------
+    places : PositionIndex
+        Where to measure.
+    index : PositionIndex
+        The positions that are counted.
+
+    Returns
+    -------
+    density : float64 ndarray, shape (n,)
+        In the order of the index, positive [arcsec**-2].
+    """
+    return np.asarray(_densities(places.zones, index.zones, _WINDOWS))
+
+
+@njit(cache=True)
+def _densities(places: _Zones, second: _Zones, windows: IntArray) -> FloatArray:  # pragma: no cover
+    """Measure densities in the order of an index."""
+    density = np.empty(len(places.ra))
+    for row in range(len(density)):
+        count, area = 0, 1.0
+        for n_zones in windows:
+            count, area = _count(places.ra[row], places.dec[row], second, n_zones)
+            if count > _ENOUGH:
+                break
+        density[row] = max(count - 1.0, 0.5) / area
+    return density
+
+
+@njit(cache=True)
+def _count(ra: float, dec: float, second: _Zones, n_zones: int) -> tuple[int, float]:  # pragma: no cover
+    """Count what is in a window, some zones to either side; returns its area too [arcsec**2]."""
+    own = int((dec + 90.0) / second.zone_deg)
+    half = (n_zones + 0.5) * second.zone_deg
+    count, area = 0, 0.0
+    for number in range(max(0, own - n_zones), min(len(second.starts) - 2, own + n_zones) + 1):
+        start, end = second.starts[number], second.starts[number + 1]
+        south = number * second.zone_deg - 90.0
+        north = min(south + second.zone_deg, 90.0)
+        reach = min(180.0, half / max(np.cos(np.radians(0.5 * (south + north))), 1e-12))
+        low, high = ra - reach, ra + reach
+        count += _bisect(second.ra, start, end, high) - _bisect(second.ra, start, end, low)
+        if low < 0.0:
+            count += end - _bisect(second.ra, start, end, low + 360.0)
+        if high > 360.0:
+            count += _bisect(second.ra, start, end, high - 360.0) - start
+        heights = np.sin(np.radians(north)) - np.sin(np.radians(south))
+        area += 2.0 * np.radians(reach) * heights * _SR_ARCSEC2
+    return count, area
