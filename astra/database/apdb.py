@@ -30,6 +30,7 @@ from astra.database.apdb_updates import (
     withdraw_forced_sources,
     withdraw_sources,
 )
+from astra.database.apdb_versions import objects_with
 from astra.database.arrays import table_dtype
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "load_sources",
     "lock",
     "merge_objects",
+    "objects_with",
     "read_region",
     "reassign_to_dia_objects",
     "reassign_to_ss_objects",

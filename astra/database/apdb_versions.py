@@ -34,6 +34,7 @@ from astra.database.models.apdb import (
 from astra.sky.dia_objects import objects_of_states
 from astra.sky.light_curve_plugins import DEFAULT_PLUGINS, OBJECT_FLAGS, statistics
 from astra.sky.light_curve_sums import (
+    OBJECT_FIELDS,
     Chain,
     FloatArray,
     add_detections,
@@ -105,6 +106,60 @@ def add_versions(
     is_own = np.isin(written["diaObjectId"], object_ids) & (written["validityStartMjdTai"] == time)
     own: NDArray[Any] = written[is_own]
     return own
+
+
+def objects_with(connection: sa.Connection, sources: NDArray[Any], until_mjd_tai: float) -> NDArray[Any]:
+    """Make the objects of detections that are not stored yet as they are with them; nothing is written.
+
+    The history of an object is read only where its kept sums do not serve, as they are lost, or know of a
+    later detection.
+
+    Parameters
+    ----------
+    connection : Connection
+        The caller's transaction.
+    sources : structured ndarray, shape (n,)
+        Detections of one visit, columns of DiaSource, each with its ``diaObjectId``.
+    until_mjd_tai : float
+        Midpoint of the last detection that counts [d, MJD TAI].
+
+    Returns
+    -------
+    objects : structured ndarray, shape (n_objects,)
+        Columns of `astra.sky.dia_objects.make_dia_objects` but for the forced measurements, ordered by
+        ``diaObjectId``.
+    """
+    fresh = _as_read(sources)
+    ids = np.unique(fresh["diaObjectId"])
+    chain, states = Chain(ids, np.full(len(ids), np.inf)), empty_sums(len(ids))
+    kept, _, sums = load_sums(connection, ids)
+    serves = sums[:, OBJECT_FIELDS.index("last")] <= until_mjd_tai
+    states[np.searchsorted(ids, kept[serves])] = sums[serves]
+    history, _ = _measured(connection, dia_source, _SOURCE_COLUMNS, np.setdiff1d(ids, kept[serves]))
+    everything = np.concatenate([history[history["midpointMjdTai"] <= until_mjd_tai], fresh])
+    return objects_of_states(ids, add_detections(chain, states, everything), empty_forced_sums(len(ids)))
+
+
+def remake_current(
+    connection: sa.Connection,
+    object_ids: NDArray[np.int64],
+    *,
+    chunk: int,
+    plugins: Sequence[str] = DEFAULT_PLUGINS,
+) -> NDArray[Any]:
+    """Make the current versions of objects again, from all that is known of them now; see `add_versions`.
+
+    Returns
+    -------
+    objects : structured ndarray, shape (n,)
+        The versions, columns of DiaObject; objects that have no detection left are as they were, and not
+        among them.
+    """
+    condition = among(connection, dia_object.c.diaObjectId, object_ids)
+    versions = fetch(connection, dia_object, _VERSION, condition, dia_object.c.validityEndMjdTai.is_(None))
+    versions = np.sort(versions, order=list(_VERSION[:2]))
+    nothing = np.zeros(0, dtype=table_dtype(dia_source, _SOURCE_COLUMNS))
+    return _write(connection, versions, versions, nothing, chunk=chunk, plugins=plugins)
 
 
 def remake_versions(
@@ -200,7 +255,9 @@ def _write(
     if not len(versions):
         return np.zeros(0, dtype=table_dtype(dia_object))
     chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
-    states, forced_states = _make_states(connection, chain, fresh), _make_forced_states(connection, chain)
+    is_current = np.isnan(versions["validityEndMjdTai"])
+    states = _make_states(connection, chain, fresh, is_current)
+    forced_states = _make_forced_states(connection, chain)
     # Versions that detections moved to other objects have left without any stay as they are.
     is_made = states[:, 0] > 0
     versions, states, forced_states = versions[is_made], states[is_made], forced_states[is_made]
@@ -251,10 +308,13 @@ def _as_read(sources: NDArray[Any]) -> NDArray[Any]:
     return rows
 
 
-def _make_states(connection: sa.Connection, chain: Chain, fresh: NDArray[Any]) -> FloatArray:
+def _make_states(
+    connection: sa.Connection, chain: Chain, fresh: NDArray[Any], is_current: NDArray[np.bool_]
+) -> FloatArray:
     """Make the sums of the detections of versions; shape (n, N_SUMS).
 
-    Those of an object are of its newest version: if that is older, there is nothing but ``fresh`` to add.
+    Those of an object are of its newest version: if that is older, there is nothing but ``fresh`` to add. A
+    current version counts all there are: a correction may have given it one that is later than its start.
     """
     ids, first = np.unique(chain.object_ids, return_index=True)
     states = empty_sums(len(chain.object_ids))
@@ -267,7 +327,8 @@ def _make_states(connection: sa.Connection, chain: Chain, fresh: NDArray[Any]) -
     # They became known with their visit: when the version is of.
     added_known = chain.times[first[np.searchsorted(ids, added["diaObjectId"])]]
     everything = np.concatenate([sources, added])
-    return add_detections(chain, states, everything, np.concatenate([known, added_known]))
+    counted = Chain(chain.object_ids, np.where(is_current, np.inf, chain.times))
+    return add_detections(counted, states, everything, np.concatenate([known, added_known]))
 
 
 def _make_forced_states(connection: sa.Connection, chain: Chain) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ class ApNight(DifferenceTask):
     """Process all visits of a night, from raw frames to alerts.
 
     Detectors are associated in the order of their midpoints. One that fails stops no other; the task then
-    fails at its end, and run again it does what is missing. Each run leaves a row in ``night_summary``.
+    fails at its end, and run again it does what is missing. Each run leaves a row in ``night_summary``, which
+    counts as failed what is not done: it is written before the detectors are processed and again after, as
+    Luigi does not go on with a task for which nothing at all came through.
     """
 
     night = luigi.IntParameter(description="Day of observation, e.g. 20261120.")
@@ -111,6 +114,8 @@ class ApNight(DifferenceTask):
             If a detector failed.
         """
         yield self.visits_to_define()
+        with suppress(MissingDataError):  # which is this task's own failure, below
+            self.sum_up()
         yield self.further()
         for task in self.pending_tasks():
             with task.recording():

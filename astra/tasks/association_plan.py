@@ -139,14 +139,11 @@ def plan_detector(connection: Connection, this: DetectorVisit, without: list[Mem
     is_kept = _name_owners(prepared, distrusted, objects, this.bodies, options)
     sources = prepared[is_kept]
 
-    own = sources[sources["diaObjectId"] != 0]
-    history = apdb.load_sources(connection, np.intersect1d(own["diaObjectId"], objects["diaObjectId"]))
-    everything = stack(_not_of(history, without or []), own)
     begin = sources["midpointMjdTai"].min(initial=this.midpoint_mjd_tai)
-    end = sources["midpointMjdTai"].max(initial=this.midpoint_mjd_tai)
     known = _known_before(connection, objects, float(begin))
     known = known[contains(this.region, known["ra"], known["dec"])]
-    detected = make_dia_objects(everything[everything["midpointMjdTai"] <= end])
+    end = sources["midpointMjdTai"].max(initial=this.midpoint_mjd_tai)
+    detected = _detected(connection, sources[sources["diaObjectId"] != 0], float(end), without)
     targets = forced_targets(detected, known, options.min_forced_detections)
     forced = forced_rows(targets, this.forced_photometry, common, defaults, this.id_parts)
     untrusted = {f"new_{name}": n for name, n in count_reasons(distrusted[~is_kept]).items()}
@@ -177,6 +174,20 @@ def _name_owners(
     keep: NDArray[np.bool_] = is_body | (distrusted == "")
     keep[rest[is_known]] = True
     return keep
+
+
+def _detected(
+    connection: Connection, sources: NDArray[Any], time: float, without: list[Member] | None
+) -> NDArray[Any]:
+    """Make the objects of detections as they are with them at a time, without what some detectors detected.
+
+    Their history is read only for a visit that comes late: else running sums are kept of it.
+    """
+    if not without:
+        return apdb.objects_with(connection, sources, time)
+    history = _not_of(apdb.load_sources(connection, np.unique(sources["diaObjectId"])), without)
+    everything = stack(history, sources)
+    return make_dia_objects(everything[everything["midpointMjdTai"] <= time])
 
 
 def _partners(sources: NDArray[Any], others: NDArray[Any], options: AssociationOptions) -> NDArray[np.int64]:

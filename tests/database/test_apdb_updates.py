@@ -9,12 +9,20 @@ import sqlalchemy as sa
 from astra.database import apdb
 from astra.database.engine import open_engine
 from astra.database.models import metadata
-from astra.database.models.apdb import dia_forced_source, dia_object, dia_source, update_record_chunks
+from astra.database.models.apdb import (
+    dia_forced_source,
+    dia_object,
+    dia_object_chunks,
+    dia_source,
+    update_record_chunks,
+)
 from astra.errors import MissingDataError
+from astra.sky.dia_objects import make_dia_objects
 from astra.sky.regions import convex_hull
 from tests.database.apdb_visits import BASE, EPOCH, make_visit, store, versions
 
 NOW = 61000.25
+REGION = convex_hull([9.9, 10.1, 10.1, 9.9], [4.9, 4.9, 5.1, 5.1])
 
 
 @pytest.fixture
@@ -103,6 +111,82 @@ def test_the_next_version_counts_what_has_been_moved_and_not_what_is_withdrawn(c
     assert sorted(apdb.load_forced(connection, [BASE])["visit"]) == [3, 4]
 
 
+def current_row(connection, number):
+    """The current version of an object but for its validity."""
+    condition = dia_object.c.diaObjectId == BASE + number, dia_object.c.validityEndMjdTai.is_(None)
+    row = dict(connection.execute(sa.select(dia_object).where(*condition)).mappings().one())
+    assert row.pop("validityStartMjdTai") > 0
+    return row
+
+
+def made_of(connection, number):
+    """The same, made of all that is stored of it up to its start; SQLite keeps REAL in double precision."""
+    ids = [BASE + number]
+    [start] = apdb.load_dia_objects(connection, REGION)["validityStartMjdTai"][
+        apdb.load_dia_objects(connection, REGION)["diaObjectId"] == BASE + number
+    ]
+    forced = apdb.load_forced(connection, ids)
+    [row] = make_dia_objects(apdb.load_sources(connection, ids), forced[forced["midpointMjdTai"] <= start])
+    return {name: row[name].item() for name in row.dtype.names}
+
+
+def assert_is_made_of_what_is_stored(connection, number):
+    found, expected = current_row(connection, number), made_of(connection, number)
+    assert len(expected) > 70
+    for name, value in expected.items():
+        stored = np.nan if found[name] is None else found[name]
+        assert stored == pytest.approx(value, rel=1e-6, nan_ok=True), name
+    assert found["pixelId"] == expected["pixelId"]
+
+
+def test_a_correction_makes_the_current_version_again_at_once(connection):
+    before = current_row(connection, 0)
+    apdb.merge_objects(connection, {BASE + 2: BASE}, time_mjd_tai=NOW)
+    merged = current_row(connection, 0)
+    assert_is_made_of_what_is_stored(connection, 0)
+    assert (merged["nDiaSources"], merged["ra"] != before["ra"]) == (4, True)
+    assert merged["lastDiaSourceMjdTai"] == EPOCH + 3  # later than the version's start
+    apdb.withdraw_sources(connection, ids_of(connection, 0)[-1:], time_mjd_tai=NOW)
+    assert_is_made_of_what_is_stored(connection, 0)
+    assert current_row(connection, 0)["lastDiaSourceMjdTai"] == EPOCH + 2
+    mean = current_row(connection, 0)["g_fpFluxMean"]
+    apdb.withdraw_forced_sources(connection, [(BASE, 1, 1)], time_mjd_tai=NOW)
+    assert_is_made_of_what_is_stored(connection, 0)
+    assert current_row(connection, 0)["g_fpFluxMean"] != mean
+    apdb.reassign_to_ss_objects(connection, {ids_of(connection, 0)[0]: 9}, time_mjd_tai=NOW)
+    assert_is_made_of_what_is_stored(connection, 0)
+
+
+def test_a_version_made_again_goes_into_the_chunk_of_the_correction(connection):
+    apdb.merge_objects(connection, {BASE + 2: BASE}, time_mjd_tai=NOW)
+    chunk = connection.execute(sa.select(update_record_chunks.c.apdb_replica_chunk)).scalars().first()
+    query = sa.select(dia_object_chunks.c.diaObjectId, dia_object_chunks.c.validityStartMjdTai)
+    rows = connection.execute(query.where(dia_object_chunks.c.apdb_replica_chunk == chunk)).all()
+    assert rows == [(BASE, EPOCH + 2)]
+    assert connection.execute(sa.select(sa.func.count()).select_from(dia_object_chunks)).scalar() == 5
+
+
+def test_versions_after_a_correction_go_on_from_it(connection):
+    apdb.merge_objects(connection, {BASE + 2: BASE}, time_mjd_tai=NOW)
+    store(connection, 4, [0], [0])
+    assert_is_made_of_what_is_stored(connection, 0)
+    store(connection, 7, [0], [0], midpoint=EPOCH + 2.5)  # late: before the last detection that was moved
+    assert_is_made_of_what_is_stored(connection, 0)
+    assert versions(connection, 0)[-1] == (EPOCH + 4, None, 6)
+
+
+def test_other_statistics_are_made_again_too(connection):
+    store(connection, 4, [0], [0], plugins=("ap_percentileFlux",))
+    table = metadata.tables["dia_object_statistics"]
+    before = connection.execute(sa.select(table)).mappings().one()
+    plugins = ("ap_percentileFlux",)
+    apdb.withdraw_sources(connection, ids_of(connection, 0)[:1], time_mjd_tai=NOW, plugins=plugins)
+    after = connection.execute(sa.select(table)).mappings().one()
+    assert (after["diaObjectId"], after["validityStartMjdTai"]) == (BASE, EPOCH + 4)
+    assert (before["g_psfFluxPercentile50"], after["g_psfFluxPercentile50"]) != (None, None)
+    assert before["g_psfFluxPercentile50"] != after["g_psfFluxPercentile50"]
+
+
 def test_withdrawn_detections_stay_and_count_no_more(connection):
     first, second = ids_of(connection, 0)
     assert apdb.withdraw_sources(connection, [first], time_mjd_tai=NOW) == 2
@@ -122,9 +206,8 @@ def test_withdrawn_detections_stay_and_count_no_more(connection):
 def test_an_object_whose_last_detection_is_withdrawn_is_closed(connection):
     apdb.withdraw_sources(connection, ids_of(connection, 1), time_mjd_tai=NOW)
     assert versions(connection, 1) == [(EPOCH + 1, NOW, 0)]
-    region = convex_hull([9.9, 10.1, 10.1, 9.9], [4.9, 4.9, 5.1, 5.1])
     for time in (None, EPOCH + 2.5):
-        assert BASE + 1 not in apdb.load_dia_objects(connection, region, time_mjd_tai=time)["diaObjectId"]
+        assert BASE + 1 not in apdb.load_dia_objects(connection, REGION, time_mjd_tai=time)["diaObjectId"]
 
 
 def test_withdrawn_forced_measurements_stay_and_say_when(connection):
@@ -187,11 +270,10 @@ def test_duplicates_are_near_each_other_and_never_seen_by_one_visit(connection):
         sources["ra"] = 10.02 + np.array([0.0, 0.3]) / 3600 if visit == 5 else [10.02 + 0.1 / 3600, 10.04]
         sources["dec"] = 5.02
         apdb.store_visit(connection, marker, sources, None, forced)
-    region = convex_hull([9.9, 10.1, 10.1, 9.9], [4.9, 4.9, 5.1, 5.1])
-    found = apdb.find_duplicate_objects(connection, region)
+    found = apdb.find_duplicate_objects(connection, REGION)
     assert found == {BASE + 30: BASE + 10}
     apdb.merge_objects(connection, found, time_mjd_tai=NOW)
-    assert apdb.find_duplicate_objects(connection, region) == {}
+    assert apdb.find_duplicate_objects(connection, REGION) == {}
 
 
 def test_corrections_work_on_both_databases(any_database_url):

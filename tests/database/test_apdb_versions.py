@@ -225,3 +225,28 @@ def test_further_statistics_go_with_their_version(empty):
 def test_a_statistic_that_is_not_there_is_refused(empty):
     with pytest.raises(ValueError, match="there is no statistic ap_unknown"):
         store_one(empty(), *VISITS[0], plugins=["ap_unknown"])
+
+
+@pytest.mark.parametrize("are_kept", [True, False])
+def test_objects_with_new_detections_are_the_versions_that_a_store_writes(empty, are_kept):
+    connection = empty()
+    for one in VISITS:
+        store_one(connection, *one)
+    if not are_kept:
+        forget_sums(connection, np.arange(BASE, BASE + 9))
+    marker, sources, forced = make_visit(6, [0, 1, 4, 7], [])
+    found = apdb.objects_with(connection, sources, marker.midpointMjdTai)
+    written = apdb.store_visit(connection, marker, sources, None, forced)
+    assert found["nDiaSources"].tolist() == written["nDiaSources"].tolist() == [3, 6, 2, 1]
+    for name in ("diaObjectId", "ra", "dec", "firstDiaSourceMjdTai", "g_psfFluxNdata", "pixelId"):
+        assert found[name].tolist() == written[name].tolist(), name
+
+
+def test_later_detections_do_not_count_for_a_visit_that_comes_late(empty):
+    connection = empty()
+    for one in VISITS:
+        store_one(connection, *one)
+    _, sources, _ = make_visit(9, [0, 1], [], midpoint=EPOCH + 2.5)
+    found = apdb.objects_with(connection, sources, EPOCH + 2.5)
+    assert found["nDiaSources"].tolist() == [2, 3]
+    assert found["lastDiaSourceMjdTai"].tolist() == [EPOCH + 2.5] * 2

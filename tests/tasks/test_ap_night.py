@@ -53,6 +53,15 @@ def test_a_detector_that_fails_stops_no_other_and_is_done_by_the_next_run(proces
     assert sqlite_rows(processed) == expected
 
 
+def test_a_night_of_which_every_detector_fails_is_summed_up_too(processed, night, task):
+    members = list(night.pipeline().get_batch_tasks())
+    for path in {member.require(ProcessCcd).path("calexp") for member in members}:
+        path.unlink()
+    assert not build(task(rerun=True, reuse="differencer"))
+    assert rows(processed, SUMMARY)[0][:4] == (2, 4, 0, 4)
+    assert rows(processed, "SELECT n_alerts FROM night_summary") == [(0,)]
+
+
 def test_a_night_without_visits_says_what_to_do(processed, task):
     assert not build(task(night=19990101))
     query = "SELECT message FROM task_attempt WHERE error_class = 'MissingDataError'"
