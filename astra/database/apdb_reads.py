@@ -12,7 +12,8 @@ from lsst.sphgeom import Region
 from numpy.typing import NDArray
 
 from astra.database.apdb_rows import Marker, among, is_visit, load_marker
-from astra.database.arrays import fetch
+from astra.database.apdb_rows import ranges as range_table
+from astra.database.arrays import fetch, table_dtype, to_array
 from astra.database.models.apdb import dia_forced_source, dia_object, dia_source
 from astra.errors import MissingDataError
 from astra.sky.regions import contains, htm_ranges
@@ -86,8 +87,8 @@ def load_dia_objects(
     connection : Connection
         The caller's transaction.
     ranges : sequence of (int, int), or Region
-        First and last HTM pixel of ranges, see `astra.sky.regions.htm_ranges`, which cover more than a
-        region; or the region itself, at whose edge the objects are then cut exactly.
+        First and last HTM pixel of ranges that are apart, see `astra.sky.regions.htm_ranges`, which cover
+        more than a region; or the region itself, at whose edge the objects are then cut exactly.
     time_mjd_tai : float, optional
         Load the versions that held then, `start <= time < end`, instead of the current ones [d, MJD TAI];
         not of objects that have been merged into others or closed since.
@@ -100,8 +101,7 @@ def load_dia_objects(
         Ordered by ``diaObjectId``.
     """
     pixels = htm_ranges(ranges) if isinstance(ranges, Region) else ranges
-    pixel, end = dia_object.c.pixelId, dia_object.c.validityEndMjdTai
-    inside = sa.or_(sa.false(), *(pixel.between(first, last) for first, last in pixels))
+    end = dia_object.c.validityEndMjdTai
     holds: list[sa.ColumnElement[bool]] = [end.is_(None)]
     if time_mjd_tai is not None:
         last = dia_object.alias()
@@ -114,7 +114,12 @@ def load_dia_objects(
         )
         holds = [dia_object.c.validityStartMjdTai <= time_mjd_tai, end.is_(None) | (end > time_mjd_tai)]
         holds.append(end.is_(None) | last_end.is_(None))
-    objects = np.sort(fetch(connection, dia_object, columns, inside, *holds), order="diaObjectId")
+    # A join, and not a condition on each range: only so is the index of the current objects looked into.
+    bounds = range_table(connection, list(pixels))
+    inside = dia_object.c.pixelId.between(bounds.c.first, bounds.c.last)
+    query = sa.select(*(dia_object.c[name] for name in columns)).select_from(bounds).join(dia_object, inside)
+    rows = connection.execute(query.where(*holds)).all()
+    objects = np.sort(to_array(rows, table_dtype(dia_object, columns)), order="diaObjectId")
     if isinstance(ranges, Region):
         objects = objects[contains(ranges, objects["ra"], objects["dec"])]
     return objects

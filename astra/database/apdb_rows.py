@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +92,18 @@ def pairs(connection: sa.Connection, ids: NDArray[np.int64], times: NDArray[np.f
     values = each.table_valued("value").c.value
     part = [sa.func.json_extract(values, f"$[{number}]", type_=kind) for number, kind in _PAIR]
     return sa.select(part[0].label("id"), part[1].label("time")).subquery("pair")
+
+
+def ranges(connection: sa.Connection, bounds: Sequence[tuple[int, int]]) -> sa.FromClause:
+    """Make a table for a statement, columns ``first`` and ``last``, of ranges that travel as one value."""
+    if connection.dialect.name == "postgresql":
+        ends = list(zip(*bounds, strict=True)) or [(), ()]
+        lists = [sa.literal(list(values), ARRAY(sa.BigInteger)) for values in ends]
+        columns = [sa.column(name, sa.BigInteger) for name in ("first", "last")]
+        return sa.func.unnest(*lists).table_valued(*columns, name="range").render_derived()
+    values = sa.func.json_each(json.dumps(list(bounds))).table_valued("value").c.value
+    part = [sa.func.json_extract(values, f"$[{number}]", type_=sa.BigInteger()) for number in (0, 1)]
+    return sa.select(part[0].label("first"), part[1].label("last")).subquery("range")
 
 
 def known_times(connection: sa.Connection, rows: NDArray[Any]) -> NDArray[np.float64]:

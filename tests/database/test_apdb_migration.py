@@ -8,7 +8,7 @@ from astra.database import apdb
 from astra.database.engine import open_engine
 from astra.database.models.apdb import METADATA_ROWS, apdb_marker, apdb_metadata, dia_object, dia_source
 from astra.database.revision import _config, schema_differences, upgrade
-from tests.database.apdb_visits import BASE, EPOCH, make_visit, store, versions
+from tests.database.apdb_visits import BASE, CHUNKS, EPOCH, dump, make_visit, store, versions
 
 # When visits were processed: the third before the second, whose second detector came last.
 CLOCK = {(1, 1): 61001.0, (3, 1): 61002.0, (2, 1): 61003.0, (2, 2): 61004.0}
@@ -81,3 +81,26 @@ def test_downgrade_takes_the_new_tables_away_and_keeps_the_rows(engine):
     assert "version:ApdbSqlReplica" not in rows
     upgrade(engine)
     assert schema_differences(engine) == []
+
+
+def chunk_keys(engine):
+    return {t.name: sa.inspect(engine).get_pk_constraint(t.name)["constrained_columns"] for t in CHUNKS}
+
+
+def test_chunk_tables_change_their_keys_and_keep_their_rows(engine):
+    with engine.begin() as connection:
+        store(connection, 1, [0, 1], [0, 1])
+        store(connection, 2, [0], [0, 1])
+        before = dump(connection, CHUNKS)
+    keys = chunk_keys(engine)
+    assert keys["DiaForcedSourceChunks"] == ["visit", "detector", "diaObjectId"]
+    with engine.begin() as connection:
+        command.downgrade(_config(connection), "0016")
+    assert chunk_keys(engine)["DiaForcedSourceChunks"] == ["diaObjectId", "visit", "detector"]
+    upgrade(engine)
+    assert (chunk_keys(engine), schema_differences(engine)) == (keys, [])
+    with engine.begin() as connection:
+        assert dump(connection, CHUNKS) == before
+        apdb.remove_visit(connection, "camera", 2, 1)  # rows of chunks go with what they refer to
+        left = [len(rows) for rows in dump(connection, CHUNKS).values()]
+    assert left == [2, 2, 2]

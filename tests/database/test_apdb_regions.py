@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from astra.database import apdb
 from astra.database.engine import open_engine
@@ -78,3 +79,12 @@ def test_detections_that_lack_columns_make_the_versions_that_a_reading_would(con
     assert np.isfinite([written[0][name] for name in ("raErr", "r_scienceFluxMean")]).all()
     assert np.isnan([written[1][name] for name in ("raErr", "ra_dec_Cov", "r_scienceFluxMean")]).all()
     assert np.isfinite(written[1]["decErr"])
+
+
+def test_the_current_objects_of_a_region_are_found_without_their_older_versions(connection):
+    seen = []
+    sa.event.listen(connection.engine, "before_cursor_execute", lambda *given: seen.append(given[2:4]))
+    assert len(apdb.load_dia_objects(connection, FIELD)) == 41
+    [(statement, parameters)] = seen
+    plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
+    assert any("INDEX ix_DiaObject_current (pixelId>? AND pixelId<?)" in row[3] for row in plan)

@@ -100,12 +100,18 @@ def test_the_tables_are_those_that_rubins_client_makes(any_database_url, tmp_pat
         init_database(url)
         theirs = open_engine(url)
     found, expected = layout(ours), layout(theirs, schema)
+    # No table of solar-system objects, sources or orbits: the published schema describes them for alerts.
+    assert set(sa.inspect(theirs).get_table_names(schema=schema)) == set(TABLES)
     table = sa.table("metadata", sa.column("name"), sa.column("value"), schema=schema)
     with theirs.connect() as connection:
         metadata_rows = dict(tuple(row) for row in connection.execute(sa.select(table)))
     for engine in {ours, theirs}:
         engine.dispose()
+    del found["DiaObject"]["indexes"]["ix_DiaObject_current"]  # one index of ours beside theirs
     for name in TABLES:
+        if name.endswith("Chunks"):  # their keys have theirs' columns in an order that grows at its end
+            for one in (found[name], expected[name]):
+                one["key"] = sorted(one["key"])
         if name == "ApdbReplicaChunks":  # SQLite lets their key be null, and refuses it in ours
             expected[name]["columns"][0] = (*expected[name]["columns"][0][:2], False, None)
         assert found[name] == expected[name], name

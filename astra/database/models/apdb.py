@@ -1,11 +1,13 @@
 """The Rubin Alert Production Database at schema 10.0.0, name for name and column for column.
 
 The tables are those that Rubin's SQL back end makes, with its spatial column ``pixelId`` (HTM level 20), so
-that Rubin's own client can read them, and its replica chunks. A specification is a list of lines
-``type: columns``; a ``!`` after the type means not null. Units are the comments of the columns; times are MJD
-TAI, positions ICRS, and ``raErr`` includes cos(dec). The tables in snake_case at the end are ours:
-``apdb_marker``, ``dia_object_statistics`` (what DiaObject has no column for), and ``dia_object_sums`` and
-``dia_forced_sums`` (running sums of the detections of the newest version of each object, and of all its
+that Rubin's own client can read them, and its replica chunks. SSObject, SSSource, mpc_orbits and the
+identifications of the published schema are none of them: Rubin's back end makes no such table, and what an
+alert tells of a solar-system object is made for the packet (`astra.sky.ss_sources`). A specification is a
+list of lines ``type: columns``; a ``!`` after the type means not null. Units are the comments of the columns;
+times are MJD TAI, positions ICRS, and ``raErr`` includes cos(dec). The tables in snake_case at the end are
+ours: ``apdb_marker``, ``dia_object_statistics`` (what DiaObject has no column for), and ``dia_object_sums``
+and ``dia_forced_sums`` (running sums of the detections of the newest version of each object, and of all its
 forced measurements, from which the next version is made; they may be lost without harm).
 """
 
@@ -27,11 +29,13 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    PrimaryKeyConstraint,
     SmallInteger,
     String,
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.types import TypeEngine
 
@@ -208,12 +212,16 @@ def _columns(specification: list[str], primary_key: str) -> Iterator[Column[Any]
             )
 
 
+# A region has as many objects that are current as there are, and a version of each for every detection.
+_IS_CURRENT = text('"validityEndMjdTai" IS NULL')
+
 dia_object = Table(
     "DiaObject",
     metadata,
     *_columns(_DIA_OBJECT, "diaObjectId validityStartMjdTai"),
     Index("IDX_DiaObject_validityStart", "validityStartMjdTai"),
     Index("IDX_DiaObject_pixelId", "pixelId"),
+    Index("ix_DiaObject_current", "pixelId", sqlite_where=_IS_CURRENT, postgresql_where=_IS_CURRENT),
 )
 
 dia_source = Table(
@@ -257,10 +265,14 @@ replica_chunks = Table(
 )
 
 
-def _chunk_table(table: Table) -> Table:
-    """Make the table that tells the replica chunk of each row of another."""
-    keys = [Column(key.name, key.type, primary_key=True, autoincrement=False) for key in table.primary_key]
-    name, names = f"{table.name}Chunks", [key.name for key in keys]
+def _chunk_table(table: Table, key: str) -> Table:
+    """Make the table that tells the replica chunk of each row of another.
+
+    Its key has the columns of the other's, in an order in which a visit adds to the end: one that leads with
+    the object would change a page for each of the thousands that are measured.
+    """
+    columns = [Column(one.name, one.type, nullable=False, autoincrement=False) for one in table.primary_key]
+    name, names = f"{table.name}Chunks", [column.name for column in columns]
 
     def refer(other: Table, own: list[str]) -> ForeignKeyConstraint:
         targets = [other.c[column] for column in own]
@@ -271,16 +283,18 @@ def _chunk_table(table: Table) -> Table:
         name,
         metadata,
         Column("apdb_replica_chunk", BigInteger, nullable=False, comment="[s]"),
-        *keys,
+        *columns,
+        PrimaryKeyConstraint(*key.split()),
         refer(table, names),
         refer(replica_chunks, ["apdb_replica_chunk"]),
         Index(f"{name}_apdb_replica_chunk_idx", "apdb_replica_chunk"),
+        sqlite_with_rowid=False,
     )
 
 
-dia_object_chunks = _chunk_table(dia_object)
-dia_source_chunks = _chunk_table(dia_source)
-dia_forced_source_chunks = _chunk_table(dia_forced_source)
+dia_object_chunks = _chunk_table(dia_object, "validityStartMjdTai diaObjectId")
+dia_source_chunks = _chunk_table(dia_source, "diaSourceId")
+dia_forced_source_chunks = _chunk_table(dia_forced_source, "visit detector diaObjectId")
 
 update_record_chunks = Table(
     "ApdbUpdateRecordChunks",
