@@ -3,8 +3,9 @@
 A field of 3,000 objects is visited again and again: each visit detects 300 of them and measures all 3,000.
 The time of a store is that of the whole transaction, commit included; told for each depth are the median and
 the mean of ten visits, and the CPU time of this process and of the server, which other work on the machine
-does not lengthen. The databases are a SQLite file, with astra's own settings, and the private PostgreSQL of
-the tests, which does not wait for the disk (fsync = off).
+lengthens less; then the CPU time of both to load the current objects of the field. The databases are a SQLite
+file, with astra's own settings, and the private PostgreSQL of the tests, which does not wait for the disk
+(fsync = off).
 
     python -m benchmarks.apdb [--visits 1000] [--database sqlite postgresql] [--profile]
 """
@@ -24,11 +25,12 @@ import psutil
 from astra.database import apdb
 from astra.database.engine import dispose_engines, get_engine
 from astra.database.models.apdb import dia_forced_source, dia_source
-from astra.sky.regions import htm_pixels
+from astra.sky.regions import convex_hull, htm_pixels
 
 N_OBJECTS, N_DETECTED, N_MEASURED = 3000, 300, 10
 DEPTHS = (1, 11, 100, 300, 1000)
 ID = 2**45
+FIELD = convex_hull([10.0, 10.2, 10.2, 10.0], [5.0, 5.0, 5.2, 5.2])
 
 
 def measure(rows, objects, place, rng):
@@ -91,6 +93,15 @@ def store(engine, made, server=None):
     return wall, *(after - before for after, before in zip(cpu_seconds(server), cpu, strict=True))
 
 
+def load(engine, server=None):
+    """Load the current objects of the field; return the CPU time here and of the server [s]."""
+    before = sum(cpu_seconds(server))
+    with engine.connect() as connection:
+        n_objects = len(apdb.load_dia_objects(connection, FIELD))
+    assert n_objects > 0
+    return sum(cpu_seconds(server)) - before
+
+
 @contextmanager
 def database(kind):
     """URL of a new database, and the process of its server."""
@@ -139,7 +150,7 @@ def run(kind, n_visits, show_profile):
                 growth = wall / first[0], (own + other) / first[1]
                 print(
                     f"{kind:12s} {depth:7d} {wall:9.1f} {mean:9.1f} {own:9.1f} {other:9.1f} "
-                    f"{growth[0]:9.2f} {growth[1]:9.2f}",
+                    f"{growth[0]:9.2f} {growth[1]:9.2f} {1e3 * load(engine, server):9.1f}",
                     flush=True,
                 )
         if show_profile:
@@ -154,7 +165,7 @@ def main():
     parser.add_argument("--database", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
-    names = ("visits", "wall [ms]", "mean [ms]", "CPU [ms]", "server", "growth", "of CPU")
+    names = ("visits", "wall [ms]", "mean [ms]", "CPU [ms]", "server", "growth", "of CPU", "load [ms]")
     print(f"{'database':12s} {names[0]:>7s} " + " ".join(f"{name:>9s}" for name in names[1:]))
     for kind in options.database:
         run(kind, options.visits, options.profile)

@@ -92,7 +92,7 @@ def associate(
 def _densities(sources: NDArray[Any], pairs: Pairs, index: PositionIndex) -> NDArray[np.float64]:
     """Density of objects round the sources that have any within the radius [arcsec**-2], elsewhere 1."""
     density = np.ones(len(sources))
-    rows = np.unique(pairs.first)
+    rows = np.flatnonzero(np.bincount(pairs.first, minlength=len(sources)))
     places = index_positions(sources["ra"][rows], sources["dec"][rows])
     density[rows[places.rows]] = densities_around(places, index)
     return density

@@ -88,7 +88,8 @@ def share_of_new(evidence: FloatArray) -> float:
 
 def _areas_of_best(pairs: Pairs, near: Closeness) -> tuple[NDArray[np.int64], FloatArray]:
     """Find the sources that have pairs, and the area of the error of the cheapest of each."""
-    rows, starts, counts = np.unique(pairs.first, return_index=True, return_counts=True)
+    starts = np.flatnonzero(np.diff(pairs.first, prepend=-1))  # pairs are ordered by source
+    counts = np.diff(starts, append=len(pairs.first))
     least = np.repeat(np.minimum.reduceat(near.cost, starts), counts)
     areas = np.where(near.cost == least, near.area_arcsec2, np.inf)
-    return rows, np.minimum.reduceat(areas, starts)
+    return pairs.first[starts], np.minimum.reduceat(areas, starts)
