@@ -2,20 +2,24 @@
 
     python benchmarks/spectra.py
 
-Computation alone, on synthetic spectra; nothing is read but the tables of astropy.
+On synthetic spectra. Computation alone but for the signal-to-noise ratio, whose file is read each time.
 """
 
 # ruff: noqa: I001
 
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import astra  # noqa: F401  # before numpy, so that it sets the number of threads
 import numpy as np
+from astropy.io import fits
+from scipy.optimize import curve_fit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from astra.products.spectra import read_spectrum
 from astra.spectra.barycentric import SITES, barycentric_correction
 from astra.spectra.cannon import n_terms, quadratic_terms, train_cannon
 from astra.spectra.cannon_labels import infer_labels
@@ -23,12 +27,15 @@ from astra.spectra.coadd import Visit, rest_visit
 from astra.spectra.continuum import ContinuumConfig, design_matrix, fit_continuum, pixels_of
 from astra.spectra.deposit import Deposit
 from astra.spectra.grid import APSTAR_GRID, BOSS_GRID
+from astra.spectra.line_fits import fit_lines
 from astra.spectra.lines import LICK_LINES, measure_lines
 from astra.spectra.quasars import quasar_class
 from astra.spectra.radial_velocity import correlate, measure_velocities, prepare_spectra
-from astra.spectra.redshift import fit_redshifts
+from astra.spectra.redshift import class_model, fit_redshifts
 from astra.spectra.templates import make_templates
 from astra.spectra.velocities import SPEED_OF_LIGHT_KMS
+from astra.tasks.spectra.signal_to_noise import measure
+from tests.products.synthetic_spectra import write_ap_visit
 from tests.spectra.synthetic_stars import Star, observe, visit_wavelength
 
 WAVELENGTH = APSTAR_GRID.wavelength
@@ -75,8 +82,23 @@ def continuum(rng):
 
     ours = seconds(lambda: fit_continuum(WAVELENGTH, flux, ivar, fixed, known))
     report("continuum, known pixels (lstsq)", 160, ours, (20, seconds(naive)), 1500)
+
+    def naive_clipped():
+        for row, weight in zip(flux[:10], ivar[:10], strict=True):
+            for region in fixed.regions:
+                part = pixels_of(WAVELENGTH, region)
+                design, use = (
+                    design_matrix(WAVELENGTH[part], fixed, region).T,
+                    np.ones(part.stop - part.start, bool),
+                )
+                for _ in range(5):
+                    root = np.sqrt(weight[part] * use)
+                    found = np.linalg.lstsq(design * root[:, None], row[part] * root, rcond=None)[0]
+                    left = row[part] - design @ found
+                    use = (left > -1.5 * left[use].std()) & (left < 3.0 * left[use].std())
+
     ours = seconds(lambda: fit_continuum(WAVELENGTH, flux, ivar))
-    report("continuum, 4 times clipped", 160, ours)
+    report("continuum, 4 times clipped (lstsq)", 160, ours, (10, seconds(naive_clipped)), 1500)
 
 
 def barycentric(rng):
@@ -161,8 +183,6 @@ def cannon(rng, n_labels, n_iterations, goals):
         return quadratic_terms(np.array([values]))[0] @ model.coefficients
 
     def naive():
-        from scipy.optimize import curve_fit
-
         for row, weight in zip(flux[:3], ivar[:3], strict=True):
             sigma = np.sqrt(1.0 / weight + np.minimum(model.scatter2, 1.0))
             curve_fit(predict, WAVELENGTH, row, p0=np.zeros(n_labels), sigma=sigma, absolute_sigma=True)
@@ -171,14 +191,48 @@ def cannon(rng, n_labels, n_iterations, goals):
     report(f"The Cannon, {n_labels} labels (curve_fit)", 160, ours, (3, seconds(naive, 1)), goals[1])
 
 
+def signal_to_noise():
+    """Read and measure one visit again and again; the naive way is that of astropy's own objects."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_ap_visit(Path(folder) / "apVisit.fits", n_pixels=4096)
+
+        def naive():
+            for _ in range(10):
+                with fits.open(path, memmap=False) as file:
+                    flux, error, flags = (file[k].data for k in (1, 2, 3))
+                    _ = file[0].header, file[4].data
+                    good = (flags & 16639 == 0) & (error > 0) & np.isfinite(flux / error)
+                    [np.median((flux / error)[good & (np.arange(3)[:, None] == k)]) for k in range(3)]
+
+        ours = seconds(lambda: [measure(read_spectrum("apVisit", path)) for _ in range(50)])
+        report("S/N of a visit, with reading (astropy)", 50, ours, (10, seconds(naive)), 400)
+
+
 def lines_and_classes(rng):
     flux = 10.0 + rng.standard_normal((64, BOSS_GRID.n_pixels))
     ivar = np.ones_like(flux)
     ours = seconds(lambda: measure_lines(BOSS_GRID.wavelength, flux, ivar, LICK_LINES))
     report("7 Lick indices", 64, ours, goal=1000)
+
+    def gauss(x, level, slope, depth, centre, sigma):  # noqa: PLR0917
+        return level + slope * (x - 5000.0) + depth * np.exp(-0.5 * ((x - centre) / sigma) ** 2)
+
+    def naive_fits():
+        for line in (one.in_vacuum() for one in LICK_LINES):
+            part = slice(*np.searchsorted(BOSS_GRID.wavelength, [line.blue[0], line.red[1]]))
+            first = (10.0, 0.0, -1.0, sum(line.window) / 2, 5.0)
+            curve_fit(gauss, BOSS_GRID.wavelength[part], flux[0, part], p0=first, maxfev=4000)
+
+    ours = seconds(lambda: fit_lines(BOSS_GRID.wavelength, flux, ivar, LICK_LINES))
+    report("7 Gaussian fits (curve_fit)", 64, ours, (1, seconds(naive_fits)))
     classes = [quasar_class(z_max=3.5)]
+
+    def naive_scan():
+        for z in 10.0 ** np.arange(0.0, 0.01, 1e-4) - 1.0:  # 100 of the 6,500 redshifts
+            class_model(BOSS_GRID, flux[0], ivar[0], classes[0], z)
+
     ours = seconds(lambda: fit_redshifts(BOSS_GRID, flux[:8], ivar[:8], classes))
-    report("redshift, 2 templates and 4 polynomials", 8, ours)
+    report("redshift, 2 templates, 4 polynomials (lstsq)", 8, ours, (100 / 6500, seconds(naive_scan)))
 
 
 def main():
@@ -187,6 +241,7 @@ def main():
         f"{'spectra a CPU second':44s} {'astra':>10} {'naive':>10} {'goal':>8}  load {os.getloadavg()[0]:.1f}"
     )
     continuum(rng)
+    signal_to_noise()
     barycentric(rng)
     coadd(velocities(rng))
     lines_and_classes(rng)
