@@ -1,4 +1,4 @@
-"""Luigi's own tests, run with `AstraTask` in the place of `luigi.Task`.
+"""Luigi's own tests, with `AstraTask` in the place of `luigi.Task`, and with astra's scheduler and worker.
 
 They come with the source archive of the installed Luigi, which is downloaded from PyPI and kept in the user's
 cache; ``left_out.toml`` lists what is not run, with the reasons.
@@ -81,6 +81,7 @@ def test_every_module_is_run_or_left_out(luigi_tests):
     assert taken - names == set()
     assert {name for name in left_out if not (luigi_tests / name).exists()} == set()
     assert {name.partition("::")[0] for group in LISTS["tests"] for name in group["names"]} <= taken
+    assert set(LISTS["scheduler"]) <= names
 
 
 @pytest.fixture
@@ -90,11 +91,11 @@ def short_folder():
         yield Path(folder)
 
 
-def start(modules, luigi_tests, folder):
-    """Start a run of some modules, which keeps all that it writes in a folder."""
+def start(modules, luigi_tests, folder, plugin="plugin"):
+    """Start a run of some modules with a plugin, which keeps all that it writes in a folder."""
     # Mails of failed tasks hold the command line, whose length they check.
     (folder / "modules").write_text("\n".join(f"test/{name}" for name in modules))
-    command = [sys.executable, "-m", "pytest", "-p", "tests.luigi_suite.plugin", f"@{folder / 'modules'}"]
+    command = [sys.executable, "-m", "pytest", "-p", f"tests.luigi_suite.{plugin}", f"@{folder / 'modules'}"]
     command += ["-q", "--tb=short", "-W", "ignore", "-p", "no:cacheprovider", "--basetemp", folder / "roots"]
     command += ["-o", "faulthandler_timeout=100"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -118,15 +119,16 @@ def start(modules, luigi_tests, folder):
         )
 
 
-def test_luigis_own_tests_pass_with_astra_tasks(luigi_tests, short_folder):
-    groups = {"running": [], "others": []}
+def test_luigis_own_tests_pass(luigi_tests, short_folder):
+    groups = {"running": [], "others": [], "scheduler": LISTS["scheduler"]}
     for name in LISTS["taken"]:
         groups["running" if name.startswith(RUNNING) else "others"].append(name)
     runs = []
     try:
         for group, modules in groups.items():
             (short_folder / group).mkdir()
-            runs.append(start(modules, luigi_tests, short_folder / group))
+            plugin = "scheduler_plugin" if group == "scheduler" else "plugin"
+            runs.append(start(modules, luigi_tests, short_folder / group, plugin))
         statuses = [run.wait(TIMEOUT_S) for run in runs]
     finally:
         for run in runs:
@@ -135,4 +137,4 @@ def test_luigis_own_tests_pass_with_astra_tasks(luigi_tests, short_folder):
     texts = [(short_folder / group / "output").read_text() for group in groups]
     counts = ", ".join(text.strip().rpartition("\n")[2] for text in texts)
     tails = "\n".join(text[-10000:] for text, status in zip(texts, statuses, strict=True) if status)
-    assert statuses == [0, 0], f"Luigi {VERSION}: {counts}\n{tails}"
+    assert statuses == [0, 0, 0], f"Luigi {VERSION}: {counts}\n{tails}"

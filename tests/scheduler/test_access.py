@@ -24,12 +24,16 @@ def test_workers_of_this_machine_may_call():
     assert refused(LOCAL, Host="[::1]:8082") is None
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8082", "127.0.0.1.evil.example", "", "a b", "\xe9"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8082", "127.0.0.1.evil.example", "", "a b", "\xe9"]
+)
 def test_a_name_that_was_made_to_point_here_is_refused(host):
     assert refused(LOCAL, Host=host) == 403
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8082"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8082"]
+)
 def test_a_page_of_another_site_is_refused(origin):
     assert refused(LOCAL, Origin=origin) == 403
 
@@ -51,8 +55,9 @@ def test_what_changes_something_is_no_plain_link():
 
 
 def test_calls_that_only_read_are_calls():
-    import astra.scheduler.durable  # noqa: F401  # registers those for many tasks
     from luigi.scheduler import RPC_METHODS
+
+    import astra.scheduler.durable  # noqa: F401  # registers those for many tasks
 
     assert RPC_METHODS.keys() >= READING
     assert not {name for name in READING if name.startswith(("add", "set", "update", "re_enable", "mark"))}
@@ -73,7 +78,15 @@ def test_who_has_the_token_may_call():
     pair = base64.b64encode(f"anyone:{TOKEN}".encode()).decode()
     for good in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Basic {pair}"):
         assert refused(FAR, Host="farm.example:8082", Authorization=good) is None
-    for bad in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Basic !!!", f"Digest {TOKEN}", "Bearer \xe9"):
+    for bad in (
+        "",
+        "Bearer",
+        f"Bearer {TOKEN}x",
+        f"Basic {TOKEN}",
+        "Basic !!!",
+        f"Digest {TOKEN}",
+        "Bearer \xe9",
+    ):
         assert refused(FAR, Host="10.1.2.3", Authorization=bad) == 401
     assert refused(FAR, "GET", "/static/visualiser/index.html", Host="10.1.2.3") == 401
 

@@ -25,7 +25,9 @@ def test_many_tasks_are_given_at_once_and_each_once():
     scheduler = scheduler_with(10)
     assert ids(scheduler.exchange_work("w", n_wanted=4)) == ["t0", "t1", "t2", "t3"]
     held = ["t0", "t1", "t2", "t3"]
-    assert ids(scheduler.exchange_work("w", current_tasks=held, n_wanted=100)) == [f"t{n}" for n in range(4, 10)]
+    assert ids(scheduler.exchange_work("w", current_tasks=held, n_wanted=100)) == [
+        f"t{n}" for n in range(4, 10)
+    ]
 
 
 def test_work_of_a_lost_answer_is_given_again():
