@@ -149,6 +149,8 @@ class NightStep(AnalysisOfNight):
                 raise
             except AstraError as exc:
                 logger.error("%r: %s", self, exc)  # its own row has the traceback
+        # Luigi keeps every task ever made, here one for each file: 8 MB for a thousand of them.
+        luigi.task_register.Register.clear_instance_cache()
 
 
 class AnalyseNight(AnalysisOfNight):
