@@ -16,7 +16,7 @@ import pstats
 import statistics
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +78,11 @@ def cpu_seconds(server):
     own = time.process_time()
     if server is None:
         return own, 0.0
-    processes = [server, *server.children()]
-    return own, sum(sum(process.cpu_times()[:2]) for process in processes)
+    total = 0.0
+    for process in (server, *server.children()):
+        with suppress(psutil.NoSuchProcess):  # a worker of the server's may end meanwhile
+            total += sum(process.cpu_times()[:2])
+    return own, total
 
 
 def store(engine, made, server=None):
