@@ -212,7 +212,7 @@ def visit_rows(
     from astra.products.survey_fits import number_of
     from astra.spectra.coadd import Visit, rest_visit
     from astra.spectra.velocities import compose
-    from astra.tasks.spectra.star_zero import with_zero_of
+    from astra.tasks.spectra.star_zero import velocity_of, with_zero_of
     from astra.tasks.spectra.velocities import corrections
 
     bc = np.concatenate([values[:1] for values in corrections(spectra)]) if spectra else np.empty(0)
@@ -222,9 +222,12 @@ def visit_rows(
     bc, snr = bc[usable], snr[usable]
     bits = bad_bits(bad_pixels)
     visits = [Visit(s.wavelength, s.chip, s.flux[0], s.ivar[0], s.pixel_flags[0], bits) for s in spectra]
-    v_rel, error = velocities(spectra, visits, bc, velocities_of)
-    if templates and not velocities_of:
-        v_rel = with_zero_of(templates, visits, v_rel, name)
+    if templates and not velocities_of and len(spectra) == 1:
+        v_rel, error = np.array([velocity_of(templates, spectra[0], name)]), np.array([np.nan])
+    else:
+        v_rel, error = velocities(spectra, visits, bc, velocities_of)
+        if templates and not velocities_of:
+            v_rel = with_zero_of(templates, visits, v_rel, name)
     rows = []
     for spectrum, visit, own_bc, v, v_err, own_snr in zip(
         spectra, visits, bc, v_rel, error, snr, strict=True

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from astra.products.spectrum import Spectrum
     from astra.spectra.coadd import Coadd, Visit
 
 
@@ -47,19 +48,25 @@ def with_zero_of(
     if not len(known):
         return v_rel
     total = combine([rest_visit(visits[number], float(v_rel[number])) for number in known])
-    zero = _velocity_of(total, templates)
-    if zero is None:
+    return np.asarray(compose(v_rel, velocity_of(templates, _as_spectrum(total), name)), np.float64)
+
+
+def velocity_of(templates: str, spectrum: Spectrum, name: str) -> float:
+    """Return the velocity of a spectrum of one row against templates, in its own frame [km/s].
+
+    A star of one visit needs no more.
+
+    Raises
+    ------
+    NotConvergedError
+        If there is none.
+    """
+    task, prepared = _prepared(templates, file_state(templates))
+    [[row]] = task.analyse([spectrum], prepared)
+    if row["v_rel"] is None:
         message = f"the sum of the visits of {name} has no velocity against the templates in {templates}"
         raise NotConvergedError(message, obj=name, templates=templates)
-    return np.asarray(compose(v_rel, zero), np.float64)
-
-
-def _velocity_of(total: Coadd, templates: str) -> float | None:
-    """Return the velocity of a sum against templates [km/s]; None if there is none."""
-    task, prepared = _prepared(templates, file_state(templates))
-    [[row]] = task.analyse([_as_spectrum(total)], prepared)
-    velocity: float | None = row["v_rel"]
-    return velocity
+    return float(row["v_rel"])
 
 
 @functools.lru_cache(maxsize=2)
@@ -69,7 +76,7 @@ def _prepared(templates: str, _state: tuple[int, int] | None) -> tuple[RadialVel
     return task, task.prepare()
 
 
-def _as_spectrum(total: Coadd) -> Any:
+def _as_spectrum(total: Coadd) -> Spectrum:
     """Return a sum as a spectrum in memory."""
     import numpy as np
 
