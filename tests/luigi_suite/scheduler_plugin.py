@@ -1,7 +1,7 @@
 """A plugin of pytest for Luigi's own tests: astra's scheduler and worker in the place of Luigi's.
 
-Tasks are `luigi.Task`. The tests that ``scheduler_tests`` in ``left_out.toml`` name are not run, and nothing is
-if one of them does not exist.
+Tasks are `luigi.Task`. The tests that ``scheduler_tests`` in ``left_out.toml`` name are not run, and nothing
+is if one of them does not exist.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Layers of trivial tasks of plain Luigi, each of which leaves a file, and a line for each time that it ran."""
+"""Layers of trivial tasks of plain Luigi: each leaves a file, and a line for each time that it ran."""
 
 import os
 import time

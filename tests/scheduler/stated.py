@@ -1,5 +1,7 @@
 """Tasks with state, some of which fail, mark themselves or write files."""
 
+from pathlib import Path
+
 import luigi
 
 import astra  # noqa: F401
@@ -25,7 +27,7 @@ class StatedStep(AstraTask):
         if (self.number, self.step) == (8, 2):
             self.update_state({"status_code": 30})
         self.add_figures("work", {"number": self.number})
-        text = "".join(open(needed.path).read() for needed in self.input())
+        text = "".join(Path(needed.path).read_text() for needed in self.input())
         with self.output().open("w") as file:
             file.write(f"{text}{self.number}\n")
 

@@ -7,7 +7,7 @@ from astra.errors import ConfigError
 from astra.scheduler import access
 from astra.scheduler.access import READING, Request, make_access, read_token
 
-TOKEN = "sixteen letters!"
+TOKEN = "sixteen letters!"  # noqa: S105
 LOCAL = make_access("127.0.0.1", "")
 FAR = make_access("10.1.2.3", TOKEN, ["farm.example"])
 
@@ -64,7 +64,7 @@ def test_calls_that_only_read_are_calls():
 
 
 def test_another_address_needs_a_token():
-    with pytest.raises(ConfigError, match="a scheduler on 10.1.2.3 needs a token"):
+    with pytest.raises(ConfigError, match=r"a scheduler on 10\.1\.2\.3 needs a token"):
         make_access("10.1.2.3", "")
     with pytest.raises(ConfigError, match="all interfaces"):
         make_access("", "")

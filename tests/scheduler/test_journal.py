@@ -42,7 +42,7 @@ def test_a_damaged_line_before_the_last_is_refused(tmp_path, change):
     whole = bytearray(written(tmp_path / "j"))
     whole[whole.index(b"PENDING")] = change[0]
     (tmp_path / "j").write_bytes(whole)
-    with pytest.raises(FormatError, match="line 2 of the journal .* is damaged"):
+    with pytest.raises(FormatError, match=r"line 2 of the journal .* is damaged"):
         read(tmp_path / "j")
     assert (tmp_path / "j").read_bytes() == whole
 

@@ -5,7 +5,7 @@ import sqlite3
 import pytest
 
 ROWS = {
-    "tasks": "SELECT family, parameters, status_code, batch_size, completed IS NULL, duration IS NULL FROM task",
+    "tasks": "SELECT family, parameters, status_code, completed IS NULL, duration IS NULL FROM task",
     "attempts": "SELECT t.parameters, a.status_code, a.error_class, a.message, a.ended IS NULL, a.pid > 0 "
     "FROM task_attempt a JOIN task t ON t.pk = a.task_pk",
     "dependencies": "SELECT t.parameters, r.parameters FROM task_dependency d "
