@@ -41,6 +41,8 @@ class PagedScheduler(BulkScheduler):
         self.prune()
         shown: dict[str, Any] = {}
         for task_id in self._some_ids(self._config.max_graph_nodes):
+            if len(shown) >= self._config.max_graph_nodes:
+                break
             if task_id not in shown:
                 shown.update(self._traverse_graph(task_id, set(shown)))
         return shown
@@ -73,8 +75,9 @@ class PagedScheduler(BulkScheduler):
         shown: dict[str, Any] = {}
         n_edges = 0
         waiting = deque([root_task_id])
+        n_most = max(1, self._config.max_graph_nodes - len(known))
         known.add(root_task_id)
-        while waiting and len(shown) < self._config.max_graph_nodes and n_edges < MAX_GRAPH_EDGES:
+        while waiting and len(shown) < n_most and n_edges < MAX_GRAPH_EDGES:
             task_id = waiting.popleft()
             node, deps = self._node(task_id, needs, include_done=include_done)
             if task_id != root_task_id:
@@ -112,7 +115,7 @@ class PagedScheduler(BulkScheduler):
     ) -> dict[str, Any]:
         """Return the tasks of a status, or their number if there are too many to show or to search."""
         n_tasks = self._state.get_active_task_count_for_status(status)
-        if n_tasks > (MAX_SEARCHED if search else self._config.max_shown_tasks) and limit:
+        if search and limit and n_tasks > MAX_SEARCHED:
             return {"num_tasks": -1 if upstream_status else n_tasks}
         found: dict[str, Any] = super().task_list(status, upstream_status, limit, search, max_shown_tasks)
         return found
