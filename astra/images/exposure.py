@@ -83,6 +83,17 @@ MASK_REJECTED = np.uint32(MaskPlane.REJECTED)
 MASK_INEXACT_PSF = np.uint32(MaskPlane.INEXACT_PSF)
 
 
+def mask_bits(names: Sequence[str]) -> np.uint32:
+    """Bits of mask planes by name; ValueError if there is no such plane."""
+    bits = np.uint32(0)
+    for name in names:
+        if name not in MaskPlane.__members__:
+            message = f"{name!r} is no mask plane; there are {', '.join(MaskPlane.__members__)}"
+            raise ValueError(message)
+        bits |= np.uint32(MaskPlane[name])
+    return bits
+
+
 @dataclass(frozen=True)
 class VisitInfo:
     """Which exposure this is, and when it was taken.

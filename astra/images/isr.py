@@ -48,6 +48,8 @@ class CorrectedFrame:
         Those that were applied.
     figures : mapping
         What they found, by name with unit.
+    knows_defects : bool
+        Whether defects were marked that the camera itself knows.
     """
 
     image: NDArray[np.float32]
@@ -58,6 +60,7 @@ class CorrectedFrame:
     dead: Mapping[str, str] = field(default_factory=dict)
     applied: Calibrations = field(default_factory=Calibrations)
     figures: Mapping[str, float] = field(default_factory=dict)
+    knows_defects: bool = False
 
 
 def remove_signature(
@@ -126,8 +129,11 @@ def remove_signature(
     live = [_unsaturated(amplifier) if amplifier.name in dead else amplifier for amplifier in amplifiers]
     correct_amplifiers(values, live, levels, planes, settings)
     mark_pixels(planes, amplifiers, overscans, known, config)
-    if bad_pixels is not None and config.defects:
+    knows_defects = bad_pixels is not None and config.defects
+    if knows_defects:
         planes.mask[bad_pixels] |= MASK_BAD
+    if not config.variance:
+        planes.variance.fill(np.nan)
     blank_amplifiers(planes, [amplifier for amplifier in amplifiers if amplifier.name in dead])
     figures = move_charge_back(planes, amplifiers, settings) | subtract_fringes(planes, settings)
     return CorrectedFrame(
@@ -139,6 +145,7 @@ def remove_signature(
         dead=dead,
         applied=known,
         figures=figures,
+        knows_defects=knows_defects,
     )
 
 

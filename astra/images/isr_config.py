@@ -68,6 +68,8 @@ class IsrConfig:
         Physical filters with fringes; by default each for which there is a frame of them.
     defects : bool
         Mark known bad pixels.
+    variance : bool
+        Make the variance plane; without it the variance is not a number, and nothing can be calibrated.
     edge_pixel : int
         Width of the margin to mark ``EDGE`` [pixel].
     """
@@ -101,6 +103,7 @@ class IsrConfig:
     fringe: bool = True
     fringe_filters: tuple[str, ...] = ()
     defects: bool = True
+    variance: bool = True
     edge_pixel: int = 0
 
     def __post_init__(self) -> None:

@@ -79,8 +79,11 @@ def _switches(frame: CorrectedFrame, config: IsrConfig) -> dict[str, bool]:
         "ISRSUSP": config.suspect and any(np.isfinite(amplifier.suspect) for amplifier in amplifiers),
         "ISRTRAIL": config.trails,
         "ISRDEADA": config.dead_amplifiers,
+        "ISRVAR": config.variance,
         "ISRLIN": config.linearity and any(amplifier.linearity for amplifier in amplifiers),
+        "ISREDGE": config.edge_pixel > 0,
         **{cards[0]: _is_applied(frame, kind) for kind, cards in CALIBRATION_CARDS.items()},
+        "ISRDEFEC": _is_applied(frame, "defects") or frame.knows_defects,
     }
 
 

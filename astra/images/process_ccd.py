@@ -13,7 +13,7 @@ from astra.images.background import fit_background, is_unusable, subtract_backgr
 from astra.images.calibrate import Calibration, calibrate_sources, make_matches
 from astra.images.characterise import Characterisation, characterise
 from astra.images.detection import Detections, detect_sources, mark_detected, mark_suspect
-from astra.images.exposure import MASK_BAD, Exposure, PhotoCalib
+from astra.images.exposure import Exposure, PhotoCalib, mask_bits
 from astra.images.failures import Attempts, Failure
 from astra.images.higher_moments import set_higher_moments
 from astra.images.interpolation import interpolate_defects
@@ -122,9 +122,8 @@ def process_ccd(
     metrics |= _first_metrics(first, science.shape) | _calibration_metrics(calibration)
     metrics |= sky
     if config.interpolate:
-        science = interpolate_defects(
-            science, first.psf, bits=MASK_BAD, grow_saturated_pixel=0, overwrite=True
-        )
+        bits = mask_bits(config.interpolate_planes)
+        science = interpolate_defects(science, first.psf, bits=bits, grow_saturated_pixel=0, overwrite=True)
     calexp = _calibrate(science, detections, first, calibration, _history(metrics, attempts.failures, config))
     matches = make_matches(sources, reference, calibration.astrometry)
     return ProcessCcdResult(
@@ -269,5 +268,6 @@ def _history(metrics: dict[str, float], failures: list[Failure], config: Process
     """FITS-like keys that say what was done, and why something was not."""
     found = {card: metrics[name] for card, name in HISTORY_CARDS.items() if name in metrics}
     reasons = {REASON_CARDS[failure.step]: str(failure.error) for failure in failures}
-    done = {"BKGSUB": True, "INTERP": config.interpolate}
+    planes = config.interpolate_planes if config.interpolate else ()
+    done = {"BKGSUB": True, "INTERP": bool(planes), "INTERPPL": " ".join(planes)}
     return {**done, **found, **reasons}

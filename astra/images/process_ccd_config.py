@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from astra.images.astrometry_fit import AstrometryConfig
 from astra.images.cosmic_rays import CosmicRayConfig
+from astra.images.exposure import mask_bits
 from astra.images.measurement import MeasurementConfig
 from astra.images.photometry import ColorTerm
 from astra.images.psf_stars import PsfFitConfig
@@ -33,6 +34,9 @@ class ProcessCcdConfig:
         Keep the image of the first pass in the result.
     interpolate : bool
         Interpolate over bad pixels of the calibrated image, after the measurements, which leave them out.
+        They get ``INTRP`` and keep what is wrong with them.
+    interpolate_planes : tuple of str
+        Mask planes of which this is true. Cosmic rays are replaced as soon as they are found.
     threshold : float
         Detection limit: S/N of a point source.
     min_pixels : int
@@ -72,6 +76,7 @@ class ProcessCcdConfig:
     repair_cosmic_rays: bool = True
     keep_first_pass: bool = False
     interpolate: bool = True
+    interpolate_planes: tuple[str, ...] = ("BAD", "SAT", "UNMASKEDNAN")
     threshold: float = 5.0
     min_pixels: int = 3
     deblend_rise: float = 0.75
@@ -88,3 +93,6 @@ class ProcessCcdConfig:
     cosmic_rays: CosmicRayConfig = field(default_factory=CosmicRayConfig)
     summary: SummaryConfig = field(default_factory=SummaryConfig)
     color_terms: Mapping[str, ColorTerm] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        mask_bits(self.interpolate_planes)

@@ -91,6 +91,54 @@ def test_each_step_can_be_left_out_and_the_header_says_so(step):
     assert np.abs(without.image - everything.image).max() > 1.0
 
 
+SWITCH_CARDS = {
+    "overscan": "ISROSCAN",
+    "parallel_overscan": "ISRPOSCN",
+    "saturation": "ISRSAT",
+    "suspect": "ISRSUSP",
+    "trails": "ISRTRAIL",
+    "dead_amplifiers": "ISRDEADA",
+    "photon_transfer": "ISRPTC",
+    "linearity": "ISRLIN",
+    "crosstalk": "ISRXTALK",
+    "bias": "ISRBIAS",
+    "dark": "ISRDARK",
+    "flat": "ISRFLAT",
+    "brighter_fatter": "ISRBF",
+    "fringe": "ISRFRING",
+    "defects": "ISRDEFEC",
+    "variance": "ISRVAR",
+}
+
+
+def test_every_switch_of_the_configuration_has_a_card():
+    switches = {item.name for item in dataclasses.fields(IsrConfig) if isinstance(item.default, bool)}
+    assert switches == set(SWITCH_CARDS)
+    off = correct_raw(science(), perfect(), IsrConfig(**dict.fromkeys(switches, False))).metadata
+    assert {off[card] for card in SWITCH_CARDS.values()} == {False}
+
+
+def test_defects_that_the_camera_knows_are_told_in_the_header():
+    bad = np.zeros(SHAPE, dtype=bool)
+    bad[3, 4:7] = True
+    raw = dataclasses.replace(science(), defects=bad)
+    marked, plain = correct_raw(raw), correct_raw(raw, config=IsrConfig(defects=False))
+    assert (marked.metadata["ISRDEFEC"], plain.metadata["ISRDEFEC"]) == (True, False)
+    assert (marked.mask[3, 4:7] & MASK_BAD).all()
+    assert not plain.mask.any()
+
+
+def test_without_the_variance_plane_the_rest_is_the_same():
+    with_it, without = (
+        correct_raw(science(), perfect()),
+        correct_raw(science(), perfect(), IsrConfig(variance=False)),
+    )
+    np.testing.assert_array_equal(without.image, with_it.image)
+    np.testing.assert_array_equal(without.mask, with_it.mask)
+    assert np.isnan(without.variance).all()
+    assert (without.metadata["ISRVAR"], with_it.metadata["ISRVAR"]) == (False, True)
+
+
 def test_the_header_tells_sources_units_and_amplifiers():
     sources = {"bias": ("bias.fits", "ab" * 32), "ptc": ("not-used.fits", "cd" * 32)}
     cards = correct_raw(science(), perfect(sources=sources)).metadata

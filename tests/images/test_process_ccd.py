@@ -6,7 +6,15 @@ from scipy.ndimage import gaussian_filter
 from star_field import INFO, NJY_PER_ADU, PIXEL_ARCSEC, SHAPE, SKY, make_exposure, make_star_field, make_wcs
 
 from astra.errors import DataError, TooFewSourcesError
-from astra.images.exposure import MASK_BAD, MASK_CR, MASK_DETECTED, MASK_INTRP, MASK_NO_DATA, MASK_UNMASKEDNAN
+from astra.images.exposure import (
+    MASK_BAD,
+    MASK_CR,
+    MASK_DETECTED,
+    MASK_INTRP,
+    MASK_NO_DATA,
+    MASK_SAT,
+    MASK_UNMASKEDNAN,
+)
 from astra.images.failures import raise_first
 from astra.images.process_ccd import process_ccd
 from astra.images.process_ccd_config import ProcessCcdConfig
@@ -197,6 +205,46 @@ def test_bad_pixels_are_interpolated_for_what_comes_after(field):
     config = dataclasses.replace(CONFIG, interpolate=False)
     calexp = process_ccd(field.exposure.replace(image=image, mask=mask), field.reference, config).calexp
     assert (calexp.image[:, 100] > 1e4).all()
+
+
+def saturated(field):
+    """The field with the core of its brightest star clipped, and where."""
+    star = field.truth[np.argmax(field.truth["flux"])]
+    image, mask = field.exposure.image.copy(), field.exposure.mask.copy()
+    row, column = int(np.rint(star["y"])), int(np.rint(star["x"]))
+    core = np.s_[row - 2 : row + 3, column - 2 : column + 3]
+    image[core], mask[core] = image[core].min(), MASK_SAT
+    return field.exposure.replace(image=image, mask=mask), core
+
+
+def test_saturated_cores_are_interpolated_and_stay_saturated(field):
+    exposure, core = saturated(field)
+    result = process_ccd(exposure, field.reference, CONFIG)
+    for bit in (MASK_SAT, MASK_INTRP, MASK_DETECTED):
+        assert (result.calexp.mask[core] & bit).all()
+    assert result.calexp.metadata["INTERP"]
+    assert result.calexp.metadata["INTERPPL"] == "BAD SAT UNMASKEDNAN"
+    row, column = (part.start + 2 for part in core)
+    nearest = np.argmin(np.hypot(result.sources["x"] - column, result.sources["y"] - row))
+    assert result.sources["flag_saturated"][nearest]
+    assert not result.sources["calib_photometry_used"][nearest]
+
+
+def test_the_planes_that_are_interpolated_are_a_choice(field):
+    exposure, core = saturated(field)
+    mask = exposure.mask.copy()
+    mask[20:22, 30:40] = MASK_BAD
+    exposure = exposure.replace(mask=mask)
+    config = dataclasses.replace(CONFIG, interpolate_planes=("BAD",))
+    calexp = process_ccd(exposure, field.reference, config).calexp
+    assert not (calexp.mask[core] & MASK_INTRP).any()
+    assert (calexp.mask[20:22, 30:40] & MASK_INTRP).all()
+    assert calexp.metadata["INTERPPL"] == "BAD"
+    off = process_ccd(exposure, field.reference, dataclasses.replace(CONFIG, interpolate=False)).calexp
+    assert not (off.mask[20:22, 30:40] & MASK_INTRP).any()
+    assert (off.metadata["INTERP"], off.metadata["INTERPPL"]) == (False, "")
+    with pytest.raises(ValueError, match="'SATURATED' is no mask plane; there are BAD, SAT, "):
+        dataclasses.replace(CONFIG, interpolate_planes=("SATURATED",))
 
 
 def test_an_empty_image_is_written_without_what_needs_stars(field):
