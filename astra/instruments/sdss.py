@@ -28,6 +28,8 @@ from astra.images.raw_image import RawImage
 from astra.images.tan_sip import approximate_tan_sip
 from astra.instruments import sdss_files
 from astra.instruments.base import Detector, Instrument, RawFrame, require_detector
+from astra.instruments.quantities import Reading
+from astra.instruments.sdss_readings import companion_readings, header_readings
 
 MICROSECONDS = 1e-6
 NIGHT_OFFSET_DAY = 0.3  # SDSS nights: MJD TAI + 0.3, rounded down
@@ -75,6 +77,18 @@ class SdssCamera(Instrument):
                 target_name=str(header.get("OBJECT", "")).strip(),
             )
         return [frame]
+
+    def inspect(self, path: Path) -> list[tuple[int, list[Reading]]]:
+        """Tell how each key is read, and which companions are there; see `Instrument.inspect`."""
+        header = sdss_files.read_frame_header(path)
+        if "RUN" not in header or header.get("CAMCOL") not in {each.detector for each in self.detectors}:
+            _identify(path, header)  # which says why
+        try:
+            [frame] = self.read_frames(path)
+        except FormatError as exc:
+            return [(int(header["CAMCOL"]), header_readings(header, None, str(exc)))]
+        companions = companion_paths(path, *_identify(path, header))
+        return [(frame.detector, [*header_readings(header, frame), *companion_readings(companions)])]
 
     def read_raw(self, path: Path, detector: int | None = None) -> RawImage:
         """Refuse: the survey keeps corrected frames alone."""
@@ -140,27 +154,27 @@ def pack_exposure(run: int, band: str, field: int) -> int:
     return (run * 10 + sdss_files.BANDS.index(band)) * 10000 + field
 
 
-def find_companions(path: Path, run: int, band: str, camcol: int, field: int) -> dict[str, Path]:
-    """Find the mask, calibration, PSF and astrometry of a frame in the survey's folder layout.
+def companion_paths(path: Path, run: int, band: str, camcol: int, field: int) -> dict[str, Path]:
+    """Where mask, calibration, PSF and astrometry of a frame lie in the survey's folder layout.
 
     Returns
     -------
     companions : dict of str to Path
         Keys ``fpM``, ``tsField``, ``psField``, ``asTrans``.
-
-    Raises
-    ------
-    MissingDataError
-        If one is not there.
     """
     root = path.parent.parent.parent
     rerun = root.name
-    found = {
+    return {
         "fpM": root / "objcs" / str(camcol) / f"fpM-{run:06d}-{band}{camcol}-{field:04d}.fit",
         "tsField": root / "calibChunks" / str(camcol) / f"tsField-{run:06d}-{camcol}-{rerun}-{field:04d}.fit",
         "psField": root / "objcs" / str(camcol) / f"psField-{run:06d}-{camcol}-{field:04d}.fit",
         "asTrans": root / "astrom" / f"asTrans-{run:06d}.fit",
     }
+
+
+def find_companions(path: Path, run: int, band: str, camcol: int, field: int) -> dict[str, Path]:
+    """Return `companion_paths`; MissingDataError if one is not there."""
+    found = companion_paths(path, run, band, camcol, field)
     for kind, companion in found.items():
         if not companion.is_file():
             message = f"frame {path} needs its {kind} file, which is not there: {companion}"

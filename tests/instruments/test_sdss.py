@@ -52,6 +52,50 @@ def test_raws_are_the_corrected_frames_alone(s82):
     assert all(path.name.startswith("fpC-") for path in found)
 
 
+def test_inspection_tells_the_keys_of_each_quantity_and_the_companions(frame_path):
+    [(detector, readings)] = CAMERA.inspect(frame_path)
+    assert detector == 4
+    assert not [reading.problem for reading in readings if reading.problem]
+    by_name = {reading.name: reading for reading in readings}
+    assert (by_name["detector"].source, by_name["detector"].raw, by_name["detector"].value) == (
+        "CAMCOL",
+        4,
+        4,
+    )
+    exposure = by_name["exposure"]
+    assert (exposure.source, exposure.raw, exposure.hdu) == ("RUN FILTER FRAME", "4192 r 300", "0")
+    assert exposure.value == 419220300
+    time = by_name["exposure_time_s"]
+    assert (time.source, time.raw, time.value, time.unit) == ("EXPTIME", "53.907456", 53.907456, "s")
+    assert by_name["begin_mjd_tai"].source == "TAI C_OBS EXPTIME"
+    assert by_name["middle of the image"].value.startswith("351.6")
+    assert by_name["psField"].value == "psField-004192-4-0300.fit"
+    told = {key for reading in readings for key in reading.source.split()}
+    assert {"RUN", "CAMCOL", "FRAME", "FILTER", "TAI", "EXPTIME", "C_OBS", "SOFTBIAS"} <= told
+
+
+@pytest.mark.parametrize("key", ["FILTER", "TAI", "EXPTIME", "SOFTBIAS"])
+def test_inspection_names_a_key_that_is_missing(frame_path, tmp_path, key):
+    with fits.open(frame_path) as hdus:
+        header = hdus[0].header.copy()
+        del header[key]
+        path = tmp_path / "40" / "corr" / "4" / "fpC-004192-r4-0300.fit"
+        path.parent.mkdir(parents=True)
+        fits.PrimaryHDU(np.zeros((1489, 2048), np.int16), header).writeto(path, output_verify="ignore")
+    [(_, readings)] = CAMERA.inspect(path)
+    problems = {reading.name: reading.problem for reading in readings if reading.problem}
+    assert f"header key {key} is missing" in problems.values()
+    if key == "SOFTBIAS":  # all else is read, and the companions are looked for
+        assert {"fpM", "tsField", "psField", "asTrans"} < set(problems)
+
+
+def test_inspection_refuses_what_is_no_frame(tmp_path):
+    path = tmp_path / "fpC-x.fit"
+    fits.PrimaryHDU(np.zeros((1489, 2048), np.int16)).writeto(path)
+    with pytest.raises(FormatError, match=r"KeyError: .*RUN"):
+        CAMERA.inspect(path)
+
+
 def test_a_folder_without_raws_has_none(tmp_path):
     assert CAMERA.find_raws(tmp_path) == []
 
