@@ -102,6 +102,23 @@ def get_visit(
     return connection.execute(query).one_or_none()
 
 
+def visits_named_otherwise(
+    connection: Connection, instrument: str, visits: Iterable[int], visit_system: int = ONE_TO_ONE
+) -> set[int]:
+    """Return those of some visits that are defined, and whose id is none of their exposures'."""
+    found: set[int] = set()
+    own: set[int] = set()
+    for chunk in chunks(visits):
+        query = select(definition_table.c.visit, definition_table.c.exposure).where(
+            definition_table.c.instrument == instrument,
+            definition_table.c.visit_system == visit_system,
+            definition_table.c.visit.in_(chunk),
+        )
+        for visit, exposure in connection.execute(query):
+            (own if visit == exposure else found).add(visit)
+    return found - own
+
+
 def visit_midpoints(
     connection: Connection, instrument: str, visits: Iterable[int], visit_system: int = ONE_TO_ONE
 ) -> dict[int, float]:

@@ -11,7 +11,7 @@ import luigi
 
 from astra import config
 from astra.errors import ConfigError, MissingDataError
-from astra.tasks.batch import per_member
+from astra.tasks.batch import merge_tasks
 from astra.tasks.calibration_files import (
     load_rows,
     read_kinds,
@@ -21,7 +21,7 @@ from astra.tasks.calibration_files import (
 from astra.tasks.heap import keep_freed_memory
 from astra.tasks.imaging import DetectorTask
 from astra.tasks.options import OptionsParameter, read_options, with_options
-from astra.tasks.visits import DefineVisits
+from astra.tasks.visits import one_to_one_visits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,12 +92,11 @@ class ProcessCcd(DetectorTask):
             *(["icExp", "icSrc"] if self.write_first_pass else []),
         )
 
-    @per_member
     def requires(self) -> list[luigi.Task]:
         """Define the visit; one to one, its exposure has its id. Those of other systems are there already."""
         if self.visit_system != ONE_TO_ONE_NAME:
             return []
-        return [self.require(DefineVisits, exposure=self.visit)]
+        return merge_tasks(one_to_one_visits(self, [member.visit for member in self.get_batch_tasks()]))
 
     def input_files(self) -> list[str | Path]:
         """Return the raws, the calibrations and the reference catalogue (of shards its manifest)."""

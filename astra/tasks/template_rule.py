@@ -13,7 +13,7 @@ from astra.tasks.calibration_files import read_mjd_tai
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.imaging import DetectorTask, ProductTask
 from astra.tasks.parameters import IdsParameter
-from astra.tasks.visits import DefineVisits
+from astra.tasks.visits import DefineVisits, one_to_one_visits
 
 if TYPE_CHECKING:
     from lsst.sphgeom import Region
@@ -119,7 +119,7 @@ class TemplateRuleTask(ProductTask):
     def visit_requirements(self) -> list[luigi.Task]:
         """Return what a single task requires so that the visits are known: ingested, and if named defined."""
         if self.visits and self.visit_system == ONE_TO_ONE_NAME:
-            return [self.require(DefineVisits, exposure=visit) for visit in self.visits]
+            return one_to_one_visits(self, self.visits)
         paths = tuple(path for path in self.raw.split(os.pathsep) if path)
         return [self.require(IngestRaws, path=paths if len(paths) > 1 else paths[0])] if paths else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -186,6 +186,20 @@ class DefineVisits(ImagingTask):
             if defined[key] is not None:
                 raise defined[key]
         return counts
+
+
+def one_to_one_visits(task: ImagingTask, visits: Sequence[int]) -> list[luigi.Task]:
+    """Return what defines visits one to one, on behalf of a task that needs them.
+
+    A visit has the id of its exposure, but for the first of several that a counter puts together: that one
+    is there since they were, and by its id no exposure could be found.
+    """
+    from astra.database.engine import reading
+    from astra.database.survey import visits_named_otherwise
+
+    with reading(task.database_url) as connection:
+        there = visits_named_otherwise(connection, task.instrument, set(visits))
+    return [task.require(DefineVisits, exposure=visit) for visit in visits if visit not in there]
 
 
 def visit_rules(

@@ -1,5 +1,7 @@
 """Visits of several exposures: one calibrated exposure each."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -26,6 +28,7 @@ def snaps(astra_root, night, tmp_path):
             header = hdus[0].header
             header["GROUP"] = "2026-11-20T03:36:00.000"
             header["SEQNUM"] = visit % 100000 + 50 * number
+            header["SEQSTART"], header["SEQEND"] = visit % 100000, visit % 100000 + 50
             header["OBSID"] = f"simcam_{visit // 100000}_{header['SEQNUM']:05d}"
             for key in ("MJD-BEG", "MJD-END"):
                 header[key] += number * 60.0 / 86400.0
@@ -73,6 +76,29 @@ def test_a_visit_of_two_exposures_is_one_calibrated_exposure(astra_root, night, 
     assert np.median(np.abs(calexp.image - single.image)) < 0.02 * np.std(single.image)
     middle = (calexp.info.midpoint_mjd_tai - single.info.midpoint_mjd_tai) * 86400.0
     assert middle == pytest.approx(30.0, abs=0.01)
+
+
+def test_the_first_exposure_of_a_counter_is_calibrated_as_a_visit_of_its_own(astra_root, night, snaps):
+    folder, first, detector = snaps
+    assert build(IngestRaws(instrument="simcam", path=str(folder)))
+    exposures, grouping = (first, first + 50), "one-to-one-and-by-counter"
+    assert build(DefineVisits(instrument="simcam", exposure=exposures, grouping=grouping))
+    own = int(f"9{first}")
+    found = rows(astra_root, "SELECT visit, name FROM visit WHERE visit_system = 0 ORDER BY visit")
+    assert found == [(first + 50, mock.ANY), (own, f"simcam_{first // 100000}_{first % 100000:05d}_first")]
+    parameters = night.parameters()
+    parameters.pop("template_visits")
+    parameters |= {"raw": "", "visit": own, "detector": detector}
+    task = ProcessCcd(**parameters)
+    assert task.requires() == []
+    assert build(task)
+    calexp = read_exposure(task.path("calexp"))
+    assert (calexp.info.visit, calexp.metadata["NEXP"], calexp.info.exposure_time_s) == (own, 1, 30.0)
+    # Beside another, which its exposure defines, and one that nobody knows.
+    batch = ProcessCcd(**{**parameters, "visit": (own, first + 50, 3)})
+    [required] = batch.requires()
+    assert required.exposure == (first + 50, 3)
+    assert rows(astra_root, "SELECT count(*) FROM visit WHERE visit_system = 0") == [(2,)]
 
 
 def test_a_visit_of_a_system_in_which_none_is_defined_is_named(astra_root, night):
