@@ -33,6 +33,7 @@ FORMATS = {
     ".csv": "ascii.csv",
     ".parquet": "parquet",
 }
+NO_MAGNITUDE = 90.0  # from here on, of either sign, it stands for none
 MAG_ERR_PER_RELATIVE = 2.5 / np.log(10.0)
 MJD_J2000 = 51544.5
 DAYS_PER_YEAR = 365.25
@@ -137,7 +138,9 @@ class ReferenceTable:
         return [band for band in dict.fromkeys(found) if band not in NO_BANDS]
 
     def flux(self, band: str) -> tuple[FloatArray, FloatArray]:
-        """Return flux and its error [nJy], from fluxes, else from AB magnitudes.
+        """Return flux and its error [nJy], from fluxes, else from AB magnitudes; NaN where there is none.
+
+        Surveys write -999, 99 or the like for a magnitude that they do not have.
 
         Raises
         ------
@@ -148,7 +151,8 @@ class ReferenceTable:
             return self.numbers(f"{band}_flux"), self.numbers(f"{band}_fluxErr")
         wanted = f"{band}_flux and {band}_fluxErr [nJy], or {band} and {band}_err [AB mag]"
         self.require([band, f"{band}_err"], wanted)
-        magnitude, magnitude_err = self.numbers(band), self.numbers(f"{band}_err")
+        magnitude, magnitude_err = self.numbers(band).copy(), self.numbers(f"{band}_err")
+        magnitude[~(np.abs(magnitude) < NO_MAGNITUDE)] = np.nan
         flux = 10.0 ** (0.4 * (NJY_AB_ZERO_POINT_MAG - magnitude))
         return flux, flux * magnitude_err / MAG_ERR_PER_RELATIVE
 

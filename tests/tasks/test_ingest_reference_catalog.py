@@ -1,5 +1,9 @@
 """Reference catalogues in shards: made by a task, and read by those that calibrate."""
 
+import json
+import re
+import shlex
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -7,6 +11,7 @@ from astropy.table import Table
 from astra.products.reference_catalog import read_reference_catalog
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.reference_catalog import IngestReferenceCatalog
+from tests.conftest import PROJECT
 from tests.tasks.night import build, rows
 
 
@@ -65,6 +70,40 @@ def test_it_runs_from_the_command_line(astra_root, run_luigi):
     found = run_luigi("IngestReferenceCatalog", "--path", path, "--name", "gaia", *options)
     assert found.returncode == 0, found.stderr
     assert sorted(read_reference_catalog(astra_root / "reference_catalogs" / "gaia", "r")["id"])[0] == 7
+
+
+# Columns of the mean objects of Pan-STARRS 1, whose magnitudes are AB; -999 is none.
+EXAMPLE = """
+luigi --module astra IngestReferenceCatalog --local-scheduler --path ps1/ --name ps1 \\
+    --columns '{"id": "objID", "ra": "raMean", "dec": "decMean", "r": "rMeanPSFMag", "r_err": "rMeanPSFMagErr"}'
+"""
+IN_README = re.findall(
+    r"^luigi --module astra IngestReferenceCatalog .*?(?=^```|^luigi)",
+    (PROJECT / "README.md").read_text(),
+    flags=re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize("command", sorted({" ".join(text.split()) for text in (EXAMPLE, *IN_README)}))
+def test_the_example_of_the_readme_runs_as_it_stands(astra_root, run_luigi, command):
+    arguments = shlex.split(command.replace("\\", ""))
+    assert arguments[:4] == ["luigi", "--module", "astra", "IngestReferenceCatalog"]
+    columns = json.loads(arguments[arguments.index("--columns") + 1])
+    (astra_root / "ps1").mkdir()
+    stars = Table({name: np.linspace(10.0, 12.0, 4) for name in columns.values()})
+    stars[columns["id"]] = np.arange(4) + 2**40
+    stars[columns["r"]] = [15.0, -999.0, 18.0, 20.0]
+    stars[columns["r_err"]] = [0.01, -999.0, 0.02, 0.05]
+    stars["gMeanPSFMag"] = 17.0
+    stars.write(astra_root / "ps1" / "objects.csv")
+    found = run_luigi(*(item for item in arguments[3:] if item != "--local-scheduler"))
+    assert found.returncode == 0, found.stderr
+    catalogue = read_reference_catalog(astra_root / "reference_catalogs" / "ps1", "r")
+    order = np.argsort(catalogue["id"])
+    assert catalogue["id"][order].tolist() == [2**40 + k for k in range(4)]
+    magnitude = 31.4 - 2.5 * np.log10(catalogue["flux"][order])
+    assert magnitude[[0, 2, 3]] == pytest.approx([15.0, 18.0, 20.0])
+    assert np.isnan(magnitude[1])
 
 
 @pytest.fixture(scope="module")
