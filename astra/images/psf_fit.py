@@ -114,7 +114,9 @@ def fit_psf(pixels: Pixels, stars: NDArray[np.void], sigma: float, config: PsfFi
     model_error, residual, model = MODEL_ERROR_RANGE[1], np.zeros(len(stars)), _at_stars(psf, stars)
     n_rounds = ROUNDS[psf.oversampling]
     for k in range(n_rounds):
-        samples, usable = _sample(stamps, psf, stars, model, usable)
+        samples, plausible = _sample(stamps, psf, stars, model, usable)
+        # The first model is a Gaussian, which the wings of bright stars are not: no pixel is judged by it.
+        usable = plausible if k > 0 else usable
         weights = samples.inverse_variance(model_error, used, CLIP_SIGMA if k > 0 else np.inf)
         if k == n_rounds // 2 and len(stars) < MANY_STARS:
             order = _choose_order(samples.values, weights, unit, order, core)
@@ -149,7 +151,7 @@ def _at_stars(psf: Psf, stars: NDArray[np.void]) -> FloatArray:
 def _sample(
     stamps: StarStamps, psf: Psf, stars: NDArray[np.void], model: FloatArray, usable: NDArray[np.bool_]
 ) -> tuple[_Samples, NDArray[np.bool_]]:
-    """Bring the stars to the nodes of the PSF, and tell which pixels agree with it.
+    """Bring the stars to the nodes of the PSF, and tell which pixels agree with the given one.
 
     ``model`` is what `_at_stars` returns.
     """

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from star_field import gaussian_image, make_star_field
+from star_field import GAIN, SKY, gaussian_image, grid_stars, make_exposure, make_star_field
 
 from astra.errors import TooFewSourcesError
 from astra.images.background import fit_background, subtract_background
@@ -52,6 +52,34 @@ def test_residual_is_small_and_most_stars_are_used(fitted):
     assert fit.residual < 0.02
     assert fit.used.mean() > 0.8
     assert len(fit.used) == len(stars)
+
+
+def moffat_image(shape, x, y, fwhm=3.4, beta=3.0):
+    """A sampled Moffat profile of unit flux: its wings are far above those of any Gaussian."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    scale = fwhm / 2 / np.sqrt(2 ** (1 / beta) - 1)
+    return (beta - 1) / np.pi / scale**2 * (1 + ((rows - y) ** 2 + (columns - x) ** 2) / scale**2) ** -beta
+
+
+def test_wings_of_very_bright_stars_are_those_of_the_stars():
+    rng = np.random.default_rng(8)
+    shape = 330, 460
+    x, y = grid_stars(shape, 40, rng)
+    stars = zip(x, y, rng.uniform(2e6, 2e7, x.size), strict=True)
+    image = sum(flux * moffat_image(shape, *place) for *place, flux in stars)
+    variance = (image + SKY) / GAIN
+    noisy = make_exposure(image + rng.normal(size=shape) * np.sqrt(variance), variance, gain=GAIN)
+    found = detect_sources(noisy, FIRST)
+    sources = measure_sources(noisy, FIRST, found, MeasurementConfig())
+    config = PsfFitConfig(size_pixel=41, order=0)
+    stars = sources[select_psf_stars(sources, config)]
+    stamp = fit_psf(make_pixels(noisy, found.segments), stars, 1.5, config).psf.stamp(200, 140)
+    expected = moffat_image((41, 41), 20, 20)
+    assert np.abs(stamp - expected / expected.sum()).max() < 0.004 * expected.max()
+    radius = np.hypot(*(np.indices(stamp.shape) - 20))
+    rings = [(radius >= low) & (radius < low + 2) for low in range(0, 14, 2)]
+    shares = np.array([(stamp[ring].sum(), expected[ring].sum() / expected.sum()) for ring in rings])
+    assert np.abs(np.diff(shares, axis=1)).max() < 0.0015
 
 
 def test_galaxies_do_not_become_psf_stars():
