@@ -17,6 +17,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from astra.errors import TooManyCosmicRaysError
+from astra.images.dia_pixels import find_bits
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
 from astra.images.interpolation import interpolate
 from astra.images.psf import Psf
@@ -289,7 +290,7 @@ def _too_many(exposure: Exposure, n: int) -> TooManyCosmicRaysError:
 def repair_cosmic_rays(
     exposure: Exposure, psf: Psf, config: CosmicRayConfig | None = None, *, overwrite: bool = False
 ) -> tuple[Exposure, CosmicRays]:
-    """Find cosmic rays, mask them and interpolate over them.
+    """Find cosmic rays, mask them and interpolate over them, and over those that are masked already.
 
     Parameters
     ----------
@@ -307,6 +308,7 @@ def repair_cosmic_rays(
     exposure : Exposure
         With ``CR`` and ``INTRP`` set on the pixels that were hit, and their values replaced.
     cosmic_rays : CosmicRays
+        Those that were found.
 
     Raises
     ------
@@ -314,7 +316,9 @@ def repair_cosmic_rays(
         See `find_cosmic_rays`.
     """
     cosmic_rays = find_cosmic_rays(exposure, psf, config)
-    if len(cosmic_rays) == 0:
+    marked = find_bits(exposure.mask, MASK_CR)
+    marked = marked[exposure.mask[marked[:, 0], marked[:, 1]] & MASK_INTRP == 0]
+    if len(cosmic_rays) + len(marked) == 0:
         return exposure, cosmic_rays
-    where = cosmic_rays.y, cosmic_rays.x
-    return interpolate(exposure, *where, psf, marks=MASK_CR, overwrite=overwrite), cosmic_rays
+    rows, columns = np.append(marked[:, 0], cosmic_rays.y), np.append(marked[:, 1], cosmic_rays.x)
+    return interpolate(exposure, rows, columns, psf, marks=MASK_CR, overwrite=overwrite), cosmic_rays

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from astropy.wcs import WCS
 
 UNUSABLE = MASK_BAD | MASK_SAT | MASK_EDGE | MASK_NO_DATA
+DEFECT_FLAGS = ("flag_crCenter", "flag_interpolatedCenter", "flag_bad", "flag_saturated", "flag_suspect")
 TRIES_PER_SOURCE = 30
 NO_HOST = -1
 
@@ -82,7 +83,8 @@ def plan_injections(
     science, template : Exposure, shape (ny, nx)
         On one grid, with PSF and WCS.
     sources : structured ndarray
-        What was measured on the science image; the galaxies among them are hosts.
+        What was measured on the science image; the galaxies among them are hosts, unless a flag tells of a
+        defect.
     rng : numpy.random.Generator
     config : InjectionConfig, optional
 
@@ -149,11 +151,13 @@ def _sort_pixels(science, template, unusable, detected):  # type: ignore[no-unty
 
 
 def _hosts(sources: NDArray[np.void], config: InjectionConfig) -> NDArray[np.void]:
-    """Galaxies with a shape."""
-    shape = np.isfinite(sources["ixx"]) & np.isfinite(sources["iyy"]) & np.isfinite(sources["ixy"])
-    hosts: NDArray[np.void] = sources[
-        shape & (sources["extendedness"] > 0.5) & (sources["snr"] > config.host_min_snr)
-    ]
+    """Galaxies with a shape, and no defects that look like one."""
+    chosen = np.isfinite(sources["ixx"]) & np.isfinite(sources["iyy"]) & np.isfinite(sources["ixy"])
+    chosen &= (sources["extendedness"] > 0.5) & (sources["snr"] > config.host_min_snr)
+    for name in DEFECT_FLAGS:
+        if name in (sources.dtype.names or ()):
+            chosen &= ~sources[name]
+    hosts: NDArray[np.void] = sources[chosen]
     return hosts
 
 

@@ -171,6 +171,20 @@ def test_repaired_pixels_are_marked_and_near_the_truth():
     assert 1.4826 * np.median(np.abs(pull)) < 1.0
 
 
+def test_hits_that_a_camera_has_marked_are_repaired():
+    image = make_stars(1.7)
+    marked = np.zeros(SHAPE, dtype=bool)
+    marked[40:44, 200] = marked[200, 31:33] = True
+    exposure = observe(image + 3000.0 * marked)
+    mask = np.where(marked, MASK_CR, 0).astype(np.uint32)
+    repaired, found = repair_cosmic_rays(exposure.replace(mask=mask), gaussian_psf(4.0))
+    assert len(found) == 0
+    assert (repaired.mask[marked] == MASK_CR | MASK_INTRP).all()
+    pull = (repaired.image - image)[marked] / np.sqrt(repaired.variance[marked])
+    assert np.abs(pull).max() < 5.0
+    np.testing.assert_array_equal(repaired.image[~marked], exposure.image[~marked])
+
+
 def test_an_image_without_events_comes_back_as_it_is():
     exposure = observe(np.zeros(SHAPE))
     repaired, cosmic_rays = repair_cosmic_rays(exposure, gaussian_psf(4.0))

@@ -49,6 +49,19 @@ def test_every_kind_has_its_number(planned):
     assert len(np.unique(injections["injectionId"])) == len(injections)
 
 
+@pytest.mark.parametrize("flag", ["flag_crCenter", "flag_saturated"])
+def test_what_a_defect_looks_like_is_no_host(flag):
+    science, template, bare = make_scene()
+    sources = np.zeros(len(bare), dtype=[*bare.dtype.descr, (flag, "?")])
+    for name in bare.dtype.names:
+        sources[name] = bare[name]
+    sources[flag] = np.arange(len(sources)) % 2 == 1
+    injections = plan_injections(science, template, sources, np.random.default_rng(5), CONFIG)
+    hosts = injections["hostId"][injections["hostId"] >= 0]
+    assert len(hosts) > 5
+    assert not np.isin(hosts, sources["id"][sources[flag]]).any()
+
+
 def test_places_are_apart_and_away_from_what_cannot_be_used(planned):
     science, _, injections = planned
     places = np.stack([injections["x"], injections["y"]], axis=-1)
