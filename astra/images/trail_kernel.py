@@ -196,8 +196,26 @@ def _chi2(columns, data, weight, flux):  # type: ignore[no-untyped-def]  # pragm
 
 
 @njit(cache=True)
+def _even_flux(columns, data, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Flux of the trail as drawn, all pixels with equal weight, and its variance."""
+    norm, signal, noise = 0.0, 0.0, 0.0
+    for j in range(data.shape[0]):
+        for i in range(data.shape[1]):
+            if weight[j, i] > 0.0:
+                square = columns[0, j, i] * columns[0, j, i]
+                norm += square
+                signal += columns[0, j, i] * data[j, i]
+                noise += square / weight[j, i]
+    return signal / norm, noise / (norm * norm)
+
+
+@njit(cache=True)
 def _conclude(stamps, trail, matrix, right, result):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill parameters, chi2 and covariance of a trail that was found; False if it has no covariance."""
+    """Fill parameters, chi2 and covariance of a trail that was found; False if it has no covariance.
+
+    The flux is not weighted by the variance, as that of a point source is not, and its own part of the
+    covariance is that of equal weights; chi2 is the least one.
+    """
     flux, inverse, joint = right[0] / matrix[0, 0], np.empty((5, 5)), matrix.copy()
     for a in range(5):
         for b in range(5):
@@ -205,10 +223,11 @@ def _conclude(stamps, trail, matrix, right, result):  # type: ignore[no-untyped-
     joint[4, 4] += 1.0 / ANGLE_SCATTER**2
     if not invert(joint, inverse):
         return False
-    result[0] = flux
+    result[0], variance = _even_flux(stamps[0], stamps[1], stamps[2])
     copy_to(result[1:5], trail)
     result[5] = _chi2(stamps[0], stamps[1], stamps[2], flux)
     copy_to(result[9:], inverse)
+    result[9] += variance - 1.0 / matrix[0, 0]
     return True
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
-from astra.images.local_psf import make_local_psfs
+from astra.images.local_psf import FittedPsf, make_local_psfs
 from astra.images.psf import sigma_from_fwhm
 from astra.images.trail_kernel import ANGLE_SCATTER, LEAST_LENGTH_PIXEL, N_RESULTS, fit_all
 
@@ -21,9 +21,9 @@ FloatArray = NDArray[np.float64]
 
 REACH_FWHM = 2.25  # of the PSF that is drawn, and of the stamp beyond the ends of the trail
 MARGIN_RATIO = 1.2  # of the stamp's to the first guess of the length
-MAX_LENGTH_PIXEL = 120.0
+MAX_LENGTH_PIXEL = 300.0  # what is longer is found as a streak, or flagged
 POINT_CHI2 = 16.0  # the noise on a point source is hardly ever fitted better than this by a trail
-ORDERS = (3, 4, 6, 8, 11, 16, 23, 32, 46, 64, 96)  # of the quadratures along the line
+ORDERS = (3, 4, 6, 8, 11, 16, 23, 32, 46, 64, 96, 128, 160)  # of the quadratures along the line
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def guess_trails(positions: FloatArray, moments: FloatArray, psf_moments: FloatA
 
 
 def fit_trails(exposure: Exposure, guesses: FloatArray, max_length: FloatArray | None = None) -> TrailFits:
-    """Fit flux, centre, length and angle of trails, weighting pixels by their variance.
+    """Fit flux, centre, length and angle of trails, all but the flux weighting pixels by their variance.
 
     Parameters
     ----------
@@ -114,21 +114,29 @@ def fit_trails(exposure: Exposure, guesses: FloatArray, max_length: FloatArray |
     if exposure.psf is None:
         message = "a trail cannot be fitted without a PSF"
         raise ValueError(message)
-    ny, nx = exposure.shape
-    fwhm = exposure.psf.fwhm_pixel(nx / 2, ny / 2)
-    reach = min(int(np.ceil(REACH_FWHM * fwhm)), exposure.psf.size // 2)
-    planes = exposure.image, exposure.variance, exposure.mask
-    table = np.full((len(guesses), N_RESULTS), np.nan)
-    rules = quadratures()
-    scales, longest = (sigma_from_fwhm(fwhm), reach), np.full(len(guesses), MAX_LENGTH_PIXEL)
+    longest = np.full(len(guesses), MAX_LENGTH_PIXEL)
     if max_length is not None:
         longest = np.minimum(max_length, longest)
+    # The peaks of a long trail have the guess of their footprint: it is fitted once.
+    trails, row = np.unique(np.column_stack([guesses, longest]), axis=0, return_inverse=True)
+    table = _fit_rows(exposure, exposure.psf, trails[:, :4].copy(), trails[:, 4])
+    return _as_fits(table[row.ravel()])
+
+
+def _fit_rows(exposure: Exposure, psf: FittedPsf, guesses: FloatArray, longest: FloatArray) -> FloatArray:
+    """Fit trails that differ, of given greatest lengths [pixel]; rows as `fit_all` fills them."""
+    ny, nx = exposure.shape
+    fwhm = psf.fwhm_pixel(nx / 2, ny / 2)
+    reach = min(int(np.ceil(REACH_FWHM * fwhm)), psf.size // 2)
+    planes = exposure.image, exposure.variance, exposure.mask
+    table = np.full((len(guesses), N_RESULTS), np.nan)
+    rules, scales = quadratures(), (sigma_from_fwhm(fwhm), reach)
     starts, pending = guesses.copy(), np.arange(len(guesses))
     starts[:, 2] = np.minimum(starts[:, 2], (longest / MARGIN_RATIO) ** 2)
     lengths = np.sqrt(starts[:, 2])
     while len(pending):
         room = np.minimum(MARGIN_RATIO * lengths[pending], longest[pending])
-        local_psfs = make_local_psfs(exposure.psf, starts[pending, 0], starts[pending, 1], reach + 1)
+        local_psfs = make_local_psfs(psf, starts[pending, 0], starts[pending, 1], reach + 1)
         rows = np.full((len(pending), N_RESULTS), np.nan)
         halves = np.ceil(room / 2.0).astype(np.int64) + reach
         fit_all(planes, local_psfs, starts[pending], (halves, room + reach), scales, rules, rows)
@@ -140,7 +148,7 @@ def fit_trails(exposure: Exposure, guesses: FloatArray, max_length: FloatArray |
         table[pending] = rows
         lengths[pending] = 2.0 * (room + reach)
         pending = pending[(filled | lost) & (room < longest[pending])]
-    return _as_fits(table)
+    return table
 
 
 @cache

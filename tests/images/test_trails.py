@@ -128,6 +128,22 @@ def test_a_long_trail_is_found_from_the_moments_of_its_footprint():
     np.testing.assert_allclose(fits.flux, 40000.0, rtol=0.03)
 
 
+def test_a_trail_as_long_as_a_fast_mover_makes_is_found_whole_from_all_its_peaks():
+    flux, length = 200000.0, 210.0
+    exposure, positions, angle = make_field(np.random.default_rng(6), 1, length, flux, pitch=280)
+    along = np.array([np.cos(angle[0]), np.sin(angle[0])])
+    short = [*(positions[0] + 20.0 * along), 80.0**2, angle[0] + 0.03]
+    guesses = np.array([[*positions[0], 150.0**2, angle[0]], short, [*positions[0], 150.0**2, angle[0]]])
+    fits = fit_trails(exposure, guesses)
+    assert not fits.failed.any()
+    np.testing.assert_allclose(fits.length, length, atol=4.0 * fits.length_err.max())
+    np.testing.assert_allclose(fits.flux, flux, atol=4.0 * fits.flux_err.max())
+    np.testing.assert_allclose(np.sin(fits.angle - angle), 0.0, atol=4.0 * fits.angle_err.max())
+    np.testing.assert_allclose(np.stack([fits.x, fits.y], axis=1), positions[[0, 0, 0]], atol=0.5)
+    assert fits.flux_err.max() < 0.02 * flux
+    assert fits.flux[0] == fits.flux[2]
+
+
 def test_a_poor_guess_of_the_length_is_mended():
     exposure, positions, angle = make_field(np.random.default_rng(2), 3, 20.0, 30000.0)
     guesses = np.column_stack([positions, np.full(9, 16.0), angle + 0.3])
