@@ -22,6 +22,8 @@ MIN_LENGTH_BINS = 40
 N_SEGMENTS = 16
 MIN_MEDIAN_SHARE = 0.5  # of the mean over segments that their median must reach
 MIN_WIDTH_SHARE = 0.6  # of the width of the PSF
+MAX_WIDTH_SHARE = 12.0  # what is broader is the sky
+SKY_FROM_PIXEL = 45.0  # from the line
 MASKED_SIGMA = 3.0  # half-width of the mask, in widths of the trail, if it is faint
 MAX_HALF_WIDTH_PIXEL = 60
 MAX_CANDIDATES = 5
@@ -78,6 +80,7 @@ def find_streaks(search: SearchImage) -> tuple[NDArray[np.void], NDArray[np.bool
     shape = (search.image.shape[0], search.image.shape[1])
     step = max(MIN_BIN_PIXEL, -(-max(shape) // MAX_BINS))
     bins, counts = _bin(search.image, search.weight, np.float32(search.level), step)
+    bins = _standardise(bins, counts > 0)
     lengths = [radon(plane) for plane in _orientations(counts)]
     masked = np.zeros(shape, dtype=np.bool_)
     found = []
@@ -114,6 +117,19 @@ def _bin(image, weight, level, step):  # type: ignore[no-untyped-def]  # pragma:
                 bins[j, i] = min(max(snr, -np.float32(CLIP_SNR)), np.float32(CLIP_SNR))
                 counts[j, i] = 1.0
     return bins, counts
+
+
+def _standardise(bins: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Usable bins less their mean, in units of their scatter if that is above 1; 0 elsewhere.
+
+    Hundreds of bins make a line, so that a sky off by a hundredth of the noise of a pixel would be one.
+    """
+    if not usable.any():
+        return bins
+    values = bins[usable]
+    mean, scatter = float(values.mean()), max(float(values.std()), 1.0)
+    standard: NDArray[np.float32] = np.where(usable, (bins - mean) / scatter, 0.0).astype(np.float32)
+    return standard
 
 
 def _orientations(plane: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -228,6 +244,7 @@ def _measure(search: SearchImage, masked: NDArray[np.bool_], line: NDArray[np.fl
     """Refine a line and measure its profile; ``snr`` is zero if it is no trail."""
     streak = np.zeros((), dtype=STREAK_DTYPE)
     value, noise, distance, place = _profile(search, masked, line)
+    value = value - _sky_beside(value, noise, distance)
     ends = _refine(value / noise, distance, place, search.sigma_pixel)
     distance = distance - (ends[0] + (ends[1] - ends[0]) * place)
     sigma, amplitude, snr = _fit_width(value, noise, distance, search.sigma_pixel)
@@ -237,9 +254,20 @@ def _measure(search: SearchImage, masked: NDArray[np.bool_], line: NDArray[np.fl
     streak["angle"] = np.degrees(np.arctan2(line[3] - line[1], line[2] - line[0])) % 180.0
     streak["sigmaPixel"], streak["amplitude"] = sigma, amplitude
     streak["halfWidthPixel"] = _half_width(sigma, amplitude, float(np.sqrt(search.level)))
-    if sigma >= MIN_WIDTH_SHARE * search.sigma_pixel and _is_even(value / noise, distance, place, sigma):
+    low, high = (share * search.sigma_pixel for share in (MIN_WIDTH_SHARE, 0.99 * MAX_WIDTH_SHARE))
+    if low <= sigma < high and _is_even(value / noise, distance, place, sigma):
         streak["snr"] = snr
     return streak
+
+
+def _sky_beside(
+    value: NDArray[np.float64], noise: NDArray[np.float64], distance: NDArray[np.float64]
+) -> float:
+    """Mean of the cells far from a line; 0 without any."""
+    beside = np.abs(distance) > SKY_FROM_PIXEL
+    if not beside.any():
+        return 0.0
+    return float(np.average(value[beside], weights=1.0 / noise[beside] ** 2))
 
 
 def _profile(
@@ -295,7 +323,7 @@ def _fit_width(
 ) -> tuple[float, float, float]:
     """Width [pixel], amplitude and signal to noise of the Gaussian that fits the profile best."""
     best = (0.0, 0.0, 0.0)
-    for width in sigma * np.geomspace(0.25, 12.0, 60):
+    for width in sigma * np.geomspace(0.25, MAX_WIDTH_SHARE, 60):
         profile = np.exp(-0.5 * (distance / width) ** 2) / noise
         power = np.sum(profile**2)
         snr = np.sum(profile * value / noise) / np.sqrt(max(power, 1e-30))

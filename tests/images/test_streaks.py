@@ -58,6 +58,12 @@ def test_noise_has_no_trail():
         assert not masked.any()
 
 
+def test_a_sky_that_is_off_is_no_trail():
+    streaks, masked = search(noise() + 0.12)
+    assert len(streaks) == 0
+    assert not masked.any()
+
+
 def test_two_trails_are_two():
     image = noise()
     add_trail(image, 20.0, 1.0)
