@@ -30,7 +30,7 @@ from astra.database.apdb_updates import (
     withdraw_forced_sources,
     withdraw_sources,
 )
-from astra.database.apdb_versions import objects_with
+from astra.database.apdb_versions import objects_with, remake_statistics
 from astra.database.arrays import table_dtype
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "read_region",
     "reassign_to_dia_objects",
     "reassign_to_ss_objects",
+    "remake_statistics",
     "remove_visit",
     "store_visit",
     "table_dtype",

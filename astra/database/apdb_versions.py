@@ -176,6 +176,16 @@ def remake_versions(
     _write(connection, later, later, nothing, chunk=chunk, plugins=plugins)
 
 
+def remake_statistics(
+    connection: sa.Connection, object_ids: NDArray[np.int64], time: float, plugins: Sequence[str]
+) -> None:
+    """Write the further statistics of the versions of objects that start at a time [d, MJD TAI] again."""
+    versions = versions_from(connection, object_ids, time)
+    versions = versions[versions["validityStartMjdTai"] == time]
+    _delete(connection, dia_object_statistics, versions)
+    _write_statistics(connection, versions, plugins)
+
+
 def remove_versions(connection: sa.Connection, object_ids: NDArray[np.int64], time: float) -> None:
     """Delete the versions of objects that start at a time; the ones before last until theirs ended."""
     starts_then = dia_object.c.validityStartMjdTai == time

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import luigi
 
 from astra.errors import ConfigError
+from astra.tasks.associated import AssociatedTask
 from astra.tasks.association import Associate
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
 from astra.tasks.get_template import GetTemplate
 from astra.tasks.parameters import PathParameter
 from astra.tasks.process_ccd import ProcessCcd
-from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ SRC, REFERENCE = "src", "reference"
 NEIGHBOUR_ARCSEC = 120.0  # over which the depth of a visit is nearly the same
 
 
-class PackageAlerts(DifferenceTask):
+class PackageAlerts(AssociatedTask):
     """Write an alert for every associated detection, with its history and cutouts.
 
     Product: ``<visit>_<detector>.avro`` in ``alerts`` below the root, or in another folder.

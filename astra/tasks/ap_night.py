@@ -12,17 +12,18 @@ import luigi
 
 from astra.errors import BatchError, MissingDataError
 from astra.tasks.ap_pipe import LAST_STEP, NOTHING, ApPipe
+from astra.tasks.associated import AssociatedTask
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.imaging import STEPS
 from astra.tasks.parameters import IdsParameter
-from astra.tasks.template_rule import ONE_TO_ONE_NAME, DifferenceTask
+from astra.tasks.template_rule import ONE_TO_ONE_NAME
 from astra.tasks.visits import DefineVisits
 
 if TYPE_CHECKING:
     from astra.database.nights import NightCounts
 
 
-class ApNight(DifferenceTask):
+class ApNight(AssociatedTask):
     """Process all visits of a night, from raw frames to alerts.
 
     Detectors are associated in the order of their midpoints. One that fails stops no other; the task then

@@ -9,6 +9,7 @@ import luigi
 
 from astra.errors import BatchError
 from astra.tasks.alerts import PackageAlerts
+from astra.tasks.associated import AssociatedTask
 from astra.tasks.association import Associate
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
@@ -45,7 +46,7 @@ class ApPipeResult:
     diaPipe: str | None  # noqa: N815
 
 
-class ApPipe(DifferenceTask):
+class ApPipe(AssociatedTask):
     """Run everything from raw frame to alerts for one detector of one visit, or for many.
 
     A second run does nothing. ``--rerun`` runs every step again, but for those that ``--reuse`` names.

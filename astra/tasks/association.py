@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import luigi
 
 from astra.errors import AstraError, ConflictingDefinitionError, MissingDataError
+from astra.tasks.associated import AssociatedTask, chosen_plugins
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
 from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.parameters import PathParameter
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.solar_system import expected_bodies
-from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from astra.tasks.association_steps import AssociationResult
 
 
-class Associate(DifferenceTask):
+class Associate(AssociatedTask):
     """Associate the detections of one detector of one visit with objects, and measure all objects on it.
 
     Rows and their ``apdb_marker`` are written in one transaction. Luigi runs one at a time, and a batch goes
@@ -113,7 +113,7 @@ class Associate(DifferenceTask):
         Raises
         ------
         ConfigError
-            If a rule is unknown or impossible.
+            If a rule is unknown or impossible, or there is no such statistic.
         """
         from astra.instruments.registry import get_instrument
         from astra.sky.detection_rules import DetectionRules
@@ -127,6 +127,7 @@ class Associate(DifferenceTask):
             self.max_new_dia_objects,
             self.min_forced_detections,
             float(get_instrument(self.instrument).pixel_scale_arcsec),
+            chosen_plugins(self.statistics),
         )
 
     def run(self) -> None:

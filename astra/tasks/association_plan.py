@@ -19,6 +19,7 @@ from astra.sky.association import associate
 from astra.sky.detection_rules import DetectionRules, count_reasons, distrust_reasons, rejection_reasons
 from astra.sky.dia_objects import make_dia_objects
 from astra.sky.identifiers import VISIT_DETECTOR_BITS, IdParts
+from astra.sky.light_curve_plugins import DEFAULT_PLUGINS, FURTHER_PLUGINS
 from astra.sky.regions import contains, dilate, htm_ranges
 from astra.tasks.association_rows import (
     ForcedPhotometry,
@@ -56,6 +57,8 @@ class AssociationOptions:
         Objects with fewer detections get no forced photometry; Rubin asks for 2.
     pixel_scale_arcsec : float, optional
         Scale of ``bboxSize`` [arcsec/pixel], for the rule of trails that could not be fitted.
+    plugins : tuple of str, optional
+        Statistics of the objects, see `astra.sky.light_curve_plugins`; all but the periodograms.
     """
 
     radius_arcsec: float = 1.0
@@ -65,6 +68,7 @@ class AssociationOptions:
     max_new_dia_objects: int = 0
     min_forced_detections: int = 1
     pixel_scale_arcsec: float = np.nan
+    plugins: tuple[str, ...] = (*DEFAULT_PLUGINS, *FURTHER_PLUGINS)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def associate_in_order(
     later = later_members(connection, this.instrument, this.member, margin)
     if later:
         return _insert_before(connection, this, later, redo)
-    vanished = apdb.withdraw_visit(connection, this.instrument, this.visit, this.detector)
+    vanished = _withdraw(connection, this, this.member)
     result = _append(connection, this)
     apdb.delete_orphans(connection, vanished)
     return result
@@ -180,19 +180,24 @@ def _insert_before(
         connection, this.visit, this.detector, plan.sources, plan.forced
     ):
         hand_over(connection, this.instrument, this.visit, this.detector, this.task_id)
+        ids = np.unique(plan.sources["diaObjectId"])
+        apdb.remake_statistics(connection, ids, this.midpoint_mjd_tai, this.options.plugins)
         return _result(plan)
     if redo is None:
         raise _refusal(this, later[0])
     inputs = [redo(member) for member in later]  # before anything is changed: their files may be gone
-    vanished = [
-        apdb.withdraw_visit(connection, this.instrument, member.visit, member.detector)
-        for member in [*reversed(later), this.member]
-    ]
+    vanished = [_withdraw(connection, this, member) for member in [*reversed(later), this.member]]
     result = _append(connection, this)
     for one in inputs:
         _append(connection, one)
     apdb.delete_orphans(connection, np.unique(np.concatenate(vanished)))
     return AssociationResult(**{**vars(result), "redone": tuple(later)})
+
+
+def _withdraw(connection: Connection, this: DetectorVisit, member: Member) -> NDArray[np.int64]:
+    """Withdraw a detector, to associate it again; return the objects that it leaves without detections."""
+    place = this.instrument, member.visit, member.detector
+    return apdb.withdraw_visit(connection, *place, plugins=this.options.plugins)
 
 
 def _refusal(this: DetectorVisit, later: Member) -> ConflictingDefinitionError:
@@ -221,7 +226,7 @@ def _append(connection: Connection, this: DetectorVisit) -> AssociationResult:
         this.instrument, this.visit, this.detector, this.task_id, this.band, this.midpoint_mjd_tai, plan.time,
         *counts,
     )  # fmt: skip
-    apdb.store_visit(connection, marker, plan.sources, None, plan.forced)
+    apdb.store_visit(connection, marker, plan.sources, None, plan.forced, plugins=this.options.plugins)
     note_footprint(connection, this.instrument, this.member)
     return result
 

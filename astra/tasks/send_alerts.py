@@ -11,16 +11,16 @@ import luigi
 from astra import config
 from astra.errors import ConfigError, SendError
 from astra.tasks.alerts import PackageAlerts
+from astra.tasks.associated import AssociatedTask
 from astra.tasks.batch import per_member
 from astra.tasks.parameters import PathParameter
-from astra.tasks.template_rule import DifferenceTask
 
 if TYPE_CHECKING:
     from astra.alerts.sinks import SinkSettings
     from astra.tasks.sending import AlertSending, SendReport
 
 
-class SendAlerts(DifferenceTask):
+class SendAlerts(AssociatedTask):
     """Send the alerts of one detector of one visit to a sink, and what is left over from earlier visits.
 
     Every alert arrives at least once, and those of one object in their order; after a crash the batch in
@@ -45,7 +45,7 @@ class SendAlerts(DifferenceTask):
 
     step = "diaPipe"
     kinds: ClassVar[tuple[str, ...]] = ()
-    selecting_params: ClassVar[frozenset[str]] = DifferenceTask.selecting_params | {"sink"}
+    selecting_params: ClassVar[frozenset[str]] = AssociatedTask.selecting_params | {"sink"}
 
     @property
     def resources(self) -> dict[str, int]:
