@@ -4,9 +4,11 @@ Every function works on the connection, and so in the transaction, that it is gi
 one visit and detector wrote is told by its row of ``apdb_marker``; it can be withdrawn as a whole, after
 which the tables are as if it had not been processed. The modules behind this one: ``apdb_store`` writes
 visits, ``apdb_versions`` the versions of their objects, ``apdb_replica`` the chunks for those that copy the
-database, ``apdb_updates`` what is corrected later, and ``apdb_reads`` reads.
+database, ``apdb_updates`` what is corrected later, ``apdb_corrections`` keeps that when
+visits are stored again, and ``apdb_reads`` reads.
 """
 
+from astra.database.apdb_corrections import make_again, take_back_in
 from astra.database.apdb_reads import (
     FORCED_COLUMNS,
     OBJECT_COLUMNS,
@@ -49,6 +51,7 @@ __all__ = [
     "load_marker",
     "load_sources",
     "lock",
+    "make_again",
     "merge_objects",
     "objects_with",
     "read_region",
@@ -58,6 +61,7 @@ __all__ = [
     "remove_visit",
     "store_visit",
     "table_dtype",
+    "take_back_in",
     "withdraw_forced_sources",
     "withdraw_sources",
     "withdraw_visit",

@@ -10,6 +10,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from astra.database.apdb_corrections import make_again, take_back_of_visit
 from astra.database.apdb_replica import Moment, analyze_if_new, open_chunk, record_visit
 from astra.database.apdb_rows import Marker, among, is_visit, load_marker
 from astra.database.apdb_sums import carry_forced_sums, forget_sums
@@ -31,9 +32,10 @@ def store_visit(
 ) -> NDArray[Any]:
     """Write what one visit and detector found, in the caller's transaction.
 
-    What the same visit and detector wrote before is withdrawn first. Each object that was detected gets a
-    version that starts at the midpoint of the visit, made of all that is known of it up to then; versions
-    that later visits wrote are made again. All of it goes into the replica chunk of ``timeProcessedMjdTai``.
+    What the same visit and detector wrote before is withdrawn first, and corrections of it are made again
+    after it. Each object that was detected gets a version that starts at the midpoint of the visit, made of
+    all that is known of it up to then; versions that later visits wrote are made again. All of it goes into
+    the replica chunk of ``timeProcessedMjdTai``.
 
     Parameters
     ----------
@@ -65,11 +67,10 @@ def store_visit(
         If the objects are not those of the detections, or there is no such statistic.
     """
     _refuse_other_instrument(connection, marker)
-    vanished = withdraw_visit(
-        *(connection, marker.instrument, marker.visit, marker.detector),
-        time_mjd_tai=marker.timeProcessedMjdTai,
-        plugins=plugins,
-    )
+    how: dict[str, Any] = {"time_mjd_tai": marker.timeProcessedMjdTai, "plugins": plugins}
+    place = marker.visit, marker.detector
+    facts = take_back_of_visit(connection, *place, dia_sources, forced, **how)
+    vanished = withdraw_visit(connection, marker.instrument, *place, **how)
     forced = to_table(dia_forced_source, forced)
     insert(connection, dia_source, dia_sources)
     insert(connection, dia_forced_source, forced)
@@ -83,6 +84,7 @@ def store_visit(
     time = marker.midpointMjdTai
     objects = add_versions(connection, dia_sources, touched, time=time, chunk=chunk, plugins=plugins)
     delete_orphans(connection, vanished)
+    make_again(connection, facts, **how)
     return objects
 
 
@@ -109,8 +111,14 @@ def remove_visit(
     Objects that lose their last detection go, with their forced measurements. The others get their previous
     version back; versions that later visits wrote are made again from the detections that remain.
     """
+    marker = load_marker(connection, instrument, visit, detector)
+    if marker is None:
+        return
+    how: dict[str, Any] = {"time_mjd_tai": marker.timeProcessedMjdTai, "plugins": plugins}
+    facts = take_back_of_visit(connection, visit, detector, **how)
     vanished = withdraw_visit(connection, instrument, visit, detector, plugins=plugins)
     delete_orphans(connection, vanished)
+    make_again(connection, facts, **how)
 
 
 def withdraw_visit(

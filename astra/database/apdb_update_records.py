@@ -25,11 +25,15 @@ class UpdateRecords:
         The caller's transaction.
     time_mjd_tai : float
         When it is made [d, MJD TAI].
+    again_at : Moment, optional
+        When the change is made again: no record is written then, and versions of objects go into its chunk.
     """
 
-    def __init__(self, connection: sa.Connection, time_mjd_tai: float) -> None:
-        self.connection = connection
-        self.time_mjd_tai, self.moment = time_mjd_tai, Moment.at(time_mjd_tai)
+    def __init__(
+        self, connection: sa.Connection, time_mjd_tai: float, *, again_at: Moment | None = None
+    ) -> None:
+        self.connection, self.is_told = connection, again_at is None
+        self.time_mjd_tai, self.moment = time_mjd_tai, again_at or Moment.at(time_mjd_tai)
         self.payloads: list[str] = []
 
     def add(self, update_type: str, **payload: Any) -> None:
@@ -38,7 +42,7 @@ class UpdateRecords:
 
     def write(self) -> int:
         """Write the records into the replica chunk of the time; return how many there are."""
-        n_records = len(self.payloads)
+        n_records = len(self.payloads) if self.is_told else 0
         if n_records:
             columns: dict[str, list[Any]] = {
                 "apdb_replica_chunk": [open_chunk(self.connection, self.moment)] * n_records,

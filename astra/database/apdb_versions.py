@@ -298,7 +298,8 @@ def _write_statistics(connection: sa.Connection, versions: NDArray[Any], plugins
     """Compute and write what DiaObject has no columns for; it takes all detections of the objects."""
     if not set(plugins) - set(DEFAULT_PLUGINS) or not len(versions):
         return
-    chain = Chain(versions["diaObjectId"], versions["validityStartMjdTai"])
+    is_current = np.isnan(versions["validityEndMjdTai"])  # see `_make_states`
+    chain = Chain(versions["diaObjectId"], np.where(is_current, np.inf, versions["validityStartMjdTai"]))
     ids = np.unique(chain.object_ids)
     sources, known = _measured(connection, dia_source, (*_SOURCE_COLUMNS, *OBJECT_FLAGS), ids)
     columns = statistics(chain, sources, known, plugins)

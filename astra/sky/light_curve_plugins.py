@@ -75,10 +75,11 @@ class Flux:
         """Quantile over the values of each object, between the two nearest ones linearly."""
         count = self.count
         ordered = np.append(values[np.lexsort([values, self.index])], np.nan)
-        place = np.cumsum(count) - count + np.maximum(count - 1, 0) * fraction
-        low = np.floor(place).astype(np.int64)
+        place = np.maximum(count - 1, 0) * fraction  # within the object: rounded alike wherever that stands
+        part = place - np.floor(place)
+        low = np.cumsum(count) - count + np.floor(place).astype(np.int64)
         high = np.minimum(low + 1, len(ordered) - 1)
-        low_value, part = ordered[low], place - low
+        low_value = ordered[low]
         result = low_value + np.where(part > 0, part * (ordered[high] - low_value), 0.0)
         return np.where(count > 0, result, np.nan)
 

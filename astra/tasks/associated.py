@@ -27,8 +27,8 @@ class AssociatedTask(DifferenceTask):
 
     statistics = StatisticsParameter(
         default=FURTHER,
-        description="Statistics of objects for dia_object_statistics, beyond the columns of DiaObject: "
-        "further (all but the periodograms), all, rubin (none), or Rubin's names, e.g. ap_madFlux,ap_stetsonJ.",
+        description="Statistics of objects beside those that DiaObject has columns for: further "
+        "(all but the periodograms), all, rubin (none), or Rubin's names as in ap_madFlux,ap_skewFlux.",
     )
 
 

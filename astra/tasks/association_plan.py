@@ -97,6 +97,11 @@ class DetectorVisit:
         return Member(self.midpoint_mjd_tai, self.visit, self.detector, self.task_id, self.region)
 
     @property
+    def place(self) -> tuple[str, int, int]:
+        """Camera, visit and detector."""
+        return self.instrument, self.visit, self.detector
+
+    @property
     def id_parts(self) -> IdParts:
         """What its identifiers are made of."""
         return IdParts(self.packed_visit_detector, self.release, self.ccd_exposure_id_bits)

@@ -95,7 +95,8 @@ def associate_visit(
     Run twice, it leaves the same tables as run once: what the visit and detector wrote before is withdrawn.
     The tables are those of detectors in the order of their midpoints (then of visit and detector): one that
     comes late is associated with what was known by its time, and if it finds anything that was not in the
-    tables yet, those after it that look at the same sky are associated again.
+    tables yet, those after it that look at the same sky are associated again. Corrections of what is
+    associated again are made again after it.
 
     Parameters
     ----------
@@ -160,8 +161,20 @@ def associate_in_order(
     apdb.lock(connection)
     margin = 2.0 * this.options.radius_arcsec + OVERLAP_MARGIN_ARCSEC
     later = later_members(connection, this.instrument, this.member, margin)
-    if later:
-        return _insert_before(connection, this, later, redo)
+    is_again = bool(later) or apdb.load_marker(connection, *this.place) is not None
+    regions = [one.region for one in (this.member, *later)]
+    how: dict[str, Any] = {
+        "time_mjd_tai": this.time_processed_mjd_tai,
+        "plugins": this.options.plugins,
+    }
+    facts = apdb.take_back_in(connection, regions, this.visit, this.detector, is_again=is_again, **how)
+    result = _insert_before(connection, this, later, redo) if later else _append_again(connection, this)
+    apdb.make_again(connection, facts, **how)
+    return result
+
+
+def _append_again(connection: Connection, this: DetectorVisit) -> AssociationResult:
+    """Associate a detector that is the last of those which overlap with it, in place of what it wrote."""
     vanished = _withdraw(connection, this, this.member)
     result = _append(connection, this)
     apdb.delete_orphans(connection, vanished)
@@ -176,7 +189,7 @@ def _insert_before(
 ) -> AssociationResult:
     """Associate a detector that others come after which are associated; these are associated again."""
     plan = plan_detector(connection, this, [this.member, *later])
-    if apdb.load_marker(connection, this.instrument, this.visit, this.detector) and holds_rows(
+    if apdb.load_marker(connection, *this.place) and holds_rows(
         connection, this.visit, this.detector, plan.sources, plan.forced
     ):
         hand_over(connection, this.instrument, this.visit, this.detector, this.task_id)

@@ -5,7 +5,8 @@ import importlib
 from astra.database.models.base import Base, BigInt, metadata
 
 _MODULES = (
-    *("state", "survey", "apdb", "spectra", "calibrations", "templates", "efficiency", "night", "outbox"),
+    *("state", "survey", "apdb", "corrections", "spectra", "calibrations", "templates", "efficiency"),
+    *("night", "outbox"),
 )
 
 for _name in _MODULES:
