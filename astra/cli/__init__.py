@@ -12,13 +12,25 @@ import sys
 from collections.abc import Sequence
 
 from astra import config
-from astra.cli import alerts, doctor, forget, instrument, options, retry, scheduler, schema, show, status
+from astra.cli import (
+    alerts,
+    apdb,
+    doctor,
+    forget,
+    instrument,
+    options,
+    retry,
+    scheduler,
+    schema,
+    show,
+    status,
+)
 from astra.cli.terminal import escape
 from astra.errors import AstraError
 from astra.tasks.runner import astra_version
 
 EXIT_ERROR = 1
-GROUPS = (status, show, retry, forget, alerts, schema, instrument, options, scheduler, doctor)
+GROUPS = (status, show, retry, forget, alerts, apdb, schema, instrument, options, scheduler, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -133,8 +133,7 @@ def load_alert_columns(
         _history(_fetch_of(connection, table, "diaObjectId", ids, _before(table, visit, since)), sources)
         for table in (dia_source, dia_forced_source)
     ]
-    # An object's version starts at the middle of the visit, or when it was processed.
-    starts = dia_object.c.validityStartMjdTai.in_([marker.midpointMjdTai, marker.timeProcessedMjdTai])
+    starts = dia_object.c.validityStartMjdTai == marker.midpointMjdTai
     objects = _fetch_of(connection, dia_object, "diaObjectId", ids, [starts])
     ss_sources = _optional(connection, "SSSource", "diaSourceId", sources["diaSourceId"].compressed())
     bodies = _choose(ss_sources, "diaSourceId", sources["diaSourceId"])

@@ -14,11 +14,10 @@ from astra.tasks.diffim import DiffIm
 from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.parameters import PathParameter
 from astra.tasks.process_ccd import ProcessCcd
+from astra.tasks.reopened_alerts import reopen_alerts
 from astra.tasks.solar_system import expected_bodies
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from astra.database.footprints import Member
     from astra.images.exposure import Exposure
     from astra.tasks.association_plan import AssociationOptions, DetectorVisit
@@ -198,7 +197,7 @@ class Associate(AssociatedTask):
             if marker is not None and marker.task_id != self.task_id and not self.must_rerun:
                 raise self._conflict(marker.task_id)
             result = associate_in_order(connection, this, self.redo)
-            self._reopen_alerts(connection, result.redone)
+            reopen_alerts(connection, map(self._task_of, result.redone))
             return result
 
     def redo(self, member: Member) -> DetectorVisit:
@@ -230,15 +229,6 @@ class Associate(AssociatedTask):
             message = f"its task {member.task_id} is forgotten"
             raise MissingDataError(message, task_id=member.task_id)
         return Associate.from_str_params(stored.parameters)
-
-    def _reopen_alerts(self, connection: Connection, redone: tuple[Member, ...]) -> None:
-        """Let the alerts of detectors that were associated again count as not packaged yet."""
-        from astra.database.models.state import Status
-        from astra.database.task_rows import change_task_rows
-
-        followers = [luigi.task_register.Register.get_task_cls(name) for name in ("PackageAlerts", "ApPipe")]
-        ids = [self._task_of(member).require(klass).task_id for member in redone for klass in followers]
-        change_task_rows(connection, ids, {"status_code": int(Status.CREATED)})
 
     def _conflict(self, other: str) -> ConflictingDefinitionError:
         """Say that another task has associated this visit and detector."""

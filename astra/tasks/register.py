@@ -43,6 +43,7 @@ MODULES = (
     "send_alerts",
     "ap_pipe",
     "ap_night",
+    "deduplicate",
     "demo",
 )
 
