@@ -75,7 +75,8 @@ def test_it_runs_from_the_command_line(astra_root, run_luigi):
 # Columns of the mean objects of Pan-STARRS 1, whose magnitudes are AB; -999 is none.
 EXAMPLE = """
 luigi --module astra IngestReferenceCatalog --local-scheduler --path ps1/ --name ps1 \\
-    --columns '{"id": "objID", "ra": "raMean", "dec": "decMean", "r": "rMeanPSFMag", "r_err": "rMeanPSFMagErr"}'
+    --columns '{"id": "objID", "ra": "raMean", "dec": "decMean",
+                "r": "rMeanPSFMag", "r_err": "rMeanPSFMagErr"}'
 """
 IN_README = re.findall(
     r"^luigi --module astra IngestReferenceCatalog .*?(?=^```|^luigi)",
