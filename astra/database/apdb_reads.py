@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from lsst.sphgeom import Region
 from numpy.typing import NDArray
 
-from astra.database.apdb_rows import Marker, among, is_visit, load_marker
-from astra.database.apdb_rows import ranges as range_table
+from astra.database.apdb_rows import Marker, among, is_visit, load_marker, select_in_ranges
 from astra.database.arrays import fetch, table_dtype, to_array
 from astra.database.models.apdb import dia_forced_source, dia_object, dia_source
 from astra.errors import MissingDataError
@@ -114,10 +113,7 @@ def load_dia_objects(
         )
         holds = [dia_object.c.validityStartMjdTai <= time_mjd_tai, end.is_(None) | (end > time_mjd_tai)]
         holds.append(end.is_(None) | last_end.is_(None))
-    # A join, and not a condition on each range: only so is the index of the current objects looked into.
-    bounds = range_table(connection, list(pixels))
-    inside = dia_object.c.pixelId.between(bounds.c.first, bounds.c.last)
-    query = sa.select(*(dia_object.c[name] for name in columns)).select_from(bounds).join(dia_object, inside)
+    query = select_in_ranges(connection, dia_object.c.pixelId, list(pixels), columns)
     rows = connection.execute(query.where(*holds)).all()
     objects = np.sort(to_array(rows, table_dtype(dia_object, columns)), order="diaObjectId")
     if isinstance(ranges, Region):

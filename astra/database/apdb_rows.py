@@ -94,16 +94,21 @@ def pairs(connection: sa.Connection, ids: NDArray[np.int64], times: NDArray[np.f
     return sa.select(part[0].label("id"), part[1].label("time")).subquery("pair")
 
 
-def ranges(connection: sa.Connection, bounds: Sequence[tuple[int, int]]) -> sa.FromClause:
-    """Make a table for a statement, columns ``first`` and ``last``, of ranges that travel as one value."""
+def select_in_ranges(
+    connection: sa.Connection, column: sa.Column[Any], bounds: Sequence[tuple[int, int]], names: Sequence[str]
+) -> sa.Select[Any]:
+    """Select some columns of the rows of which a column lies in one of some ranges that are apart.
+
+    SQLite looks into an index of some rows only for a join, PostgreSQL knows how many rows there will be only
+    from conditions.
+    """
+    query = sa.select(*(column.table.c[name] for name in names))
     if connection.dialect.name == "postgresql":
-        ends = list(zip(*bounds, strict=True)) or [(), ()]
-        lists = [sa.literal(list(values), ARRAY(sa.BigInteger)) for values in ends]
-        columns = [sa.column(name, sa.BigInteger) for name in ("first", "last")]
-        return sa.func.unnest(*lists).table_valued(*columns, name="range").render_derived()
+        return query.where(sa.or_(sa.false(), *(column.between(first, last) for first, last in bounds)))
     values = sa.func.json_each(json.dumps(list(bounds))).table_valued("value").c.value
     part = [sa.func.json_extract(values, f"$[{number}]", type_=sa.BigInteger()) for number in (0, 1)]
-    return sa.select(part[0].label("first"), part[1].label("last")).subquery("range")
+    ends = sa.select(part[0].label("first"), part[1].label("last")).subquery("range")
+    return query.select_from(ends).join(column.table, column.between(ends.c.first, ends.c.last))
 
 
 def known_times(connection: sa.Connection, rows: NDArray[Any]) -> NDArray[np.float64]:
