@@ -9,6 +9,7 @@ visits are stored again, and ``apdb_reads`` reads.
 """
 
 from astra.database.apdb_corrections import make_again, take_back_in
+from astra.database.apdb_history import Snapshot, clear_remains, follow, is_there, take_snapshot
 from astra.database.apdb_reads import (
     FORCED_COLUMNS,
     OBJECT_COLUMNS,
@@ -42,9 +43,13 @@ __all__ = [
     "AlertRows",
     "Marker",
     "RegionRows",
+    "Snapshot",
+    "clear_remains",
     "close_validity",
     "delete_orphans",
     "find_duplicate_objects",
+    "follow",
+    "is_there",
     "load_alert_rows",
     "load_dia_objects",
     "load_forced",
@@ -62,6 +67,7 @@ __all__ = [
     "store_visit",
     "table_dtype",
     "take_back_in",
+    "take_snapshot",
     "withdraw_forced_sources",
     "withdraw_sources",
     "withdraw_visit",

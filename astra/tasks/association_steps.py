@@ -16,6 +16,7 @@ from lsst.sphgeom import ConvexPolygon
 from numpy.typing import NDArray
 
 from astra.database import apdb
+from astra.database.apdb_facts import facts_in, objects_of
 from astra.database.footprints import Member, hand_over, holds_rows, later_members, note_footprint
 from astra.errors import ConflictingDefinitionError, TooManyObjectsError
 from astra.tasks.association_plan import AssociationOptions, DetectorVisit, Plan, plan_detector
@@ -167,10 +168,25 @@ def associate_in_order(
         "time_mjd_tai": this.time_processed_mjd_tai,
         "plugins": this.options.plugins,
     }
+    before = (
+        _snapshot(connection, this, later) if is_again or apdb.is_there(connection, *this.place[1:]) else None
+    )
     facts = apdb.take_back_in(connection, regions, this.visit, this.detector, is_again=is_again, **how)
+    if before is not None:
+        apdb.clear_remains(connection, before)
     result = _insert_before(connection, this, later, redo) if later else _append_again(connection, this)
     apdb.make_again(connection, facts, **how)
+    if before is not None:
+        apdb.follow(connection, before, this.time_processed_mjd_tai)
     return result
+
+
+def _snapshot(connection: Connection, this: DetectorVisit, later: list[Member]) -> apdb.Snapshot:
+    """Read what is there of all that is associated again, and of the corrections of it."""
+    members = [this.member, *later]
+    facts = facts_in(connection, [member.region for member in members])
+    places = [(member.visit, member.detector) for member in members]
+    return apdb.take_snapshot(connection, places, this.midpoint_mjd_tai, objects_of(facts))
 
 
 def _append_again(connection: Connection, this: DetectorVisit) -> AssociationResult:
