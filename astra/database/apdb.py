@@ -5,7 +5,7 @@ one visit and detector wrote is told by its row of ``apdb_marker``; it can be wi
 which the tables are as if it had not been processed. The modules behind this one: ``apdb_store`` writes
 visits, ``apdb_versions`` the versions of their objects, ``apdb_replica`` the chunks for those that copy the
 database, ``apdb_updates`` what is corrected later, ``apdb_corrections`` keeps that when
-visits are stored again, and ``apdb_reads`` reads.
+visits are stored again, ``apdb_history`` tells those who copy the database of it, and ``apdb_reads`` reads.
 """
 
 from astra.database.apdb_corrections import make_again, take_back_in

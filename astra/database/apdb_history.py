@@ -59,6 +59,8 @@ class Snapshot:
         Visits and detectors whose rows they are.
     objects : set of int
         Objects of those.
+    whole : set of int
+        Objects of which all versions are there, and not only those that hold from ``since`` on.
     since : float
         Start of the first version that may change [d, MJD TAI].
     rows : mapping
@@ -67,6 +69,7 @@ class Snapshot:
 
     places: Sequence[Place]
     objects: set[int]
+    whole: set[int]
     since: float
     rows: Mapping[sa.Table, dict[Key, Row]]
 
@@ -99,10 +102,10 @@ def take_snapshot(
     # Those alone may vanish that were first detected here; named after their detections.
     own = {row["diaSourceId"] for row in sources.values()}
     forced |= _read(connection, dia_forced_source, [_among(connection, dia_forced_source, own)])
-    versions = _read_versions(connection, found, since)
-    versions |= _read(connection, dia_object, [_among(connection, dia_object, own | set(objects))])
+    whole = own | set(objects)
+    versions = _read_versions(connection, found, whole, since)
     rows = {dia_source: sources, dia_forced_source: forced, dia_object: versions}
-    return Snapshot(places, found | own | set(objects), since, rows)
+    return Snapshot(places, found | whole, whole, since, rows)
 
 
 def clear_remains(connection: sa.Connection, before: Snapshot) -> None:
@@ -235,18 +238,20 @@ def _read_after(connection: sa.Connection, before: Snapshot) -> dict[sa.Table, d
     sources = _read_places(connection, dia_source, before.places)
     forced = _read_places(connection, dia_forced_source, before.places)
     found = {row["diaObjectId"] for row in [*sources.values(), *forced.values()]} - {None}
-    objects = before.objects | found
     own = {key[0] for key in before.rows[dia_forced_source]}
     forced |= _read(connection, dia_forced_source, [_among(connection, dia_forced_source, own)])
-    ids = {key[0] for key in before.rows[dia_object]} | objects
-    versions = _read(connection, dia_object, [_among(connection, dia_object, ids)])
+    versions = _read_versions(connection, before.objects | found, before.whole, before.since)
     return {dia_source: sources, dia_forced_source: forced, dia_object: versions}
 
 
-def _read_versions(connection: sa.Connection, objects: set[int], since: float) -> dict[Key, Row]:
-    """Read the versions of objects from a time on, and the last ones."""
-    last = dia_object.c.validityEndMjdTai.is_(None) | (dia_object.c.validityStartMjdTai >= since)
-    return _read(connection, dia_object, [_among(connection, dia_object, objects), last])
+def _read_versions(
+    connection: sa.Connection, objects: set[int], whole: set[int], since: float
+) -> dict[Key, Row]:
+    """Read the versions of objects that hold from a time on, and all of some objects."""
+    end = dia_object.c.validityEndMjdTai
+    holds = end.is_(None) | (end >= since)
+    found = _read(connection, dia_object, [_among(connection, dia_object, objects), holds])
+    return found | _read(connection, dia_object, [_among(connection, dia_object, whole)])
 
 
 def _read_places(connection: sa.Connection, table: sa.Table, places: Sequence[Place]) -> dict[Key, Row]:
