@@ -245,8 +245,8 @@ def test_visits_in_any_order_leave_the_tables_of_those_in_order(connection, orde
     expected = dump(connection)
     for visit in reversed(VISITS):
         apdb.remove_visit(connection, "camera", visit, 2)
-    for number, visit in enumerate(order):
-        run(connection, visit, now=61100.0 + number, redo=again())
+    for visit in order:  # within one replica chunk: nobody has copied what a late visit makes again
+        run(connection, visit, now=61000.0, redo=again())
     assert dump(connection) == expected
 
 
@@ -286,7 +286,7 @@ def test_an_early_visit_that_finds_the_same_is_handed_over_as_it_is(connection):
 
 def test_an_early_visit_that_finds_other_things_changes_the_later_ones(connection):
     for visit in VISITS:
-        run(connection, visit, now=61000.0 + visit)
+        run(connection, visit)
     run(connection, 1, sources=catalog((0, 0)), redo=again())
     found = dump(connection)
     for visit in reversed(VISITS):
