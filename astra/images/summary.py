@@ -69,7 +69,7 @@ INGREDIENTS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Fiducial:
-    """Ordinary conditions in one band, to which an exposure is compared.
+    """Ordinary conditions in one band, to which an exposure is compared; NaN where one is not known.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ class Fiducial:
         Time after which that depth is reached [s].
     """
 
-    psf_sigma_pixel: float
-    sky_adu_per_s: float
-    zero_point_mag: float
-    mag_lim: float
-    exposure_time_s: float
+    psf_sigma_pixel: float = math.nan
+    sky_adu_per_s: float = math.nan
+    zero_point_mag: float = math.nan
+    mag_lim: float = math.nan
+    exposure_time_s: float = math.nan
 
 
 @dataclass(frozen=True)

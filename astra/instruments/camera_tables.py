@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -319,18 +320,20 @@ def _parse_filters(table: Table) -> dict[str, str]:
 
 
 def _parse_fiducials(table: Table) -> dict[str, Fiducial]:
-    """Read the ordinary conditions of each band."""
+    """Read the ordinary conditions of each band, as far as they are given."""
     fiducials = {}
     for band in table.values:
         if not _BAND.fullmatch(band):
             raise table.error(band, "a table for each band, as in [fiducials.r]")
         conditions = table.table(band)
         fiducials[band] = Fiducial(
-            psf_sigma_pixel=conditions.number("psf_sigma_pixel", above=0.0, unit="pixel"),
-            sky_adu_per_s=conditions.number("sky_adu_per_s", above=0.0, unit="adu/s"),
-            zero_point_mag=conditions.number("zero_point_mag", low=0.0, high=60.0, unit="AB mag of 1 adu/s"),
-            mag_lim=conditions.number("mag_lim", low=0.0, high=60.0, unit="AB mag"),
-            exposure_time_s=conditions.number("exposure_time_s", above=0.0, unit="s"),
+            psf_sigma_pixel=conditions.number("psf_sigma_pixel", math.nan, above=0.0, unit="pixel"),
+            sky_adu_per_s=conditions.number("sky_adu_per_s", math.nan, above=0.0, unit="adu/s"),
+            zero_point_mag=conditions.number(
+                "zero_point_mag", math.nan, low=0.0, high=60.0, unit="AB mag of 1 adu/s"
+            ),
+            mag_lim=conditions.number("mag_lim", math.nan, low=0.0, high=60.0, unit="AB mag"),
+            exposure_time_s=conditions.number("exposure_time_s", math.nan, above=0.0, unit="s"),
         )
         conditions.finish()
     return fiducials

@@ -13,9 +13,11 @@ night; runs of 1998 to 2009 have neither, so here ``pack_visit_detector`` is ``v
 
 from __future__ import annotations
 
+import math
 import warnings
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,9 @@ from numpy.typing import NDArray
 
 from astra.errors import ConfigError, FormatError, MissingDataError
 from astra.images.exposure import SECONDS_PER_DAY, Exposure, VisitInfo
+from astra.images.psf import sigma_from_fwhm
 from astra.images.raw_image import RawImage
+from astra.images.summary import Fiducial
 from astra.images.tan_sip import approximate_tan_sip
 from astra.instruments import sdss_files
 from astra.instruments.base import Detector, Instrument, RawFrame, require_detector
@@ -38,6 +42,24 @@ FRAMES_PER_CAMERA_ROW = 2
 PACKED_LIMIT = 2**38
 
 
+# Depth of a point source at S/N 5 in one scan and seeing of 1 arcsec (York et al. 2000, AJ 120, 1579; in the
+# data base as SDSSConstants), and the median width of the PSF in r (DR7, "Seeing and sky brightness").
+DEPTHS_MAG = {"u": 22.3, "g": 23.3, "r": 23.1, "i": 22.3, "z": 20.8}
+MEDIAN_FWHM_ARCSEC = {"r": 1.43}
+SCAN_TIME_S = 53.907456
+PIXEL_SCALE_ARCSEC = 0.396
+
+
+def _fiducial(band: str) -> Fiducial:
+    """Ordinary conditions of a band. Zero points and skies changed from run to run: none is ordinary."""
+    fwhm_pixel = MEDIAN_FWHM_ARCSEC.get(band, math.nan) / PIXEL_SCALE_ARCSEC
+    return Fiducial(
+        psf_sigma_pixel=sigma_from_fwhm(fwhm_pixel),
+        mag_lim=DEPTHS_MAG[band],
+        exposure_time_s=SCAN_TIME_S,
+    )
+
+
 class SdssCamera(Instrument):
     """SDSS imaging camera, six columns of five CCDs in drift scan."""
 
@@ -45,8 +67,9 @@ class SdssCamera(Instrument):
     detectors = tuple(
         Detector(column, f"camcol{column}", sdss_files.N_ROWS, sdss_files.N_COLUMNS) for column in range(1, 7)
     )
-    pixel_scale_arcsec = 0.396
+    pixel_scale_arcsec = PIXEL_SCALE_ARCSEC
     observatory = (-105.820417, 32.780361, 2788.0)  # Apache Point
+    fiducials = MappingProxyType({band: _fiducial(band) for band in sdss_files.BANDS})
 
     def find_raws(self, folder: Path) -> list[Path]:
         """Return the fpC frames (plain or gzipped) below a folder, sorted."""

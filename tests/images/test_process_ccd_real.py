@@ -18,6 +18,7 @@ from astra.images.process_ccd import process_ccd
 from astra.images.psf import Psf
 from astra.images.psf_held_out import JudgingStars, held_out_residuals, star_residuals
 from astra.images.psf_stars import PsfFitConfig
+from astra.images.summary import SummaryConfig, summarise, why_missing
 from astra.instruments.sdss import SdssCamera
 from astra.products.reference_catalog import read_reference_catalog
 
@@ -165,6 +166,24 @@ def test_psf_predicts_the_stars_that_are_left_out_of_its_fit(comparison):
     survey = star_residuals(judging, comparison.survey_psf)
     assert found.stacked < survey.stacked
     assert found.typical < survey.typical
+
+
+def test_the_effective_time_is_about_that_of_a_scan(comparison):
+    summary = comparison.result.summary
+    fiducials = SdssCamera().fiducials[comparison.result.calexp.info.band]
+    config = SummaryConfig(fiducials={comparison.result.calexp.info.band: fiducials})
+    found = summarise(
+        comparison.result.calexp,
+        njy_per_adu=comparison.result.metrics["zero_point_njy_per_adu"],
+        sky_adu=comparison.result.metrics["sky_adu"],
+        config=config,
+    )
+    assert found["magLim"] == pytest.approx(summary["magLim"])
+    assert 30.0 < found["effTime"] < 75.0  # of 53.9 s
+    assert np.isfinite(found["effTimePsfSigmaScale"]) == (comparison.result.calexp.info.band == "r")
+    missing = why_missing(found)
+    assert "fiducial sky" in missing["effTimeSkyBgScale"]
+    assert "effTime" not in missing
 
 
 def test_blank_sky_is_zero(comparison):

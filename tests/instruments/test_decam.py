@@ -213,6 +213,16 @@ def test_types_and_filters_of_packed_files_are_told_by_their_words(tmp_path):
         assert (frame.observation_type, frame.band, frame.corners) == (kind, band, None)
 
 
+def test_ordinary_conditions_are_those_of_the_survey():
+    fiducials, fwhm = DECAM.fiducials, {"g": 1.12, "r": 0.96, "i": 0.88, "z": 0.84, "y": 0.90}
+    for band, arcsec in fwhm.items():
+        assert fiducials[band].psf_sigma_pixel * 2.3548 * 0.2626 == pytest.approx(arcsec, abs=0.002)
+    rates = {"u": 92, "g": 590, "r": 588, "i": 566, "z": 446, "y": 159}
+    for band, electrons in rates.items():  # of AB 20 in a second
+        assert 10 ** (0.4 * (fiducials[band].zero_point_mag - 20)) * 4.0 == pytest.approx(electrons, rel=0.01)
+    assert np.isnan([each.mag_lim for each in fiducials.values()]).all()
+
+
 def test_reduced_images_are_no_raws(shared_data):
     with pytest.raises(FormatError, match="header key INSTRUME must be 'DECam'"):
         DECAM.read_frames(shared_data / "decam_sfft" / "input_data" / "DEC-OBS04a.mini.fits")

@@ -89,6 +89,16 @@ def test_inspection_names_a_key_that_is_missing(frame_path, tmp_path, key):
         assert {"fpM", "tsField", "psField", "asTrans"} < set(problems)
 
 
+def test_ordinary_conditions_are_those_that_are_published():
+    fiducials = CAMERA.fiducials
+    assert {band: fiducials[band].mag_lim for band in "ugriz"} == dict(
+        zip("ugriz", (22.3, 23.3, 23.1, 22.3, 20.8), strict=True)
+    )
+    assert fiducials["r"].psf_sigma_pixel * 2.3548 * 0.396 == pytest.approx(1.43, rel=1e-4)
+    assert np.isnan(fiducials["g"].psf_sigma_pixel)
+    assert np.isnan([each.zero_point_mag for each in fiducials.values()]).all()
+
+
 def test_inspection_refuses_what_is_no_frame(tmp_path):
     path = tmp_path / "fpC-x.fit"
     fits.PrimaryHDU(np.zeros((1489, 2048), np.int16)).writeto(path)
