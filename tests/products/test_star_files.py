@@ -75,7 +75,7 @@ def rest_visit(value, seed):
     rng = np.random.default_rng(seed)
     flux = value + rng.standard_normal(APSTAR_GRID.n_pixels)
     flags = np.zeros(APSTAR_GRID.n_pixels, np.int64)
-    return RestVisit(flux, np.ones_like(flux), flags, np.full_like(flux, value))
+    return RestVisit(flux, np.ones_like(flux), flags, np.full_like(flux, value), flags > 0)
 
 
 def test_sum_of_visits_is_written_and_read_back(tmp_path):

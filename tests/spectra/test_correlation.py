@@ -72,11 +72,11 @@ def test_kernel_of_the_deposit_is_that_of_lagrange():
     deposit_row.py_func(
         np.array([4.25, 0.2, 8.9]), np.array([2.0, 9.0, 9.0]), np.array([3.0, 1.0, 1.0]), data, total, noise
     )
-    nodes = np.arange(3.0, 7.0)
+    nodes = np.arange(2.0, 8.0)
     weights = [
         np.prod([(4.25 - other) / (node - other) for other in nodes if other != node]) for node in nodes
     ]
-    assert data[3:7] == pytest.approx(6.0 * np.array(weights))
-    assert total[3:7] == pytest.approx(3.0 * np.array(weights))
-    assert noise[3:7] == pytest.approx(3.0 * np.array(weights) ** 2)
+    assert data[2:8] == pytest.approx(6.0 * np.array(weights))
+    assert total[2:8] == pytest.approx(3.0 * np.array(weights))
+    assert noise[2:8] == pytest.approx(3.0 * np.array(weights) ** 2)
     assert data.sum() == pytest.approx(6.0)
