@@ -27,7 +27,11 @@ NJY_AB_ZERO_POINT_MAG = 31.4  # AB magnitude of 1 nJy, rounded as in the Rubin d
 
 
 class MaskPlane(IntFlag):
-    """Bits of the mask plane; the names are those of the LSST stack, and the first eleven its places too."""
+    """Bits of the mask plane; the names are those of the LSST stack, and the first eleven its places too.
+
+    SPIKE, NOT_DEBLENDED and SENSOR_EDGE are read, kept and told of detections, but nothing here sets them:
+    spikes are SUSPECT with the footprint of their star, every blend is split, and coadds reject what is EDGE.
+    """
 
     BAD = 1 << 0
     SAT = 1 << 1
@@ -66,6 +70,7 @@ MASK_DETECTED = np.uint32(MaskPlane.DETECTED)
 MASK_DETECTED_NEGATIVE = np.uint32(MaskPlane.DETECTED_NEGATIVE)
 MASK_SUSPECT = np.uint32(MaskPlane.SUSPECT)
 MASK_NO_DATA = np.uint32(MaskPlane.NO_DATA)
+MASK_VIGNETTED = np.uint32(MaskPlane.VIGNETTED)
 MASK_STREAK = np.uint32(MaskPlane.STREAK)
 MASK_SAT_TEMPLATE = np.uint32(MaskPlane.SAT_TEMPLATE)
 MASK_CROSSTALK = np.uint32(MaskPlane.CROSSTALK)

@@ -18,7 +18,7 @@ from astra.errors import DataError, FormatError
 from astra.images.amplifier import Amplifier
 from astra.images.assembly import assembled_shape, has_overscan
 from astra.images.calibration import Calibrations
-from astra.images.exposure import MASK_BAD, Exposure
+from astra.images.exposure import MASK_BAD, MASK_VIGNETTED, Exposure
 from astra.images.isr_config import IsrConfig
 from astra.images.isr_header import header_cards
 from astra.images.isr_masks import blank_amplifiers, find_dead, mark_pixels
@@ -193,6 +193,10 @@ def correct_raw(
         raise FormatError(f"{where}: {exc}", exposure=info.visit, detector=info.detector) from exc
     except DataError as exc:
         raise type(exc)(f"{where}: {exc}", **exc.context) from exc
+    is_vignetted = config.vignetting and raw.vignetted is not None
+    if is_vignetted:
+        frame.mask[raw.vignetted] |= MASK_VIGNETTED
+    cards = {**header_cards(frame, raw.reference_gain, config), "ISRVIGN": is_vignetted}
     return Exposure(
         image=frame.image,
         variance=frame.variance,
@@ -200,7 +204,7 @@ def correct_raw(
         info=info,
         gain=raw.reference_gain,
         wcs=raw.wcs,
-        metadata={**raw.metadata, **header_cards(frame, raw.reference_gain, config)},
+        metadata={**raw.metadata, **cards},
     )
 
 

@@ -68,6 +68,8 @@ class IsrConfig:
         Physical filters with fringes; by default each for which there is a frame of them.
     defects : bool
         Mark known bad pixels.
+    vignetting : bool
+        Mark pixels that the camera knows to be vignetted.
     variance : bool
         Make the variance plane; without it the variance is not a number, and nothing can be calibrated.
     edge_pixel : int
@@ -103,6 +105,7 @@ class IsrConfig:
     fringe: bool = True
     fringe_filters: tuple[str, ...] = ()
     defects: bool = True
+    vignetting: bool = True
     variance: bool = True
     edge_pixel: int = 0
 

@@ -36,6 +36,8 @@ class RawImage:
         Time in which dark current was collected [s]; None if it is the exposure time.
     observation_type : str
         ``science``, ``bias``, ``dark`` or ``flat``.
+    vignetted : bool ndarray, shape (ny, nx), optional
+        True for pixels that do not see the whole mirror, in the assembled image.
     metadata : dict
         Further cards for the header of what is made of it.
     """
@@ -48,6 +50,7 @@ class RawImage:
     wcs: WCS | None = None
     dark_time_s: float | None = None
     observation_type: str = "science"
+    vignetted: NDArray[np.bool_] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
 

@@ -357,6 +357,7 @@ def _parse_focal_plane(top: Table, pixel_scale_arcsec: float) -> FocalPlane | No
         pixel_size_mm=table.number("pixel_size_mm", above=0.0, high=1.0, unit="mm"),
         pixel_scale_arcsec=pixel_scale_arcsec,
         flip_x=table.flag("flip_x", False),
+        vignetted_from_mm=table.number("vignetted_from_mm", math.inf, above=0.0, unit="mm"),
     )
     table.finish()
     return plane

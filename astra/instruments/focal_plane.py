@@ -38,11 +38,24 @@ class FocalPlane:
         The same on the sky [arcsec].
     flip_x : bool
         True if x points east where y points north.
+    vignetted_from_mm : float
+        Pixels from this distance from the optical axis on do not see the whole mirror [mm].
     """
 
     pixel_size_mm: float
     pixel_scale_arcsec: float
     flip_x: bool = False
+    vignetted_from_mm: float = math.inf
+
+    def vignetted(self, detector: Detector) -> NDArray[np.bool_] | None:
+        """Tell which pixels of a detector are vignetted, shape (n_rows, n_columns); None if none is."""
+        x = np.arange(detector.n_columns, dtype=np.float64)[None, :]
+        y = np.arange(detector.n_rows, dtype=np.float64)[:, None]
+        corners = np.hypot(*self.position_mm(x[:, [0, -1]], y[[0, -1]], detector))
+        if corners.max() < self.vignetted_from_mm:  # no pixel is farther out than the farthest corner
+            return None
+        found: NDArray[np.bool_] = np.hypot(*self.position_mm(x, y, detector)) >= self.vignetted_from_mm
+        return found
 
     def wcs(self, ra: float, dec: float, sky_angle_deg: float, detector: Detector) -> WCS:
         """Sky of a detector for a boresight.

@@ -78,7 +78,7 @@ class TomlCamera(Instrument):
         with open_fits(path) as hdus:
             places = {place.plan.value.detector: place for place in self._finder.find(path, hdus)}
             place = places[require_detector(path, list(places), detector)]
-            frame = self._frame(place)
+            frame, plane = self._frame(place), self.focal_plane
             sections = self._sections(place)
             return RawImage(
                 pixels=_mosaic(place),
@@ -100,6 +100,7 @@ class TomlCamera(Instrument):
                 wcs=self._wcs(place, self._values(place)),
                 dark_time_s=frame.dark_time_s,
                 observation_type=frame.observation_type,
+                vignetted=None if plane is None else plane.vignetted(place.plan.value),
             )
 
     def pack_visit_detector(self, visit: int, detector: int) -> int:

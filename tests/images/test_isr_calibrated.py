@@ -15,6 +15,7 @@ from astra.images.exposure import (
     MASK_SAT,
     MASK_SUSPECT,
     MASK_UNMASKEDNAN,
+    MASK_VIGNETTED,
 )
 from astra.images.isr import correct_raw, remove_signature
 from astra.images.isr_config import IsrConfig
@@ -108,6 +109,7 @@ SWITCH_CARDS = {
     "fringe": "ISRFRING",
     "defects": "ISRDEFEC",
     "variance": "ISRVAR",
+    "vignetting": "ISRVIGN",
 }
 
 
@@ -126,6 +128,17 @@ def test_defects_that_the_camera_knows_are_told_in_the_header():
     assert (marked.metadata["ISRDEFEC"], plain.metadata["ISRDEFEC"]) == (True, False)
     assert (marked.mask[3, 4:7] & MASK_BAD).all()
     assert not plain.mask.any()
+
+
+def test_vignetted_pixels_are_marked_and_used_all_the_same():
+    dark = np.zeros(SHAPE, dtype=bool)
+    dark[:5] = True
+    raw = dataclasses.replace(science(), vignetted=dark)
+    marked, plain = correct_raw(raw), correct_raw(raw, config=IsrConfig(vignetting=False))
+    np.testing.assert_array_equal(marked.mask, np.where(dark, MASK_VIGNETTED, 0))
+    np.testing.assert_array_equal(marked.image, plain.image)
+    assert not plain.mask.any()
+    assert (marked.metadata["ISRVIGN"], plain.metadata["ISRVIGN"]) == (True, False)
 
 
 def test_without_the_variance_plane_the_rest_is_the_same():

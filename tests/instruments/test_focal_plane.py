@@ -1,3 +1,5 @@
+import dataclasses
+
 import astropy.units as u
 import numpy as np
 import pytest
@@ -82,6 +84,17 @@ def test_detectors_keep_their_places_to_each_other_on_the_sky(angle):
 def test_quarter_turns_are_exact(rotation):
     wcs = PLANE.wcs(0.0, 0.0, 0.0, Detector(0, "Q", 10, 20, rotation_deg=rotation))
     assert sorted(np.abs(wcs.wcs.cd).ravel()) == [0.0, 0.0, SCALE / 3600, SCALE / 3600]
+
+
+def test_pixels_from_a_distance_of_the_optical_axis_on_are_vignetted():
+    plane = dataclasses.replace(PLANE, vignetted_from_mm=14.0)
+    found = plane.vignetted(OUTER)
+    assert found.shape == (500, 701)
+    assert 0.05 < found.mean() < 0.95
+    for x, y in ((3, 5), (690, 480), (350, 250), (20, 490)):
+        assert found[y, x] == (np.hypot(*plane.position_mm(x, y, OUTER)) >= 14.0)
+    assert plane.vignetted(CENTRAL) is None
+    assert PLANE.vignetted(OUTER) is None
 
 
 def test_corners_go_round_the_image():

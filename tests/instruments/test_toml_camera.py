@@ -8,8 +8,8 @@ from astropy.time import Time
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from astra.errors import FormatError, MissingDataError
-from astra.images.exposure import MASK_BAD
+from astra.errors import ConfigError, FormatError, MissingDataError
+from astra.images.exposure import MASK_BAD, MASK_VIGNETTED
 from tests.instruments.cameras import HEADER, camera, changed, content, raw_pixels, write_raw
 
 CAMERA = camera()
@@ -471,3 +471,15 @@ def test_coordinates_of_stored_pixels_need_amplifiers_in_place(tmp_path):
         CAMERA.read_frames(path)
     [(_, readings)] = CAMERA.inspect(path)
     assert [reading.name for reading in readings if reading.problem] == ["wcs"]
+
+
+def test_a_raw_knows_which_of_its_pixels_are_vignetted(tmp_path):
+    path = write_raw(tmp_path / "t12.fits")
+    assert camera().read_raw(path).vignetted is None
+    given = changed("focal_plane.vignetted_from_mm", 1.6)
+    found = camera(given).read_raw(path).vignetted
+    assert found.shape == (6, 10)
+    assert 0 < found.sum() < 60
+    assert (camera(given).load(path).mask[found] & MASK_VIGNETTED).all()
+    with pytest.raises(ConfigError, match=r"\[focal_plane\] vignetted_from_mm must be a number above 0"):
+        camera(changed("focal_plane.vignetted_from_mm", 0))
