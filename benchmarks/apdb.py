@@ -7,7 +7,9 @@ lengthens less; then the CPU time of both to load the current objects of the fie
 file, with astra's own settings, and the private PostgreSQL of the tests, which does not wait for the disk
 (fsync = off).
 
-    python -m benchmarks.apdb [--visits 1000] [--database sqlite postgresql] [--profile]
+    python -m benchmarks.apdb [--visits 1000] [--database sqlite postgresql] [--statistics rubin] [--profile]
+
+``--statistics further`` makes the statistics that DiaObject has no columns for, too.
 """
 
 import argparse
@@ -25,7 +27,9 @@ import psutil
 from astra.database import apdb
 from astra.database.engine import dispose_engines, get_engine
 from astra.database.models.apdb import dia_forced_source, dia_source
+from astra.sky.light_curve_plugins import DEFAULT_PLUGINS
 from astra.sky.regions import convex_hull, htm_pixels
+from astra.tasks.associated import chosen_plugins
 
 N_OBJECTS, N_DETECTED, N_MEASURED = 3000, 300, 10
 DEPTHS = (1, 11, 100, 300, 1000)
@@ -85,13 +89,13 @@ def cpu_seconds(server):
     return own, total
 
 
-def store(engine, made, server=None):
+def store(engine, made, server=None, plugins=DEFAULT_PLUGINS):
     """Store a visit in a transaction; return wall-clock time, and CPU time here and of the server [s]."""
     marker, sources, forced = made
     cpu, begin = cpu_seconds(server), time.perf_counter()
     with engine.begin() as connection:
         apdb.lock(connection)
-        apdb.store_visit(connection, marker, sources, None, forced)
+        apdb.store_visit(connection, marker, sources, None, forced, plugins=plugins)
     wall = time.perf_counter() - begin
     return wall, *(after - before for after, before in zip(cpu_seconds(server), cpu, strict=True))
 
@@ -132,7 +136,7 @@ def profiled(engine, made):
     pstats.Stats(profile).sort_stats("cumulative").print_stats(45)
 
 
-def run(kind, n_visits, show_profile):
+def run(kind, n_visits, plugins, show_profile):
     """Store visits; print a line for each depth."""
     place = [origin + np.random.default_rng(0).uniform(0, 0.2, N_OBJECTS) for origin in (10, 5)]
     depths = [depth for depth in DEPTHS if depth <= n_visits]
@@ -143,7 +147,7 @@ def run(kind, n_visits, show_profile):
             apdb.remove_visit(connection, "camera", 1, 1)
         first, times = None, []
         for visit in range(1, depths[-1] + N_MEASURED):
-            times.append(store(engine, make_visit(visit, place), server))
+            times.append(store(engine, make_visit(visit, place), server, plugins))
             depth = visit - N_MEASURED + 1
             if depth in depths:
                 columns = list(zip(*times[-N_MEASURED:], strict=True))
@@ -167,11 +171,12 @@ def main():
     parser.add_argument("--visits", type=int, default=1000)
     parser.add_argument("--database", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--statistics", default="rubin", help="as of Associate: rubin, further, all")
     options = parser.parse_args()
     names = ("visits", "wall [ms]", "mean [ms]", "CPU [ms]", "server", "growth", "of CPU", "load [ms]")
     print(f"{'database':12s} {names[0]:>7s} " + " ".join(f"{name:>9s}" for name in names[1:]))
     for kind in options.database:
-        run(kind, options.visits, options.profile)
+        run(kind, options.visits, chosen_plugins(options.statistics), options.profile)
 
 
 if __name__ == "__main__":
