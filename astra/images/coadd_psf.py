@@ -82,7 +82,7 @@ class CoaddPsf(Psf):
         """Values of the terms of all inputs at positions [pixel], shape (..., n_inputs * n_terms)."""
         shares, terms = self.shares(x, y), super().design(x, y)
         design = shares[..., :, None] * terms[..., None, :]
-        return design.reshape(*design.shape[:-2], -1)
+        return design.reshape(*design.shape[:-2], design.shape[-2] * design.shape[-1])
 
     def inputs(self) -> list[Psf]:
         """Return the PSF of each input, by itself."""

@@ -135,6 +135,9 @@ def write_night_models(folder):
         high=np.array([2.0]),
         precision=np.eye(1),
         max_distance=3.0,
+        unit_covariance=1e-3 * np.eye(3),
+        training_variance=np.full(depth.size, 1e-4),
+        n_stars=1000,
     )
     write_cannon_model(folder / "model.npz", model)
     names = {"templates": "templates.npz", "lines": "lines.csv", "model": "model.npz"}

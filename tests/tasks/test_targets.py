@@ -15,6 +15,7 @@ ROW = {
     "file_size": 1,
     "file_modified_ns": 2,
     "kind": "coadd",
+    "flags": 0,
     "snr": 51.5,
     "n_pixels": 10,
     "n_good": 9,
