@@ -146,35 +146,20 @@ class BulkWorker(luigi.worker.Worker):
             give_back()
 
 
-_search = luigi.Task.__dict__["get_params"].__func__
-_look_up = luigi.Parameter._get_value  # noqa: SLF001  # what `has_task_value` and `task_value` ask
-
-
 @contextmanager
 def cached_parameters() -> Iterator[None]:
-    """Look up once which parameters a class has, and what they are where a task is not given them.
-
-    Luigi searches all attributes of the class ten times for each task, and the configuration for each value.
-    What changes in the configuration meanwhile is not seen.
-    """
+    """Look the parameters of a class up once; Luigi searches all attributes ten times for each task."""
     found: dict[type, list[tuple[str, luigi.Parameter]]] = {}
-    values: dict[tuple[int, str, str], Any] = {}
+    search = luigi.Task.__dict__["get_params"].__func__
 
     def get_params(cls: type) -> list[tuple[str, luigi.Parameter]]:
         if cls not in found:
-            found[cls] = _search(cls)
+            found[cls] = search(cls)
         return found[cls]
 
-    def get_value(parameter: luigi.Parameter, task_name: str, param_name: str) -> Any:
-        key = (id(parameter), task_name, param_name)
-        if key not in values:
-            values[key] = _look_up(parameter, task_name, param_name)
-        return values[key]
-
-    before = luigi.Task.__dict__["get_params"], luigi.Parameter._get_value  # noqa: SLF001
+    before = luigi.Task.__dict__["get_params"]
     luigi.Task.get_params = classmethod(get_params)
-    luigi.Parameter._get_value = get_value  # noqa: SLF001
     try:
         yield
     finally:
-        luigi.Task.get_params, luigi.Parameter._get_value = before  # noqa: SLF001
+        luigi.Task.get_params = before
