@@ -10,6 +10,7 @@ import collections
 import multiprocessing
 import os
 import queue
+import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -146,20 +147,30 @@ class BulkWorker(luigi.worker.Worker):
             give_back()
 
 
+_planning = threading.Lock()  # of one thread: it takes the place of a method of Luigi's for all
+
+
 @contextmanager
 def cached_parameters() -> Iterator[None]:
-    """Look the parameters of a class up once; Luigi searches all attributes ten times for each task."""
+    """Look the parameters of a class up once; Luigi searches all attributes ten times for each task.
+
+    While another thread does so, or where Luigi's task has been replaced, nothing is kept.
+    """
+    before = luigi.Task.__dict__.get("get_params")
+    if before is None or not _planning.acquire(blocking=False):
+        yield
+        return
     found: dict[type, list[tuple[str, luigi.Parameter]]] = {}
-    search = luigi.Task.__dict__["get_params"].__func__
+    search = before.__func__
 
     def get_params(cls: type) -> list[tuple[str, luigi.Parameter]]:
         if cls not in found:
             found[cls] = search(cls)
         return found[cls]
 
-    before = luigi.Task.__dict__["get_params"]
     luigi.Task.get_params = classmethod(get_params)
     try:
         yield
     finally:
         luigi.Task.get_params = before
+        _planning.release()
