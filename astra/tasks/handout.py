@@ -67,13 +67,13 @@ class Handout:
         needed = {task.task_id: task for one in tasks for task in one.deps()}
         asked = [*own, *needed.values()]
         known = known_completeness(asked, at_least=1) if len(asked) > 1 else {}
-        todo = [task.task_id for task in own if known.get(task.task_id) is False]
+        wanted = [task.task_id for task in own if known.get(task.task_id) is False]
         url = own[0].database_url if own else ""
         keys: dict[str, int] = {}
-        if len(todo) > 1:
+        if len(wanted) > 1:
             run_pk = current_invocation().run_pk(url)
             with reading(url) as connection:
-                keys = planned_keys(connection, todo, run_pk)
+                keys = planned_keys(connection, wanted, run_pk)
         self._pid, self._place = os.getpid(), {"host": socket.gethostname(), "pid": os.getpid()}
         self._clear(url, keys, {task_id for task_id, is_done in known.items() if is_done})
 
