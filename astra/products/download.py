@@ -304,20 +304,6 @@ class Downloader:
         return fetched
 
 
-def download(
-    url: str,
-    path: str | Path,
-    *,
-    checksum: str = "",
-    timeout_s: float = 60.0,
-    n_attempts: int = 4,
-    pause_s: float = 1.0,
-) -> None:
-    """Fetch one file; parameters and errors are those of `Downloader.fetch` and `DownloadConfig`."""
-    with Downloader(DownloadConfig(1, timeout_s, n_attempts, pause_s)) as downloader:
-        downloader.fetch(RemoteFile(url, path, checksum))
-
-
 def exists_remotely(url: str, *, timeout_s: float = 60.0) -> bool:
     """Say whether a server has a file, without fetching it; errors are those of `Downloader.fetch`."""
     with Downloader(DownloadConfig(1, timeout_s)) as downloader:

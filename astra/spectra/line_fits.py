@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.spectra.flags import SpectrumFlag
-from astra.spectra.lines import Line, window_coverage
+from astra.spectra.lines import Line, good_pixels, window_coverage
 
 N_PARAMETERS = 5  # continuum in the middle, its slope, flux, centre, sigma
 _N_VALUES = 9  # of a line in `LineFits`, but for its flags
@@ -92,13 +92,7 @@ def fit_lines(
     ValueError
         If the shapes differ.
     """
-    if flux.ndim != 2 or flux.shape != ivar.shape or wavelength.shape != flux.shape[1:]:
-        message = (
-            "flux and ivar must have shape (n_rows, n_pixels) and wavelength (n_pixels,), not"
-            f" {flux.shape}, {ivar.shape} and {wavelength.shape}"
-        )
-        raise ValueError(message)
-    good = (ivar > 0) & np.isfinite(flux) & np.isfinite(ivar)
+    good = good_pixels(wavelength, flux, ivar)
     found = np.full((_N_VALUES, len(flux), len(lines)), np.nan)
     flags = np.zeros((len(flux), len(lines)), np.int64)
     for number, line in enumerate(one.in_vacuum() for one in lines):

@@ -131,19 +131,33 @@ def measure_lines(
     ValueError
         If the shapes differ.
     """
+    good = good_pixels(wavelength, flux, ivar)
+    edges = _pixel_edges(wavelength)
+    columns = [_measure_line(edges, flux, ivar, good, line.in_vacuum(), min_coverage) for line in lines]
+    stacked = [np.stack(values, axis=1) for values in zip(*columns, strict=True)]
+    if not lines:
+        stacked = [np.empty((len(flux), 0)) for _ in range(6)] + [np.empty((len(flux), 0), np.int64)]
+    return LineStrengths(*stacked)
+
+
+def good_pixels(
+    wavelength: NDArray[np.float64], flux: NDArray[np.float64], ivar: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return which pixels of spectra are measured, shape (n_rows, n_pixels).
+
+    Raises
+    ------
+    ValueError
+        If the shapes of the spectra differ.
+    """
     if flux.ndim != 2 or flux.shape != ivar.shape or wavelength.shape != flux.shape[1:]:
         message = (
             "flux and ivar must have shape (n_rows, n_pixels) and wavelength (n_pixels,), not"
             f" {flux.shape}, {ivar.shape} and {wavelength.shape}"
         )
         raise ValueError(message)
-    edges = _pixel_edges(wavelength)
-    good = (ivar > 0) & np.isfinite(flux) & np.isfinite(ivar)
-    columns = [_measure_line(edges, flux, ivar, good, line.in_vacuum(), min_coverage) for line in lines]
-    stacked = [np.stack(values, axis=1) for values in zip(*columns, strict=True)]
-    if not lines:
-        stacked = [np.empty((len(flux), 0)) for _ in range(6)] + [np.empty((len(flux), 0), np.int64)]
-    return LineStrengths(*stacked)
+    good: NDArray[np.bool_] = (ivar > 0) & np.isfinite(flux) & np.isfinite(ivar)
+    return good
 
 
 def window_coverage(

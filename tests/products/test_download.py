@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from astra.errors import ConfigError, DataError, MissingDataError
-from astra.products.download import DownloadConfig, Downloader, RemoteFile, download, exists_remotely
+from astra.products.download import DownloadConfig, Downloader, RemoteFile, exists_remotely
 from astra.products.http_connections import HttpConnections
 from astra.products.http_login import Logins
 from astra.products.progress import Progress
@@ -41,8 +41,12 @@ def login(tmp_path):
 
 
 def fetch(server, path, target, **kwargs):
+    return fetch_url(server.url + path, target, **kwargs)
+
+
+def fetch_url(url, target, **kwargs):
     with Downloader(FAST) as downloader:
-        return downloader.fetch(RemoteFile(server.url + path, target, **kwargs))
+        return downloader.fetch(RemoteFile(url, target, **kwargs))
 
 
 def hidden(folder):
@@ -93,7 +97,10 @@ def test_another_process_goes_on_where_one_was_killed(server, tmp_path):
         "etag": '"one"',
         "script": [{"cut": 300_000, "hold": True}, {}],
     }
-    code = "import sys; from astra.products.download import download; download(sys.argv[1], sys.argv[2])"
+    code = (
+        "import sys; from astra.products.download import Downloader, RemoteFile\n"
+        "with Downloader() as one: one.fetch(RemoteFile(sys.argv[1], sys.argv[2]))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code, server.url + "/held", str(tmp_path / "b.fits")])
     part = tmp_path / ".part~b.fits"
     for _ in range(6000):
@@ -422,7 +429,7 @@ def test_proxy_of_the_environment_is_spoken_to(server, tmp_path, monkeypatch):
 def test_addresses_of_other_kinds_are_refused(tmp_path):
     for url in ("file:///etc/hosts", "ftp://127.0.0.1/a", "http:///a", "nothing"):
         with pytest.raises(ConfigError, match="must be an http or https address"):
-            download(url, tmp_path / "b.fits")
+            fetch_url(url, tmp_path / "b.fits")
 
 
 def test_server_that_cannot_prove_who_it_is_is_refused_at_once(tmp_path, monkeypatch):
@@ -434,7 +441,7 @@ def test_server_that_cannot_prove_who_it_is_is_refused_at_once(tmp_path, monkeyp
     monkeypatch.setattr(http.client.HTTPSConnection, "connect", connect)
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(ConfigError, match=r"certificate of data\.sdss\.org is not trusted: self-signed"):
-        download("https://data.sdss.org/sas/a.fits", tmp_path / "a.fits")
+        fetch_url("https://data.sdss.org/sas/a.fits", tmp_path / "a.fits")
 
 
 def test_redirect_that_leaves_encryption_is_not_followed(monkeypatch):
