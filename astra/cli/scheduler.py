@@ -7,11 +7,15 @@ import asyncio
 import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from astra import config
 
+if TYPE_CHECKING:
+    from astra.scheduler.durable import DurableScheduler
+
 DEFAULT_PORT = 8082
+DEFAULT_LEASE_S = 20.0
 DESCRIPTION = (
     "Run the central scheduler and Luigi's pages until interrupted. Its state is in a journal, from which it "
     "starts again. Elsewhere than on the loopback interface callers need a token, ASTRA_SCHEDULER_TOKEN."
@@ -34,6 +38,13 @@ def add_commands(commands: Any) -> None:
         help="when the journal is forced to the disk: a crash of the machine, not of this process, may lose "
         "the rest [default: interval, each second]",
     )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=DEFAULT_LEASE_S,
+        metavar="S",
+        help="silence of a worker, after which others get what it was given [s] [default: 20]",
+    )
     parser.add_argument("--token-file", metavar="FILE", help="file with the token, before the environment's")
     parser.add_argument(
         "--allowed-host", action="append", default=[], metavar="NAME", help="further name of this server"
@@ -48,15 +59,13 @@ def add_commands(commands: Any) -> None:
 def run_scheduler(options: argparse.Namespace) -> int:
     """Run the scheduler until the process is asked to end."""
     from astra.scheduler.access import make_access, read_token
-    from astra.scheduler.durable import DurableScheduler
     from astra.scheduler.journal import Journal
     from astra.scheduler.server import serve
 
     _set_up_log(options.logdir)
     token = read_token(options.token_file)
     access = make_access("localhost" if options.unix_socket else options.address, token, options.allowed_host)
-    scheduler = DurableScheduler()
-    scheduler.limit_pages()
+    scheduler = make_scheduler(options.lease)
     path = Path(options.state_path) if options.state_path else config.root() / "scheduler.journal"
     scheduler.open_journal(Journal(path.absolute(), options.sync))
     if options.pidfile:
@@ -72,6 +81,26 @@ def run_scheduler(options: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def make_scheduler(lease_s: float) -> DurableScheduler:
+    """Make the scheduler, with leases and limits of its pages; without its journal.
+
+    Parameters
+    ----------
+    lease_s : float
+        Silence of a worker, after which others get what it was given [s].
+    """
+    import luigi.configuration
+
+    from astra.scheduler.durable import DurableScheduler
+    from astra.scheduler.leases import FORGOTTEN_S
+
+    configured = luigi.configuration.get_config().has_option("scheduler", "worker_disconnect_delay")
+    scheduler = DurableScheduler(**({} if configured else {"worker_disconnect_delay": FORGOTTEN_S}))
+    scheduler.limit_pages()
+    scheduler.grant_leases(lease_s)
+    return scheduler
 
 
 def _set_up_log(folder: str | None) -> None:

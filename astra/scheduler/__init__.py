@@ -6,14 +6,14 @@ and a journal from which it starts again. What it decides is what Luigi's decide
 
 ``scheduled_task``, ``ready``, ``task_state``
     A task and its kind; the queue of those that may run; the state with its indexes.
-``choice``, ``counts``, ``additions``, ``pruning``
+``choice``, ``counts``, ``additions``, ``due``
     Which task a worker gets; how much is left for it; what a report changes; what falls due.
-``central``, ``bulk``, ``pages``
-    The scheduler, the calls for many tasks, the limits of its pages.
+``central``, ``leases``, ``bulk``, ``pages``
+    The scheduler, what becomes of what a dead worker had, the calls for many tasks, the limits of its pages.
 ``records``, ``journal``, ``durable``
     The state as text, the file that holds it, the scheduler that writes it.
 ``access``, ``server``
     Who may call, and the server.
-``remote``, ``bulk_worker``
+``remote``, ``held_work``, ``bulk_worker``
     The caller's side.
 """

@@ -12,26 +12,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi.scheduler import Worker, rpc_method
-from luigi.task_status import PENDING, RUNNING
+from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 
 from astra.scheduler.additions import Call
-from astra.scheduler.central import CentralScheduler, give_nothing
+from astra.scheduler.central import give_nothing
+from astra.scheduler.leases import LeasedScheduler
 from astra.scheduler.scheduled_task import ScheduledTask
 
-PROTOCOL = 1
+PROTOCOL = 2  # 1 had no leases
 Families = Mapping[str, Mapping[str, Any]] | None
 ASK_AGAIN_S = 1.0  # after which a worker is asked again to give back what it has not begun [s]
 
 logger = logging.getLogger("luigi.scheduler")
 
 
-class BulkScheduler(CentralScheduler):
+class BulkScheduler(LeasedScheduler):
     """The scheduler with calls for many tasks."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sequences: dict[str, int] = {}  # of the last message of each worker
-        self._suspects: set[str] = set()  # ran beside others in a worker that is gone: next time alone
         self._asked: dict[str, float] = {}  # when a worker was asked to give back
 
     @rpc_method()
@@ -83,9 +83,17 @@ class BulkScheduler(CentralScheduler):
         Returns
         -------
         work : list of dict
-            Replies of ``get_work``; the only one may say that there is nothing to do.
+            Replies of ``get_work``; the only one may say that there is nothing to do. The first one holds
+            the length of the lease too, ``lease_s``.
         """
         self._take_reports(self._update_worker(worker), reports, families, sequence)
+        work = self._work_for(worker, host, current_tasks, n_wanted, assistant=assistant)
+        work[0]["lease_s"] = self.lease_s
+        return work
+
+    def _work_for(
+        self, worker: str, host: str | None, current_tasks: Sequence[str], n_wanted: int, *, assistant: bool
+    ) -> list[dict[str, Any]]:
         asking, lost = self._begin_work(worker, host, current_tasks, assistant=assistant)
         if not asking.enabled:
             return [give_nothing(asking)]
@@ -101,6 +109,7 @@ class BulkScheduler(CentralScheduler):
             if task is not None and task.status == RUNNING and task.worker_running == worker:
                 self._state.set_status(task, PENDING, self._config)
                 self._state.set_runner(task, None)
+                self.tally["given_back"] += 1
 
     def _take_reports(
         self,
@@ -111,11 +120,13 @@ class BulkScheduler(CentralScheduler):
     ) -> None:
         if sequence and self._sequences.get(worker.id) == sequence:
             logger.info("message %d of %s came twice", sequence, worker.id)
+            self.tally["messages_twice"] += 1
             return
         self._sequences[worker.id] = sequence
         known = families or {}
         for report in reports:
-            self.take_report({**known.get(report.get("family", ""), {}), **report}, worker)
+            if not self.is_void(report):
+                self.take_report({**known.get(report.get("family", ""), {}), **report}, worker)
 
     def _give_many(
         self, worker: Worker, host: str | None, n_wanted: int, *, assistant: bool
@@ -137,21 +148,15 @@ class BulkScheduler(CentralScheduler):
             task.prefetched = True
         return work
 
-    def _may_share(self, task: ScheduledTask) -> bool:
-        """Say whether a task may be given out with others."""
-        return task.id not in self._suspects
-
     def _further(self, worker_id: str, n_wanted: int, *, assistant: bool) -> list[ScheduledTask]:
         """Take out more tasks for a worker, no more than its share of what may run."""
-        n_active = sum(1 for _ in self._state.get_active_workers(last_get_work_gt=self._active_since()))
+        since = time.time() - self._active_s()
+        n_active = sum(1 for _ in self._state.get_active_workers(last_get_work_gt=since))
         n_most = min(n_wanted, self._state.queue.n_ready // max(1, n_active))
         if n_most <= 0:
             return []
         found = self._choice(worker_id, assistant=assistant).plain(n_most)
         return [task for task in found if self._may_share(task)]
-
-    def _active_since(self) -> float:
-        return time.time() - float(self._config.worker_disconnect_delay)
 
     # -- what has not been begun ----------------------------------------------------------------------------
 
@@ -166,23 +171,16 @@ class BulkScheduler(CentralScheduler):
         for worker_id in holders - {idle_id}:
             if now - self._asked.get(worker_id, 0.0) >= ASK_AGAIN_S:
                 self._asked[worker_id] = now
+                self.tally["give_back_asked"] += 1
                 self._state.get_worker(worker_id).add_rpc_message("give_back_work")
-
-    def _end_of_dead(self, task: ScheduledTask) -> str:
-        """Return what becomes of a task whose worker is gone: of several, nobody knows which one it ran.
-
-        They wait again, and each is then given out alone; a task whose worker goes then has failed.
-        """
-        if not task.prefetched:
-            return super()._end_of_dead(task)
-        self._suspects.add(task.id)
-        return str(PENDING)
 
     def take_report(self, call: Call, worker: Worker) -> None:
         """Take a report on one task, see `Additions.take_report`."""
         super().take_report(call, worker)
-        if self._suspects and call.get("status", PENDING) not in (PENDING, RUNNING):
-            self._suspects.discard(call["task_id"])
+        if call.get("status", PENDING) in (DONE, FAILED):
+            task = self._state.get_task(call["task_id"])
+            if task is not None:
+                task.n_lost = None
 
     def _prune_workers(self) -> None:
         super()._prune_workers()

@@ -68,14 +68,16 @@ class CentralScheduler(Additions):
             return
         if task.status not in (BATCH_RUNNING, RUNNING):  # it has failed with its batch
             return
-        status = self._end_of_dead(task)
-        logger.info("%s was run by %s, which is gone: it is %s", task.id, runner, status)
+        self._lose(task, runner)
+
+    def _lose(self, task: ScheduledTask, runner: str) -> None:
+        """Say what becomes of a task whose worker is gone."""
+        logger.info("%s was run by %s, which is gone: it has failed", task.id, runner)
+        self._end_run(task, FAILED)
+
+    def _end_run(self, task: ScheduledTask, status: str) -> None:
         self._state.set_runner(task, None)
         self._state.set_status(task, status, self._config)
-
-    def _end_of_dead(self, task: ScheduledTask) -> str:
-        """Return what becomes of a task whose worker is gone."""
-        return str(FAILED)
 
     def _note_due_again(self, task: ScheduledTask) -> None:
         """Have a task looked at again when its time has come, if it is not over yet."""
@@ -156,8 +158,12 @@ class CentralScheduler(Additions):
             self._resources,
             worker_id,
             assistant=assistant,
-            active_s=self._config.worker_disconnect_delay,
+            active_s=self._active_s(),
         )
+
+    def _active_s(self) -> float:
+        """How long a worker counts as active after it has asked for work [s]."""
+        return float(self._config.worker_disconnect_delay)
 
     def _batch(self, first: ScheduledTask, worker_id: str) -> list[ScheduledTask]:
         """Return a task with those that can run in a batch with it; alone, if it is not batchable."""

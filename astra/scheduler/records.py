@@ -31,6 +31,8 @@ HOW = (
     "scheduler_disable_time",
     "batch_id",
     "prefetched",
+    "run",
+    "n_lost",
 )
 FLAGS = ("runnable", "batchable", "accepts_messages")
 

@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
@@ -23,11 +22,12 @@ import luigi.rpc
 from luigi.task_status import PENDING, RUNNING
 
 from astra.scheduler.access import read_token
+from astra.scheduler.held_work import HeldWork, Pace
 
 REPORTS_PER_MESSAGE = 1000
 REPORT_DELAY_S = 0.5  # that a report waits at most
-HELD_S = 0.25  # of work that is held
-MAX_HELD = 200
+PING_TIMEOUT_S = 3.0
+MAX_WAIT_S = 2.0  # between two attempts to reach the scheduler
 DEFAULTS: dict[str, Any] = {  # of arguments of a report, which then need not be sent
     "status": PENDING,
     "runnable": True,
@@ -106,6 +106,9 @@ class Connections:
         if own.get("pid") != os.getpid():  # never speak on a connection of the process that forked this one
             own["pid"], own["connection"] = os.getpid(), self._make(self._host, self._port, timeout=timeout)
         connection: http.client.HTTPConnection = own["connection"]
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
         return connection
 
     def drop(self) -> None:
@@ -139,7 +142,7 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         self._families: dict[str, dict[str, Any]] = {}
         self._sequence = int(time.time())  # that of another process of the same id must differ
         self._oldest = 0.0
-        self._held: deque[dict[str, Any]] = deque()
+        self._work = HeldWork()
         self._asked: dict[str, Any] = {}
         self._pace = Pace()
         self.n_exchanges = 0
@@ -173,12 +176,12 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         message = f"the scheduler at {self._connections.url} answers nothing"
         raise luigi.rpc.RPCError(message)
 
-    def _call(self, url: str, data: Any, *, own: bool) -> Any:
+    def _call(self, url: str, data: Any, *, own: bool, timeout: float | None = None) -> Any:
         text = json.dumps(data, separators=(",", ":"))
         kind = "application/json" if own else "application/x-www-form-urlencoded"
         body = text if own else urlencode({"data": text})
         answer = self._persist(
-            lambda: self._connections.post(url, body.encode(), kind, self._connect_timeout)
+            lambda: self._connections.post(url, body.encode(), kind, timeout or self._connect_timeout)
         )
         return json.loads(answer)["response"]
 
@@ -199,7 +202,7 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
                 if exc.status != 503 or time.monotonic() + wait_s > deadline:
                     raise
             time.sleep(wait_s)
-            wait_s = min(2 * wait_s, 5.0)
+            wait_s = min(2 * wait_s, MAX_WAIT_S)
 
     # -- reports --------------------------------------------------------------------------------------------
 
@@ -223,6 +226,9 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
             if name != "worker" and not (name in DEFAULTS and value == DEFAULTS[name])
         }
         self._asked.setdefault("worker", report["worker"])
+        run = self._work.end(report)
+        if run is not None:
+            short["run"] = run
         if not any(value is not None for value in (short.get("retry_policy_dict") or {}).values()):
             short.pop("retry_policy_dict", None)
         common = self._families.setdefault(
@@ -249,12 +255,33 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
 
     def ping(self, **kwargs: Any) -> Any:
         """Say that the worker is alive; send reports that have waited long."""
-        if self.is_bulk:
-            for prepare in self.before_reports:
-                prepare()
-            if self._oldest and time.monotonic() - self._oldest > REPORT_DELAY_S:
-                self.send_reports(kwargs["worker"])
-        return self._call("/api/ping", kwargs, own=self.is_bulk)
+        if not self.is_bulk:
+            return self._call("/api/ping", kwargs, own=False)
+        answer = self._renew(kwargs["worker"])
+        for prepare in self.before_reports:
+            prepare()
+        if self._oldest and time.monotonic() - self._oldest > REPORT_DELAY_S:
+            self.send_reports(kwargs["worker"])
+        return answer
+
+    def _renew(self, worker: str) -> Any:
+        """Renew the lease; what others have been given since is not begun any more."""
+        if self._version == 1:
+            return self._call("/api/ping", {"worker": worker}, own=True)
+        with self._lock:
+            message = {"worker": worker, "current_tasks": self._work.ids()}
+        sent = time.monotonic()
+        timeout = min(PING_TIMEOUT_S, self._connect_timeout)
+        answer = self._call("/api/renew_lease", message, own=True, timeout=timeout)
+        with self._lock:
+            for task_id in self._work.drop(answer["lost"]):
+                logger.warning(
+                    "%s is no longer this worker's, which was not heard of for long: what it makes may be "
+                    "made by another worker too",
+                    task_id,
+                )
+            self._work.note_heard(sent, answer["lease_s"])
+        return answer
 
     # -- work -----------------------------------------------------------------------------------------------
 
@@ -265,33 +292,38 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         with self._lock:
             self._pace.tick()
             is_late = bool(self._oldest) and time.monotonic() - self._oldest > REPORT_DELAY_S
-            if is_late and self._held:
+            if is_late and self._work:
                 self.send_reports(wish["worker"])
-            if not self._held:
+            if not self._work:
                 self._exchange(wish)
-            return self._held.popleft()
+            if not self._work.is_sure:
+                self._renew(wish["worker"])
+            if not self._work:
+                self._exchange(wish)
+            return self._work.begin()
 
     def _exchange(self, wish: dict[str, Any]) -> None:
         for prepare in self.before_reports if self._reports else ():
             prepare()
         self._asked["worker"] = wish["worker"]
         message = {**wish, "n_wanted": self._pace.n_wanted, **self._take_reports()}
+        sent = time.monotonic()
         replies = self._call("/api/exchange_work", message, own=True)
         self._pace.got(len(replies))
         self.n_exchanges += 1
-        self._held.extend(replies)
+        self._work.take(replies, sent)
 
     def held_ids(self) -> list[str]:
         """Return the ids of the tasks that came with the last one, and have not been begun."""
         with self._lock:
-            return [reply["task_id"] for reply in self._held if reply.get("task_id") is not None]
+            return self._work.held_ids()
 
     def give_back(self) -> list[str]:
         """Give back what is held and not begun; return the ids."""
         with self._lock:
-            ids = self.held_ids()
+            ids = self._work.held_ids()
             if ids:
-                self._held.clear()
+                self._work.drop(ids)
                 self._pace.slow_down()
                 self._call("/api/return_work", {"worker": self._asked["worker"], "task_ids": ids}, own=True)
         return ids
@@ -303,28 +335,3 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
             self.give_back()
         self._connections.drop()
         super().close()
-
-
-class Pace:
-    """How many tasks a worker asks for: as many as it runs in `HELD_S`, at most twice as many as before."""
-
-    def __init__(self) -> None:
-        self.n_wanted = 1
-        self._n_run = 0
-        self._began = time.monotonic()
-
-    def tick(self) -> None:
-        """Note that the worker wants something to run: another task has begun or ended since."""
-        self._n_run += 1
-
-    def got(self, n_tasks: int) -> None:
-        """Note that work has come, and set how much to ask for next time."""
-        now = time.monotonic()
-        elapsed = max(now - self._began, 1e-6)
-        rate = self._n_run / elapsed
-        self.n_wanted = max(1, min(int(rate * HELD_S), 2 * max(self.n_wanted, n_tasks), MAX_HELD))
-        self._began, self._n_run = now, 0
-
-    def slow_down(self) -> None:
-        """Ask for one task next time."""
-        self.n_wanted = 1

@@ -15,7 +15,7 @@ EMPTY: dict[str, Any] = {}  # shared, never written
 Entry = tuple[float, float, int, "ScheduledTask", "Kind"]  # in the order in which tasks are given out
 
 
-_OF_THE_QUEUE = frozenset({"entry", "group", "kind"})
+_OF_THE_QUEUE = frozenset({"entry", "group", "kind", "ready_since"})
 
 
 class WorkerIds(tuple[str, ...]):
@@ -89,17 +89,20 @@ class ScheduledTask(luigi.scheduler.Task):
         "id",
         "kind",
         "module",
+        "n_lost",
         "n_missing",
         "param_visibilities",
         "params",
         "prefetched",
         "priority",
         "progress_percentage",
+        "ready_since",
         "remove",
         "resources",
         "resources_running",
         "retry",
         "retry_policy",
+        "run",
         "runnable",
         "scheduler_disable_time",
         "stakeholders",
@@ -123,7 +126,10 @@ class ScheduledTask(luigi.scheduler.Task):
     group: Any
     worker_running: Any
     batch_id: Any
+    n_lost: int | None  # runs that ended with their worker, since the last that ended otherwise
+    ready_since: float | None
     retry: float | None
+    run: int | None  # number of the last run
     remove: float | None
     time_running: float | None
     scheduler_disable_time: float | None
@@ -163,7 +169,7 @@ class ScheduledTask(luigi.scheduler.Task):
         self.retry = self.remove = self.worker_running = self.time_running = self.expl = None
         self.first_failure_time = self.tracking_url = self.status_message = self.progress_percentage = None
         self.scheduler_disable_time = self.batch_id = self.entry = self.group = self.kind = None
-        self._failures = self._responses = None
+        self._failures = self._responses = self.n_lost = self.ready_since = self.run = None
         self.n_missing = 0  # of the tasks that it requires, how many are not done
 
     def __repr__(self) -> str:
@@ -178,7 +184,7 @@ class ScheduledTask(luigi.scheduler.Task):
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        self.entry = self.group = self.kind = None
+        self.entry = self.group = self.kind = self.ready_since = None
 
     def set_params(self, params: dict[str, Any] | None) -> None:
         """Set the parameters."""

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import tornado.web
 from astra.errors import StateError
 from astra.scheduler.access import Access, Request
 from astra.scheduler.durable import DurableScheduler
+from astra.scheduler.leases import WATCH_S
 
 PRUNE_INTERVAL_S = 5.0
 MAX_BODY_BYTES = 256_000_000
@@ -144,22 +146,30 @@ async def serve(
         sockets = tornado.netutil.bind_sockets(port, address=address or None)
     server = tornado.httpserver.HTTPServer(make_application(scheduler, access), max_body_size=MAX_BODY_BYTES)
     server.add_sockets(sockets)
-    pruner = tornado.ioloop.PeriodicCallback(lambda: _prune(scheduler), PRUNE_INTERVAL_S * 1000)
-    pruner.start()
+    timers = [
+        tornado.ioloop.PeriodicCallback(
+            lambda: _written(scheduler, scheduler.prune), PRUNE_INTERVAL_S * 1000
+        ),
+        tornado.ioloop.PeriodicCallback(lambda: _written(scheduler, scheduler.watch), WATCH_S * 1000),
+    ]
+    for timer in timers:
+        timer.start()
     if ready is not None:
         ready([socket.getsockname() for socket in sockets])
     try:
         await _end_asked()
     finally:
-        pruner.stop()
+        for timer in timers:
+            timer.stop()
         server.stop()
         scheduler.dump()
         scheduler.close()
 
 
-def _prune(scheduler: DurableScheduler) -> None:
+def _written(scheduler: DurableScheduler, change: Callable[[], None]) -> None:
+    """Let the scheduler change its state, and write that."""
     try:
-        scheduler.prune()
+        change()
         scheduler.commit()
     except StateError as exc:
         logger.critical("%s", exc)

@@ -259,6 +259,11 @@ class ReadyState(SimpleTaskState):
 
     def start(self, task: ScheduledTask, worker_id: str, config: Any) -> None:
         """Let a worker run a task."""
+        task.run = (task.run or 0) + 1
+        self.resume(task, worker_id, config)
+
+    def resume(self, task: ScheduledTask, worker_id: str, config: Any) -> None:
+        """Let a worker go on with its run of a task."""
         self.set_status(task, RUNNING, config)
         self.set_runner(task, worker_id)
         task.resources_running = task.resources.copy()

@@ -47,6 +47,7 @@ LUIGI_DEFAULTS = {
     ("retcode", "scheduling_error"): "35",
     ("retcode", "unhandled_exception"): "40",
     ("worker", "check_complete_on_run"): "true",
+    ("worker", "wait_jitter"): "1.0",  # of an idle worker, which is to take up what a dead one leaves
 }
 
 

@@ -60,11 +60,11 @@ def test_the_token_is_asked_for(tmp_path, monkeypatch):
         proxy.close()
         monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
         proxy = RemoteScheduler(server.url)
-        assert proxy.ping(worker="w") == {"rpc_messages": []}
+        assert proxy.ping(worker="w") == {"rpc_messages": [], "lease_s": 20.0, "lost": []}
         proxy.close()
         monkeypatch.delenv(TOKEN_VARIABLE)
         proxy = RemoteScheduler(server.url.replace("//", f"//me:{TOKEN.replace(' ', '%20')}@"))
-        assert proxy.ping(worker="w") == {"rpc_messages": []}
+        assert proxy.ping(worker="w") == {"rpc_messages": [], "lease_s": 20.0, "lost": []}
         proxy.close()
     finally:
         server.stop()

@@ -1,0 +1,197 @@
+"""How long a worker may count on what it was given, and what becomes of it when it is not heard of.
+
+A worker that says nothing for the time of a lease counts as dead: what it ran waits again at once, and others
+get it. What it needs and can run is remembered longer, as it may only have been slow. So each run of a task
+has a number, which comes with the task and goes with the report: a report of a run in whose place another one
+has begun is not taken. A worker that comes back goes on with what nobody has taken since, and is told what is
+no longer its own: of that it begins nothing more.
+
+What cannot be taken back is what such a worker was in the middle of. It runs to its end beside the run that
+has taken its place: outputs are renamed into place whole, and a task with state asks the database before it
+begins; what a plain task does besides can happen twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from luigi.scheduler import Worker, rpc_method
+from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING
+
+from astra.scheduler.central import CentralScheduler
+from astra.scheduler.scheduled_task import ScheduledTask
+
+LEASE_S = 20.0  # of silence, after which a worker counts as dead
+FORGOTTEN_S = 300.0  # of silence, after which it is forgotten, where luigi.cfg is silent
+WATCH_S = 1.0  # how often that is looked at
+MAX_LOST_RUNS = 3  # after which a task that ends its worker has failed, and waits as other failures do
+
+logger = logging.getLogger("luigi.scheduler")
+
+
+class Lost(NamedTuple):
+    """A run whose worker was not heard of: how it stood before."""
+
+    worker_id: str
+    prefetched: bool
+    n_lost: int | None
+
+
+class LeasedScheduler(CentralScheduler):
+    """The scheduler with leases.
+
+    ``tally`` counts by name what has happened: ``leases_expired``, ``runs_lost``, ``runs_resumed``,
+    ``reports_void``.
+    """
+
+    _own_lease_s: float | None = None  # None where Luigi's rule holds
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.tally: Counter[str] = Counter()
+        self._lost: dict[str, Lost] = {}  # by task that waits again
+        self._watched: float | None = None
+        self.silent: set[str] = set()  # workers whose lease has run out
+
+    def grant_leases(self, lease_s: float = LEASE_S) -> None:
+        """Let what a worker runs wait again once it was silent for a time [s], and not as a failure."""
+        self._own_lease_s = lease_s
+
+    @property
+    def lease_s(self) -> float:
+        """How long a worker may be silent [s]."""
+        delay_s = float(self._config.worker_disconnect_delay)
+        return delay_s if self._own_lease_s is None else min(self._own_lease_s, delay_s)
+
+    def _active_s(self) -> float:
+        return self.lease_s
+
+    def watch(self) -> None:
+        """End the leases that have run out; to be called each second.
+
+        The time in which this process itself stood still does not count: it could hear nobody.
+        """
+        now = time.time()
+        deaf_s = 0.0 if self._watched is None else now - self._watched - WATCH_S
+        self._watched = now
+        for worker in self._state.get_active_workers() if deaf_s > WATCH_S else ():
+            worker.last_active = min(now, worker.last_active + deaf_s)
+        if self._own_lease_s is not None:
+            last = now - self.lease_s
+            self._end_leases({worker.id for worker in self._state.get_active_workers(last_active_lt=last)})
+
+    def _end_leases(self, silent: set[str]) -> None:
+        new, self.silent = silent - self.silent, silent
+        for worker_id in new:
+            self.tally["leases_expired"] += 1
+            logger.warning("%s was not heard of for %g s", worker_id, self.lease_s)
+            merged = self._state.get_active_tasks_by_status(BATCH_RUNNING)
+            members = [task for task in merged if task.worker_running == worker_id]
+            for task in [*members, *self._state.run_by(worker_id)]:
+                self._lose(task, worker_id)
+
+    def _prune_workers(self) -> None:
+        super()._prune_workers()
+        for task_id in [task_id for task_id in self._lost if not self._waits(task_id)]:
+            del self._lost[task_id]
+
+    def _waits(self, task_id: str) -> bool:
+        task = self._state.get_task(task_id)
+        return task is not None and task.status == PENDING
+
+    # -- what a worker that is gone leaves ------------------------------------------------------------------
+
+    def _lose(self, task: ScheduledTask, runner: str) -> None:
+        """Let what a dead worker had wait again: what it may not have begun, and at first what it ran.
+
+        Of several tasks that came together nobody knows which one it ran. They wait again, and each is then
+        given out alone. What ends its workers again and again has failed.
+        """
+        self.tally["runs_lost"] += 1
+        lost = Lost(runner, task.prefetched, task.n_lost)
+        if task.prefetched:
+            task.n_lost = task.n_lost or 0
+            self._end_run(task, PENDING)
+        else:
+            is_merged = task.batch_id is not None and not task.batchable  # Luigi forgets it
+            task.n_lost = (task.n_lost or 0) + 1
+            self._end_run(task, FAILED)
+            waits = self._own_lease_s is not None and not is_merged and task.n_lost < MAX_LOST_RUNS
+            if waits and task.status == FAILED:  # not disabled for its failures
+                self._state.set_status(task, PENDING, self._config)
+        if task.status == PENDING:
+            self._lost[task.id] = lost
+        logger.warning("%s was run by %s, which is gone: it is %s", task.id, runner, task.status)
+
+    def _may_share(self, task: ScheduledTask) -> bool:
+        """Say whether a task may be given out with others: not if its worker died when it last was."""
+        return task.n_lost is None
+
+    # -- a worker that was only slow ------------------------------------------------------------------------
+
+    @rpc_method(attempts=1)
+    def renew_lease(self, worker: str, current_tasks: Collection[str] = ()) -> dict[str, Any]:
+        """Take note that a worker is alive.
+
+        Parameters
+        ----------
+        worker : str
+            Who it is.
+        current_tasks : list of str
+            Ids of all that it runs or has not begun.
+
+        Returns
+        -------
+        answer : dict
+            ``rpc_messages`` as Luigi's ``ping`` returns them, the length ``lease_s`` of the lease, and in
+            ``lost`` the ids of those tasks that are no longer its own.
+        """
+        found = self._update_worker(worker)
+        self._resume(worker, current_tasks)
+        lost = [task_id for task_id in current_tasks if not self._is_run_by(task_id, worker)]
+        return {"rpc_messages": found.fetch_rpc_messages(), "lease_s": self.lease_s, "lost": lost}
+
+    def _is_run_by(self, task_id: str, worker_id: str) -> bool:
+        task = self._state.get_task(task_id)
+        runs = task is not None and task.status in (RUNNING, BATCH_RUNNING)
+        return bool(runs and task.worker_running == worker_id)
+
+    def _resume(self, worker_id: str, current_tasks: Iterable[str]) -> None:
+        """Let a worker that has come back go on with what nobody has taken since: it is the same run."""
+        for task_id in current_tasks if self._lost else ():
+            lost = self._lost.get(task_id)
+            if lost is not None and lost.worker_id == worker_id and self._waits(task_id):
+                task = self._state.get_task(task_id)
+                self._state.resume(task, worker_id, self._config)
+                task.prefetched, task.n_lost = lost.prefetched, lost.n_lost
+                del self._lost[task_id]
+                self.tally["runs_resumed"] += 1
+
+    def _begin_work(
+        self, worker_id: str | None, host: str | None, current_tasks: Collection[str] | None, **how: Any
+    ) -> tuple[Worker, list[ScheduledTask]]:
+        if worker_id is not None:
+            self._resume(worker_id, current_tasks or ())
+        return super()._begin_work(worker_id, host, current_tasks, **how)
+
+    def _give(self, task: ScheduledTask, worker_id: str, host: str | None) -> dict[str, Any]:
+        self._lost.pop(task.id, None)
+        return {**super()._give(task, worker_id, host), "run": task.run}
+
+    def is_void(self, report: Mapping[str, Any]) -> bool:
+        """Say whether a report is of a run in whose place another one has begun.
+
+        That the task is done is welcome all the same, unless another run is at it or has been.
+        """
+        run, task = report.get("run"), self._state.get_task(report["task_id"])
+        if run is None or task is None or run == task.run:
+            return False
+        is_welcome = report.get("status") == DONE and task.status in (PENDING, FAILED)
+        if not is_welcome:
+            self.tally["reports_void"] += 1
+            logger.warning("run %d of %s came late, and counts no more", run, task.id)
+        return not is_welcome
