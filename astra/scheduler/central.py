@@ -52,9 +52,12 @@ class CentralScheduler(Additions):
         for task in dict.fromkeys((*state.unclaimed, *state.due.take())):
             if state.get_task(task.id) is not task:
                 continue
+            remove = task.remove
             state.update_status(task, config)
             if task.remove is not None:
                 state.unclaimed.pop(task, None)
+            if task.remove != remove:
+                state.touch(task)  # so that it is written
             if state.may_prune(task):
                 gone.append(task.id)
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from luigi.scheduler import Worker
 
 from astra.scheduler.additions import Call
 from astra.scheduler.bulk import Families
+from astra.scheduler.health import STATUSES, Health, WorkerHealth
 from astra.scheduler.journal import Journal
 from astra.scheduler.pages import PagedScheduler
 from astra.scheduler.records import Change, Reader, Writer
@@ -103,6 +105,39 @@ class DurableScheduler(PagedScheduler):
         self.commit()
         if self._config.batch_emails:
             self._email_batcher.send_email()
+
+    # -- what can be seen of it -----------------------------------------------------------------------------
+
+    def health(self) -> Health:
+        """Return the figures of this moment; the time for it grows with the workers, not with the tasks."""
+        self._state.settle()
+        oldest, now = self._state.queue.oldest_since(), time.time()
+        workers = [self._worker_health(worker, now) for worker in self._state.get_active_workers()]
+        return Health(
+            tasks={status: self._state.get_active_task_count_for_status(status) for status in STATUSES},
+            n_ready=self._state.queue.n_ready,
+            oldest_ready_s=0.0 if oldest is None else max(0.0, now - oldest),
+            workers=sorted(workers, key=lambda worker: -worker.silent_s),
+            paused=self._paused,
+            lease_s=self.lease_s,
+            meter=self.meter,
+            tally=self.tally,
+            journal=self._journal,
+        )
+
+    def _worker_health(self, worker: Worker, now: float) -> WorkerHealth:
+        silent_s = max(0.0, now - worker.last_active)
+        has = self._state.run_by(worker.id)
+        return WorkerHealth(
+            name=worker.id,
+            host=str((worker.reference or {}).get("host") or worker.info.get("host") or ""),
+            state="disabled" if worker.disabled else "silent" if silent_s > self.lease_s else "active",
+            n_processes=int(worker.info.get("workers", 1)),
+            n_running=len(has),
+            n_held=sum(task.prefetched for task in has),
+            silent_s=silent_s,
+            known_s=max(0.0, now - worker.started),
+        )
 
     # -- what changes besides tasks -------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from astra.errors import FormatError, StateError
+from astra.scheduler.metrics import Histogram
 
 SyncPolicy = Literal["never", "interval", "always"]
 SYNC_INTERVAL_S = 1.0
@@ -48,6 +49,11 @@ class Journal:
         self.sync = sync
         self._size = self._compacted = 0
         self._synced = time.monotonic()
+        self.writes, self.syncs = (
+            Histogram(),
+            Histogram(),
+        )  # how long it took to write, and to force to the disk
+        self.n_replaced = 0
         self._descriptor = self._open(path)
 
     def _open(self, path: Path) -> int:
@@ -115,8 +121,10 @@ class Journal:
         data = b"".join(map(_line, changes))
         if not data:
             return
+        began = time.monotonic()
         try:
             _write_all(self._descriptor, data)
+            self.writes.observe(time.monotonic() - began)
             self._sync()
             self._size += len(data)
         except OSError as exc:
@@ -130,7 +138,13 @@ class Journal:
         now = time.monotonic()
         if self.sync == "always" or now - self._synced >= SYNC_INTERVAL_S:
             os.fdatasync(self._descriptor)
-            self._synced = now
+            self._synced = time.monotonic()
+            self.syncs.observe(self._synced - now)
+
+    @property
+    def size(self) -> int:
+        """Length of the file [B]."""
+        return self._size
 
     @property
     def is_long(self) -> bool:
@@ -163,6 +177,7 @@ class Journal:
             raise StateError(message, path=str(self.path)) from exc
         os.close(self._descriptor)
         self._descriptor, self._size, self._compacted = descriptor, size, size
+        self.n_replaced += 1
 
     def close(self) -> None:
         """Force all to the disk, and let go of the file."""

@@ -23,6 +23,7 @@ from luigi.scheduler import Worker, rpc_method
 from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING
 
 from astra.scheduler.central import CentralScheduler
+from astra.scheduler.metrics import Meter
 from astra.scheduler.scheduled_task import ScheduledTask
 
 LEASE_S = 20.0  # of silence, after which a worker counts as dead
@@ -53,6 +54,8 @@ class LeasedScheduler(CentralScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.tally: Counter[str] = Counter()
+        self.meter = Meter(self._state._metrics_collector)  # noqa: SLF001  # Luigi's scheduler sets it so
+        self._state._metrics_collector = self.meter  # noqa: SLF001
         self._lost: dict[str, Lost] = {}  # by task that waits again
         self._watched: float | None = None
         self.silent: set[str] = set()  # workers whose lease has run out

@@ -6,7 +6,8 @@ and one of the first task of each. What cannot run now for its resources is then
 
 from __future__ import annotations
 
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -35,6 +36,11 @@ class ReadyQueue:
         self._kinds_of: defaultdict[str, set[Kind]] = defaultdict(set)
         self._groups: dict[Group, list[Entry]] = {}
         self._numbers = count()
+        self._ages = Ages()
+
+    def oldest_since(self) -> float | None:
+        """Return since when the task that waits longest may run [s since the epoch], if there is one."""
+        return self._ages.oldest()
 
     # -- kinds ----------------------------------------------------------------------------------------------
 
@@ -67,10 +73,12 @@ class ReadyQueue:
         """Put in a task that may run; again, if its rank, kind or group has changed."""
         kind, rank = task.kind, -_number(task.priority)
         group = self._group_of(task)
-        if task.entry is not None:
-            if task.entry[0] == rank and task.entry[4] is kind and task.group == group:
+        before, since = task.entry, task.ready_since
+        if before is not None:
+            if before[0] == rank and before[4] is kind and task.group == group:
                 return
             self.take(task)
+        task.ready_since = self._ages.note(task, self.n_ready) if since is None else since
         entry = task.entry = (rank, task.time, next(self._numbers), task, kind)
         self.n_ready += 1
         self.n_with_resources += bool(kind.resources)
@@ -83,7 +91,7 @@ class ReadyQueue:
 
     def take(self, task: ScheduledTask) -> None:
         """Take out a task that may not run any more."""
-        entry = task.entry
+        entry, task.ready_since = task.entry, None
         if entry is not None:
             task.entry = task.group = None
             self.n_ready -= 1
@@ -161,6 +169,27 @@ class ReadyQueue:
             self._firsts = [kind.listed for kind in self._kinds.values() if kind.listed is not None]
             heapify(self._firsts)
         return Pass(self)
+
+
+class Ages:
+    """Tasks that may run, in the order in which they first could; those that no longer may are dropped."""
+
+    def __init__(self) -> None:
+        self._since: deque[tuple[float, ScheduledTask]] = deque()
+
+    def note(self, task: ScheduledTask, n_ready: int) -> float:
+        """Note a task that may run from now on, beside others; return the time [s since the epoch]."""
+        if len(self._since) > 2 * n_ready + MIN_LEFT_OVER:
+            self._since = deque(entry for entry in self._since if entry[1].ready_since == entry[0])
+        now = time.time()
+        self._since.append((now, task))
+        return now
+
+    def oldest(self) -> float | None:
+        """Return the time of the first that still may [s since the epoch]."""
+        while self._since and self._since[0][1].ready_since != self._since[0][0]:
+            self._since.popleft()
+        return self._since[0][0] if self._since else None
 
 
 class Pass:

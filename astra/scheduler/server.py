@@ -7,10 +7,12 @@ import contextlib
 import json
 import logging
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import luigi.scheduler
 import luigi.server
 import tornado.escape
 import tornado.httpserver
@@ -21,12 +23,17 @@ import tornado.web
 from astra.errors import StateError
 from astra.scheduler.access import Access, Request
 from astra.scheduler.durable import DurableScheduler
+from astra.scheduler.health import CONTENT_TYPE, exposition, page
 from astra.scheduler.leases import WATCH_S
+from astra.scheduler.metrics import SAMPLE_S
 
 PRUNE_INTERVAL_S = 5.0
 MAX_BODY_BYTES = 256_000_000
 CLOSED = 503  # what is answered when the state cannot be written
 JSON = "application/json"
+HEALTH = "/astra/health"
+POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+VISUALISER = "visualiser/index.html"  # Luigi's page
 
 logger = logging.getLogger("luigi.server")
 
@@ -42,6 +49,7 @@ class Guarded(tornado.web.RequestHandler):
         if refusal is not None:
             status, reason = refusal
             logger.warning("%s %s refused: %s", request.method, request.path, reason)
+            self.settings["meter"].refused[status] += 1
             self.set_status(status)
             if status == 401:
                 self.set_header("WWW-Authenticate", 'Basic realm="astra scheduler", charset="UTF-8"')
@@ -59,13 +67,19 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
 
     def get(self, method: str) -> None:
         """Answer a call; what it has changed is written first."""
-        super().get(method)
+        self._answer(method)
 
     def post(self, method: str) -> None:
         """Answer a call; what it has changed is written first."""
         if self.request.headers.get("Content-Type", "").partition(";")[0] == JSON:
             self.request.arguments["data"] = [self.request.body]
+        self._answer(method)
+
+    def _answer(self, method: str) -> None:
+        began = time.perf_counter()
         super().get(method)
+        if method in luigi.scheduler.RPC_METHODS:
+            self.settings["meter"].note_call(method, time.perf_counter() - began)
 
     def write(self, chunk: Any) -> None:
         """Write an answer after the state that it tells of."""
@@ -83,7 +97,65 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
 
 
 class GuardedFiles(Guarded, tornado.web.StaticFileHandler):
-    """Luigi's pages."""
+    """Luigi's pages, with a link to that of the scheduler's health."""
+
+    async def get(self, path: str, include_body: bool = True) -> None:
+        """Answer with a file."""
+        if path != VISUALISER:
+            await super().get(path, include_body)
+            return
+        self.set_header("Content-Type", "text/html; charset=UTF-8")
+        self.write(with_link((Path(self.root) / VISUALISER).read_text()))
+
+    def compute_etag(self) -> str | None:
+        """Return the mark of a version: that of the file, but where the answer is not what the file holds."""
+        changed = self.request.path.endswith(f"/{VISUALISER}")
+        return tornado.web.RequestHandler.compute_etag(self) if changed else super().compute_etag()
+
+
+def with_link(html: str) -> str:
+    """Return Luigi's page with a link at the end of its bar; as it is, if there is no such bar."""
+    head, bar, rest = html.partition('id="topNavbar">')
+    items, end, rest = rest.partition("</ul>")
+    if not (bar and end):
+        return html
+    return f'{head}{bar}{items}<li><a href="{HEALTH}">Health</a></li>{end}{rest}'
+
+
+class HealthHandler(Guarded):
+    """The page of the scheduler's health."""
+
+    def initialize(self, scheduler: DurableScheduler) -> None:
+        """Keep the scheduler."""
+        self._scheduler = scheduler
+
+    def get(self) -> None:
+        """Answer with the page."""
+        self.set_header("Content-Security-Policy", POLICY)
+        self.set_header("Cache-Control", "no-store")
+        self.write(page(self._scheduler.health()))
+
+
+class StyleHandler(Guarded):
+    """How that page looks."""
+
+    def get(self) -> None:
+        """Answer with the style sheet."""
+        self.set_header("Content-Type", "text/css; charset=UTF-8")
+        self.write((Path(__file__).parent / "templates" / "health.css").read_text())
+
+
+class MetricsHandler(HealthHandler):
+    """The figures as Prometheus reads them, and those of a collector that the user has chosen."""
+
+    def get(self) -> None:
+        """Answer with the figures."""
+        collector = self._scheduler.meter
+        further = collector.generate_latest()
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.write(exposition(self._scheduler.health()))
+        if further:
+            self.write(further)
 
 
 def make_application(scheduler: DurableScheduler, access: Access) -> tornado.web.Application:
@@ -99,14 +171,20 @@ def make_application(scheduler: DurableScheduler, access: Access) -> tornado.web
         r"/history/by_id/(.*?)": luigis.ByIdHandler,
         r"/history/by_task_id/(.*?)": luigis.ByTaskIdHandler,
         r"/history/by_params/(.*?)": luigis.ByParamsHandler,
-        r"/metrics": luigis.MetricsHandler,
     }
     guarded = [
         (path, type(f"Guarded{cls.__name__}", (Guarded, cls), {}), options) for path, cls in handlers.items()
     ]
     return tornado.web.Application(
-        [(r"/api/(.*)", CallHandler, options), *guarded],
+        [
+            (r"/api/(.*)", CallHandler, options),
+            (r"/metrics", MetricsHandler, options),
+            (HEALTH, HealthHandler, options),
+            (f"{HEALTH}\\.css", StyleHandler),
+            *guarded,
+        ],
         access=access,
+        meter=scheduler.meter,
         static_path=str(Path(luigis.__file__).parent / "static"),
         static_handler_class=GuardedFiles,
         unescape=tornado.escape.xhtml_unescape,
@@ -151,6 +229,7 @@ async def serve(
             lambda: _written(scheduler, scheduler.prune), PRUNE_INTERVAL_S * 1000
         ),
         tornado.ioloop.PeriodicCallback(lambda: _written(scheduler, scheduler.watch), WATCH_S * 1000),
+        tornado.ioloop.PeriodicCallback(scheduler.meter.sample, SAMPLE_S * 1000),
     ]
     for timer in timers:
         timer.start()

@@ -60,7 +60,7 @@ class ReadyState(SimpleTaskState):
         self._status_tasks = collections.defaultdict(dict)
         tasks = list(self._tasks.values())
         for task in tasks:
-            task.entry = task.group = task.kind = None
+            task.entry = task.group = task.kind = task.ready_since = None
             self._index(task)
         for task in tasks:
             task.n_missing = sum(not self._is_done(dep) for dep in task.deps)
@@ -168,8 +168,10 @@ class ReadyState(SimpleTaskState):
         task.resources, task.workers, task.runnable = resources, workers, runnable
         if task.status == PENDING:
             self._count_resources(task, 1)
+        since = task.ready_since
         self._leave(task, kind)
         self._join(task)
+        task.ready_since = since  # it waits no shorter for it
         if task.n_missing:
             self.blocked_version += 1
         self.touch(task)
