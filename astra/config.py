@@ -39,6 +39,24 @@ class astra(luigi.Config):
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
         description="Whether a task that is done runs again if a file that it depends on has changed since.",
     )
+    task_memory_mib = luigi.FloatParameter(
+        default=0.0,
+        description="Memory that a task and what it starts may use; beyond it the task is ended and has "
+        "failed [MiB]. 0 for any amount. A task's worker_memory_mib comes first.",
+    )
+    tasks_per_process = luigi.IntParameter(
+        default=0,
+        description="How many tasks a worker's process runs before another one replaces it; 0 for any.",
+    )
+    process_memory_mib = luigi.FloatParameter(
+        default=0.0,
+        description="A worker's process that keeps more memory than this after a task is replaced [MiB]. "
+        "0 for any amount.",
+    )
+    stop_grace_s = luigi.FloatParameter(
+        default=20.0,
+        description="How long tasks may go on after their worker was told to end by SIGTERM [s].",
+    )
     plain_luigi = luigi.BoolParameter(
         default=False, description="Whether the luigi command keeps to its own options; see astra.tasks.hook."
     )

@@ -2,9 +2,14 @@
 
 The DAG is that of a night: for each visit and each of 189 detectors a chain of 5 steps, and one task that
 needs them all. Files are on tmpfs. Stock Luigi is given up after a while; what it had done by then is told.
+Kinds are ``plain`` (tasks without state), ``state``, ``batches`` (all detectors of a visit in one task) and
+``stock``; with ``+2`` the worker has two processes. "ms/task" is the CPU of all processes for each task done,
+less that of a run without any, "engine s" the same for all tasks, but without what the `run` of batches takes
+in itself, states of members included.
 
-    python benchmarks/scheduler.py                               # 5 and 50 visits, all kinds
-    python benchmarks/scheduler.py --visits 212 --kinds plain    # 200,341 tasks
+    python benchmarks/scheduler.py                                    # 5 and 50 visits, all kinds
+    python benchmarks/scheduler.py --visits 212 --kinds plain         # 200,341 tasks
+    python benchmarks/scheduler.py --visits 1 --kinds plain+2 stock+2 # processes that stay, and a fork a task
 """
 
 import argparse
@@ -22,6 +27,7 @@ DETECTORS, STEPS = 189, 5
 TMPFS = "/dev/shm"  # noqa: S108  # a folder of one's own below it
 MODULE = """
 import os
+import time
 from pathlib import Path
 import luigi
 if os.environ["NIGHT_KIND"] != "stock":
@@ -30,6 +36,17 @@ if os.environ["NIGHT_KIND"] != "stock":
 else:
     AstraTask = luigi.Task
 ROOT = os.environ["NIGHT_FILES"]
+
+def timed(cls):
+    # Note the CPU that each run takes in itself.
+    run = cls.run
+    def timed_run(self):
+        began = time.process_time()
+        run(self)
+        with open(f"{ROOT}.cpu", "a") as file:
+            file.write(f"{time.process_time() - began}\\n")
+    cls.run = timed_run
+    return cls
 
 class PlainStep(luigi.Task):
     visit = luigi.IntParameter()
@@ -56,6 +73,7 @@ class StateStep(AstraTask):
     def run(self):
         pass
 
+@timed
 class BatchStep(AstraTask):
     visit = luigi.IntParameter()
     detector = luigi.IntParameter(batch_method=tuple)
@@ -110,9 +128,11 @@ def start_scheduler(folder, port, stock):
         time.sleep(0.1)
 
 
-def measure(kind, visits, stock_s):
+def measure(kind, visits, stock_s, idle_s):
+    """Run and print a line; return the CPU of all processes [s]."""
     folder = Path(tempfile.mkdtemp(prefix="night", dir=TMPFS if Path(TMPFS).is_dir() else None))
-    port = 18100 + os.getpid() % 1000
+    kind, _, n_processes = kind.partition("+")
+    stock = kind == "stock"
     (folder / "files").mkdir()
     (folder / "night.py").write_text(MODULE)
     os.environ.update(
@@ -123,43 +143,43 @@ def measure(kind, visits, stock_s):
         PYTHONPATH=f"{folder}:{PROJECT}",
         ASTRA_ROOT=str(folder),
     )
-    stock = kind == "stock"
+    port = 18100 + os.getpid() % 1000
     scheduler = start_scheduler(folder, port, stock)
     idle = cpu_of(scheduler.pid)
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "luigi",
-        "--module",
-        "night",
-        "Night",
-        "--log-level",
-        "WARNING",
-    ]
+    command = [sys.executable, "-W", "ignore", "-m", "luigi", "--module", "night", "Night"]
     command += ["--visits", str(visits), "--kind", "plain" if stock else kind, "--no-lock"]
     command += ["--scheduler-host", "127.0.0.1", "--scheduler-port", str(port)]
+    command += ["--log-level", "WARNING", "--workers", n_processes or "1"]
     began = time.perf_counter()
     with (folder / "worker.log").open("w") as log:
         worker = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
-        worker_cpu = wait(worker, stock_s if stock else None)
+        worker_cpu, worker_memory = wait(worker, stock_s if stock else None)
         wall = time.perf_counter() - began
         n_tasks = visits * STEPS * (1 if kind == "batches" else DETECTORS) + 1
         n_done = sum(1 for _ in (folder / "files").iterdir()) if stock else n_tasks
         if worker.returncode and not stock:
             raise SystemExit((folder / "worker.log").read_text()[-3000:])
         scheduler_cpu, memory = cpu_of(scheduler.pid) - idle, memory_of(scheduler.pid)
-        print(
-            f"{kind:8} {n_tasks:8,} {n_done:8,} {wall:8.1f} {worker_cpu[0]:8.1f} {scheduler_cpu:8.1f} "
-            f"{worker_cpu[0] + scheduler_cpu:8.1f} {worker_cpu[1]:8.0f} {memory:8.0f}",
-            flush=True,
-        )
+        cpu = worker_cpu + scheduler_cpu
+        engine = cpu - idle_s
+        if visits:
+            print(
+                f"{kind + (n_processes and '+' + n_processes):8} {n_tasks:8,} {n_done:8,} {wall:8.1f} "
+                f"{worker_cpu:8.1f} {scheduler_cpu:8.1f} {cpu:8.1f} {1e3 * engine / max(n_done, 1):8.2f} "
+                f"{engine - noted(folder / 'files.cpu'):8.1f} {worker_memory:8.0f} {memory:8.0f}",
+                flush=True,
+            )
+        return cpu
     finally:
         scheduler.send_signal(signal.SIGKILL)
         scheduler.wait()
         shutil.rmtree(folder)
+
+
+def noted(path):
+    """Sum of the seconds that processes have noted in a file."""
+    return sum(map(float, path.read_text().split())) if path.exists() else 0.0
 
 
 def wait(worker, limit_s):
@@ -180,16 +200,18 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--visits", type=int, nargs="+", default=[5, 50])
-    parser.add_argument("--kinds", nargs="+", default=["plain", "state", "batches", "stock"])
+    kinds = ["plain", "plain+2", "state", "state+2", "batches", "stock", "stock+2"]
+    parser.add_argument("--kinds", nargs="+", default=kinds)
     parser.add_argument("--stock-s", type=float, default=60.0, help="when stock Luigi is given up [s]")
     options = parser.parse_args()
     print(
         f"{'kind':8} {'tasks':>8} {'done':>8} {'wall s':>8} {'worker':>8} {'sched.':>8} {'CPU s':>8} "
-        f"{'MB':>8} {'sched.MB':>8}"
+        f"{'ms/task':>8} {'engine s':>8} {'MB':>8} {'sched.MB':>8}"
     )
+    idle_s = {kind: measure(kind, 0, options.stock_s, 0.0) for kind in options.kinds}
     for visits in options.visits:
         for kind in options.kinds:
-            measure(kind, visits, options.stock_s)
+            measure(kind, visits, options.stock_s, idle_s[kind])
     print(f"load {os.getloadavg()[0]:.1f}")
 
 

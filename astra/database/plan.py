@@ -89,13 +89,20 @@ def close_running(
     status: Status,
     message: str,
     exit_signal: int | None = None,
+    error_class: str | None = None,
 ) -> None:
     """Close the running attempts of a run at tasks, and the tasks, with a status from outside."""
     order_writers(connection)
     now = dt.datetime.now(dt.UTC)
     running = (attempt_table.c.status_code == int(Status.RUNNING)) & (attempt_table.c.run_pk == run_pk)
     still = task_table.c.status_code == int(Status.RUNNING)
-    ended = {"status_code": int(status), "ended": now, "message": message, "exit_signal": exit_signal}
+    ended = {
+        "status_code": int(status),
+        "ended": now,
+        "message": message,
+        "exit_signal": exit_signal,
+        "error_class": error_class,
+    }
     for chunk in chunks(task_ids):
         keys = list(task_keys(connection, chunk).values())
         attempts = update(attempt_table).where(attempt_table.c.task_pk.in_(keys), running)

@@ -14,6 +14,6 @@ and a journal from which it starts again. What it decides is what Luigi's decide
     The state as text, the file that holds it, the scheduler that writes it.
 ``access``, ``server``
     Who may call, and the server.
-``remote``, ``held_work``, ``bulk_worker``
-    The caller's side.
+``remote``, ``held_work``, ``bulk_worker``, ``pooled_worker``, ``processes``
+    The caller's side: its messages, what it holds, its plan, and the processes that run its tasks.
 """

@@ -1,15 +1,12 @@
 """A worker without the costs that grow with the number of tasks: Luigi's, in a hurry.
 
-Parameters of a class are looked up once, tasks are planned in waves whose completeness can be asked for at
-once, and what runs in this process reports without a detour by pipe and thread.
+Parameters of a class are looked up once, and tasks are planned in waves whose completeness can be asked for
+at once. How they are run is told in `astra.scheduler.pooled_worker`.
 """
 
 from __future__ import annotations
 
 import collections
-import multiprocessing
-import os
-import queue
 import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,61 +17,15 @@ import luigi
 import luigi.worker
 from luigi.worker import TracebackWrapper, check_complete_cached, rpc_message_callback
 
+from astra.scheduler.pooled_worker import PooledWorker
+
 MAX_WAVE = 5000  # tasks whose completeness is asked for at once
 
 
-class ResultQueue:
-    """Results of tasks: of this process from a list, of others by Luigi's pipe."""
-
-    def __init__(self) -> None:
-        self._own: collections.deque[Any] = collections.deque()
-        self._pid = os.getpid()
-        self._pipe: Any = None
-
-    @property
-    def pipe(self) -> Any:
-        """The pipe, made when a process needs it."""
-        if self._pipe is None:
-            self._pipe = multiprocessing.Queue()
-        return self._pipe
-
-    def put(self, result: Any) -> None:
-        """Put a result in."""
-        if os.getpid() == self._pid:
-            self._own.append(result)
-        else:
-            self.pipe.put(result)
-
-    def get(self, timeout: float | None = None) -> Any:
-        """Return the oldest result of this process, else wait for one of others.
-
-        Raises
-        ------
-        queue.Empty
-            If there is none in time.
-        """
-        if self._own:
-            return self._own.popleft()
-        if self._pipe is None:
-            raise queue.Empty
-        return self._pipe.get(timeout=timeout)
-
-    def close(self) -> None:
-        """Close the pipe."""
-        if self._pipe is not None:
-            self._pipe.close()
-
-
-class BulkWorker(luigi.worker.Worker):
+class BulkWorker(PooledWorker):
     """Luigi's worker for many tasks; parameters are those of `luigi.worker.Worker`."""
 
     _first_task: str | None
-    _task_result_queue: Any
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._task_result_queue.close()
-        self._task_result_queue = ResultQueue()
 
     # -- planning -------------------------------------------------------------------------------------------
 
@@ -133,18 +84,10 @@ class BulkWorker(luigi.worker.Worker):
         with cached_parameters():
             return bool(super().run())
 
-    def _create_task_process(self, task: luigi.Task) -> Any:
-        process = super()._create_task_process(task)
-        if process.use_multiprocessing:
-            _ = self._task_result_queue.pipe  # before the fork, so that both ends have it
-        return process
-
     @rpc_message_callback
     def give_back_work(self) -> None:
         """Give back what this worker has been given and has not begun: another one has nothing to do."""
-        give_back = getattr(self._scheduler, "give_back", None)
-        if give_back is not None:
-            give_back()
+        self._give_back()
 
 
 _planning = threading.Lock()  # of one thread: it takes the place of a method of Luigi's for all

@@ -52,16 +52,17 @@ def _note_broken(task: Any, exception: Any = None) -> None:
 @_hear(luigi.Event.PROCESS_FAILURE)
 def _note_death(task: Any, message: Any = None) -> None:
     """Write that the process of a task has died."""
-    record_cut_off(task, "PROCESS_DIED", str(message), _signal_in(str(message)))
+    error = "MemoryError" if "of memory, more than its limit" in str(message) else "ProcessDied"
+    record_cut_off(task, "PROCESS_DIED", str(message), _signal_in(str(message)), error)
 
 
 @_hear(luigi.Event.TIMEOUT)
 def _note_timeout(task: Any, message: Any = None) -> None:
     """Write that a task was ended for its deadline: Luigi asks its process to end, and waits for that."""
-    record_cut_off(task, "TIMED_OUT", str(message), int(signal.SIGTERM))
+    record_cut_off(task, "TIMED_OUT", str(message), int(signal.SIGTERM), "TimeoutError")
 
 
 def _signal_in(message: str) -> int | None:
-    """Return the signal that ended a process: Luigi tells its exit code, then negative, in words alone."""
-    found = re.search(r"exit code -(\d+)$", message)
+    """Return the signal that ended a process: it is told in words alone, by Luigi as a negative exit code."""
+    found = re.search(r"(?:exit code -|with signal )(\d+)$", message)
     return int(found[1]) if found else None

@@ -27,7 +27,7 @@ def record_lost(task: Any, lost: Lost) -> None:
     signal = lost.exit_signal
     _record_end(task, status, lost.message, error_class=error, pid=lost.pid, exit_signal=signal)
     if task.is_batch_mode:
-        record_cut_off(task, status.name, lost.message, signal)
+        record_cut_off(task, status.name, lost.message, signal, error)
 
 
 def record_missing(task: Any) -> None:
@@ -48,7 +48,9 @@ def record_broken(task: Any, message: str, error_class: str) -> None:
     _record_end(task, Status.BROKEN, plain_text(message), error_class=error_class)
 
 
-def record_cut_off(task: Any, status_name: str, message: str, exit_signal: int | None) -> None:
+def record_cut_off(
+    task: Any, status_name: str, message: str, exit_signal: int | None, error_class: str
+) -> None:
     """Record that what ran of a task, itself and members of its batch, was ended from outside."""
     from astra.database.engine import transaction
     from astra.database.models.state import Status
@@ -64,6 +66,7 @@ def record_cut_off(task: Any, status_name: str, message: str, exit_signal: int |
             status=Status[status_name],
             message=plain_text(message),
             exit_signal=exit_signal,
+            error_class=error_class,
         )
 
 

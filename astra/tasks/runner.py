@@ -235,6 +235,15 @@ class AstraWorker(MemberReports, BulkWorker):
             wait_for(self._scheduled_tasks[kwargs["task_id"]], asked)
         super()._add_task(*args, **kwargs)
 
+    def notes_of(self, task: luigi.Task) -> Any:
+        """Tell the process that runs a task whether another one has asked for it since."""
+        return getattr(task, "required_in", None) is self.invocation or None
+
+    def take_notes(self, task: Any, notes: Any) -> None:
+        """Note that another task has asked for this one."""
+        if notes:
+            task.required_in = current_invocation()
+
     def _end(self, exit_status: int) -> None:
         """Record the end of the run, in the databases of its root tasks even if nothing was to do."""
         try:

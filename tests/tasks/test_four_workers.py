@@ -1,4 +1,4 @@
-"""Four workers that fork, and four processes at once: no row of state is lost, doubled or locked out."""
+"""A worker with four processes, and four workers at once: no row of state is lost, doubled or locked out."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def state_rows(url):
     return [tuple(row) for row in codes], [tuple(row) for row in attempts], tuple(members)
 
 
-def test_four_forking_workers_record_each_task_once(astra_root, any_database_url):
+def test_four_processes_of_one_worker_record_each_task_once(astra_root, any_database_url):
     command = [*COMMAND, "--size", str(SIZE), "--together", "20", "--workers", "4"]
     done = subprocess.run(
         command,
@@ -54,7 +54,7 @@ def test_four_forking_workers_record_each_task_once(astra_root, any_database_url
     assert "locked" not in done.stderr
     numbers, processes = ran(astra_root)
     assert numbers == list(range(SIZE))
-    assert processes == SIZE // 20
+    assert 1 < processes <= 4
     everything = SIZE + SIZE // 20  # members, and their batches
     assert state_rows(any_database_url) == (
         [(1, everything, everything)],
@@ -63,7 +63,7 @@ def test_four_forking_workers_record_each_task_once(astra_root, any_database_url
     )
 
 
-def test_four_processes_write_into_one_database(astra_root, any_database_url):
+def test_four_workers_write_into_one_database(astra_root, any_database_url):
     part = SIZE // 4
     processes = [
         subprocess.Popen(
