@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import luigi
+import luigi.interface
 
 from astra.errors import ConfigError
 
 DEFAULT_DATABASE_URL = "sqlite:///astra.db"
+SCHEDULER_URL_VARIABLE = "ASTRA_SCHEDULER_URL"
 _SQLITE_PREFIX = "sqlite:///"
 _SECRET_WORDS = ("password", "username", "secret", "token")
 
@@ -182,6 +184,18 @@ def database_url() -> str:
     A relative SQLite path is below `root`.
     """
     return str(_once("database_url()", _read_database_url))
+
+
+def scheduler_url() -> str:
+    """Return the URL of the central scheduler: environment ``ASTRA_SCHEDULER_URL``, else section ``[core]``.
+
+    There it is ``default-scheduler-url``, or host and port.
+    """
+    url = os.environ.get(SCHEDULER_URL_VARIABLE, "")
+    if not url:
+        options = luigi.interface.core()
+        url = options.scheduler_url or f"http://{options.scheduler_host}:{options.scheduler_port}/"
+    return str(url)
 
 
 def _read_database_url() -> str:

@@ -24,13 +24,14 @@ from astra.cli import (
     schema,
     show,
     status,
+    workers,
 )
 from astra.cli.terminal import escape
 from astra.errors import AstraError
 from astra.tasks.runner import astra_version
 
 EXIT_ERROR = 1
-GROUPS = (status, show, retry, forget, alerts, apdb, schema, instrument, options, scheduler, doctor)
+GROUPS = (status, show, retry, forget, alerts, apdb, schema, instrument, options, scheduler, workers, doctor)
 
 
 def build_parser() -> argparse.ArgumentParser:

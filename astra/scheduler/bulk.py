@@ -16,6 +16,7 @@ from luigi.task_status import DONE, FAILED, PENDING, RUNNING
 
 from astra.scheduler.additions import Call
 from astra.scheduler.central import give_nothing
+from astra.scheduler.goings_on import GoingsOn
 from astra.scheduler.leases import LeasedScheduler
 from astra.scheduler.scheduled_task import ScheduledTask
 
@@ -26,7 +27,7 @@ ASK_AGAIN_S = 1.0  # after which a worker is asked again to give back what it ha
 logger = logging.getLogger("luigi.scheduler")
 
 
-class BulkScheduler(LeasedScheduler):
+class BulkScheduler(GoingsOn, LeasedScheduler):
     """The scheduler with calls for many tasks."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -157,6 +158,17 @@ class BulkScheduler(LeasedScheduler):
             return []
         found = self._choice(worker_id, assistant=assistant).plain(n_most)
         return [task for task in found if self._may_share(task)]
+
+    def _batcher(self, task: ScheduledTask, worker_id: str) -> tuple[Sequence[str], float]:
+        """Return how a worker runs batches; an assistant, which has planned none, as those do who have."""
+        names, size = super()._batcher(task, worker_id)
+        if not names and self._state.get_worker(worker_id).assistant:
+            of_all = self._state.get_state()[2]
+            for planner in (*task.workers, *of_all):
+                if task.family in of_all.get(planner, ()):
+                    names, size = of_all[planner][task.family]
+                    break
+        return names, size
 
     # -- what has not been begun ----------------------------------------------------------------------------
 

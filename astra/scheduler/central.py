@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from luigi.scheduler import Worker
@@ -170,7 +170,7 @@ class CentralScheduler(Additions):
 
     def _batch(self, first: ScheduledTask, worker_id: str) -> list[ScheduledTask]:
         """Return a task with those that can run in a batch with it; alone, if it is not batchable."""
-        names, max_batch_size = self._state.get_batcher(worker_id, first.family)
+        names, max_batch_size = self._batcher(first, worker_id)
         if not names or not first.batchable or any(name not in first.params for name in names):
             return [first]
         if tuple(names) != self._state.queue.batched_names.get(first.family):
@@ -185,6 +185,11 @@ class CentralScheduler(Additions):
                 first, lambda task: not own_only or worker_id in task.workers, max_batch_size - 1
             ),
         ]
+
+    def _batcher(self, task: ScheduledTask, worker_id: str) -> tuple[Sequence[str], float]:
+        """Return which parameters a batch that a worker runs may vary, and how many tasks it may hold."""
+        names, size = self._state.get_batcher(worker_id, task.family)
+        return names or (), size
 
     def _counts_beside_work(self, worker: Worker) -> dict[str, Any]:
         """Count what waits for a worker that gets work, if its kinds are few; else what waits for anyone."""
@@ -208,7 +213,7 @@ class CentralScheduler(Additions):
         """Let a worker run tasks as one batch; return what it must know of them."""
         ids = [task.id for task in batch]
         batch_id = hashlib.md5("|".join(ids).encode(), usedforsecurity=False).hexdigest()
-        names, _ = self._state.get_batcher(worker_id, batch[0].family)
+        names, _ = self._batcher(batch[0], worker_id)
         for task in batch:
             self._state.set_batch_running(task, batch_id, worker_id)
         reply = _description(batch[0])

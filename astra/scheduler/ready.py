@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any
@@ -66,6 +66,13 @@ class ReadyQueue:
             self._kinds_of[worker].discard(kind)
             if not self._kinds_of[worker]:
                 del self._kinds_of[worker]
+
+    def firsts(self, kinds: Iterable[Kind] | None = None) -> Iterator[Entry]:
+        """Yield the first entry of each of some kinds, by default of all; nothing for those without any."""
+        for kind in list(self._kinds.values() if kinds is None else kinds):
+            entry = self._first(kind)
+            if entry is not None:
+                yield entry
 
     # -- tasks ----------------------------------------------------------------------------------------------
 

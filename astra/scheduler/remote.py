@@ -12,6 +12,7 @@ import http.client
 import json
 import logging
 import os
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from urllib.parse import unquote, urlencode, urlsplit
 import luigi.rpc
 from luigi.task_status import PENDING, RUNNING
 
-from astra.scheduler.access import read_token
+from astra.scheduler.access import TOKEN_VARIABLE, read_token
 from astra.scheduler.held_work import HeldWork, Pace
 
 REPORTS_PER_MESSAGE = 1000
@@ -53,7 +54,8 @@ class RefusedError(luigi.rpc.RPCError):
     """The scheduler has answered, and not with what was asked for."""
 
     def __init__(self, status: int, url: str, reason: str) -> None:
-        super().__init__(f"the scheduler at {url} answers {status}: {reason}")
+        remedy = f"; set {TOKEN_VARIABLE} to that which it was started with" if status == 401 else ""
+        super().__init__(f"the scheduler at {url} answers {status}: {reason}{remedy}")
         self.status = status
 
 
@@ -157,6 +159,16 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
             self._version = self._ask_version()
         return self._version > 0
 
+    def greet(self) -> None:
+        """Find out whether there is a scheduler that answers.
+
+        Raises
+        ------
+        luigi.rpc.RPCError
+            If there is none in time, or it refuses to answer.
+        """
+        _ = self.is_bulk
+
     def _ask_version(self) -> int:
         try:
             return int(self._call("/api/bulk_protocol", {}, own=True)["version"])
@@ -193,8 +205,10 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
             try:
                 return send()
             except Connections.raises as exc:
-                if time.monotonic() + wait_s > deadline:
-                    message = f"no scheduler at {self._connections.url} for {patience_s} s: {exc}"
+                if isinstance(exc, ssl.SSLError) or time.monotonic() + wait_s > deadline:
+                    message = f"no scheduler at {self._connections.url} for {patience_s:g} s: {exc}"
+                    if isinstance(exc, ssl.SSLError):
+                        message = f"no scheduler that can be trusted at {self._connections.url}: {exc}"
                     raise luigi.rpc.RPCError(message, exc) from exc
                 if wait_s >= 1.0 and self._rpc_log_retries:
                     logger.warning("the scheduler at %s cannot be reached: %s", self._connections.url, exc)
@@ -317,6 +331,17 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         """Return the ids of the tasks that came with the last one, and have not been begun."""
         with self._lock:
             return self._work.held_ids()
+
+    def goes_on(self, worker: str) -> bool:
+        """Say whether a worker that has nothing to do may yet see its tasks done; a stock luigid cannot."""
+        return bool(self._ask_of_others("/api/goes_on", worker))
+
+    def failed_of(self, worker: str) -> list[str]:
+        """Return the ids of the tasks that a worker needs and that have failed, in whatever hands."""
+        return list(self._ask_of_others("/api/failed_of", worker) or ())
+
+    def _ask_of_others(self, path: str, worker: str) -> Any:
+        return self._request(path, {"worker": worker}) if self.is_bulk else None
 
     def give_back(self) -> list[str]:
         """Give back what is held and not begun; return the ids."""

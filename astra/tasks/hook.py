@@ -101,7 +101,9 @@ def _create_local_scheduler(_factory: Any) -> luigi.scheduler.Scheduler:
 def _create_remote_scheduler(factory: Any, url: str) -> luigi.rpc.RemoteScheduler:
     """Make the proxy of a central scheduler; a socket in the file system is left to Luigi's own."""
     if url.startswith(("http://", "https://")):
-        return RemoteScheduler(url)
+        scheduler = RemoteScheduler(url)
+        scheduler.greet()
+        return scheduler
     proxy: luigi.rpc.RemoteScheduler = _luigi_create_remote(factory, url)
     return proxy
 

@@ -21,13 +21,14 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import luigi
-import luigi.execution_summary
 import luigi.retcodes
+import luigi.rpc
 import luigi.worker
 
 from astra import config
 from astra.errors import AstraError, StateError
 from astra.scheduler.bulk_worker import BulkWorker
+from astra.tasks.exit_status import count_work_of_others, exit_status
 from astra.tasks.merged_tasks import MemberReports
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class AstraWorker(MemberReports, BulkWorker):
         self.invocation = begin_invocation()
         self._precall: Precall | None = None
         self._urls: set[str] = set()
+        self._roots: list[luigi.Task] = []
+        self._is_running = False
         super().__init__(*args, **kwargs)
         self._n_exchanges = 0
         if hasattr(self._scheduler, "before_reports"):
@@ -177,6 +180,8 @@ class AstraWorker(MemberReports, BulkWorker):
         restore_invocation(self.invocation)
         try:
             self._prepare(task)
+            if not self._is_running:
+                self._roots.append(task)
             with config.held():
                 return super().add(task, *args, **kwargs)
         except BaseException:
@@ -259,23 +264,27 @@ class AstraWorker(MemberReports, BulkWorker):
         from astra.tasks.plan import close_plan, write_found, write_plan
 
         restore_invocation(self.invocation)
+        self._is_running = True
         tasks = list(self._scheduled_tasks.values())
         done = self._reported("DONE")
-        exit_status = luigi.retcodes.retcode().unhandled_exception
+        status = luigi.retcodes.retcode().unhandled_exception
         try:
             write_plan(task for task in tasks if task not in done)
             write_found(tasks)
             with config.held():
                 succeeded = bool(super().run())
-                self._count_work_of_others(tasks)
-            exit_status = _exit_status(self)
+                count_work_of_others(self, self._roots, tasks)
+            status = self._exit_status()
         finally:
             try:
                 current_handout().end()
                 close_plan(tasks)
             finally:
-                self._end(exit_status)
+                self._end(status)
         return succeeded
+
+    def _exit_status(self) -> int:
+        return exit_status(self)
 
     def _log_complete_error(self, task: luigi.Task, tb: str) -> None:
         """Log that a task cannot say whether it is complete, and write it."""
@@ -292,54 +301,21 @@ class AstraWorker(MemberReports, BulkWorker):
         return {task for task, status, _ in self._add_task_history if status in statuses}
 
     def _keep_alive(self, get_work_response: Any) -> bool:
-        """Stay for as long as another worker runs something that was scheduled here."""
+        """Stay for as long as another worker runs something that was scheduled here, or may run it."""
         if super()._keep_alive(get_work_response):
             return True
-        return any(other["task_id"] in self._scheduled_tasks for other in get_work_response.running_tasks)
-
-    def _count_work_of_others(self, tasks: list[luigi.Task]) -> None:
-        """Count what other workers have finished: the exit code speaks of the root, not of this worker."""
-        known, ended = self._reported("DONE"), self._reported("DONE", "FAILED")
-        done = {task.task_id for task in tasks if task in known or _is_complete(task)}
-        others = [task for task in tasks if task.task_id in done and task not in ended]
-        self._add_task_history.extend((task, "DONE", True) for task in others)
-        for response in self._get_work_response_history:
-            running = response["running_tasks"]
-            response["running_tasks"] = [other for other in running if other["task_id"] not in done]
+        if self._stop_requesting_work:
+            return False
+        if any(other["task_id"] in self._scheduled_tasks for other in get_work_response.running_tasks):
+            return True
+        goes_on = getattr(self._scheduler, "goes_on", None)
+        return goes_on is not None and bool(goes_on(self._id))
 
 
 def _write_handout() -> None:
     from astra.tasks.handout import current_handout
 
     current_handout().flush()
-
-
-def _exit_status(worker: luigi.worker.Worker) -> int:
-    """Return what the ``luigi`` command answers after a run: it says so nowhere but in its exit."""
-    if not worker._add_task_history:  # noqa: SLF001  # an assistant that found nothing to do
-        return 0
-    summary = luigi.execution_summary._summary_dict(worker)  # noqa: SLF001  # no public names
-    root = luigi.execution_summary._root_task(worker)  # noqa: SLF001
-    codes = luigi.retcodes.retcode()
-    found = {
-        "still_pending_ext": codes.missing_data,
-        "failed": codes.task_failed,
-        "run_by_other_worker": codes.already_running,
-        "scheduling_error": codes.scheduling_error,
-        "not_run": codes.not_run,
-    }
-    status = max(code for name, code in {**found, "": 0}.items() if not name or summary.get(name))
-    is_there = root in summary["completed"] or root in summary["already_done"]
-    return int(status if status or is_there else codes.not_run)
-
-
-def _is_complete(task: luigi.Task) -> bool:
-    """Ask a task whether it is complete; one that cannot tell is not."""
-    try:
-        return bool(task.complete())
-    except Exception as exc:  # noqa: BLE001  # Luigi has reported it where it mattered
-        logging.getLogger("luigi-interface").warning("%r cannot tell whether it is complete: %s", task, exc)
-        return False
 
 
 class ReadableErrors(logging.Filter):
@@ -351,7 +327,7 @@ class ReadableErrors(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record in place; never drop it."""
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-        if isinstance(error, AstraError):
+        if isinstance(error, (AstraError, luigi.rpc.RPCError)):
             head = record.getMessage().removeprefix("Uncaught exception in luigi")
             record.msg = f"{head}: {type(error).__name__}: {error}".removeprefix(": ")
             record.args, record.exc_info, record.exc_text = (), None, None
@@ -367,6 +343,8 @@ class ReadableErrors(logging.Filter):
 def set_up_luigi() -> None:
     """Set Luigi's options where the user's configuration is silent, and make its errors readable."""
     configuration = luigi.configuration.get_config()
+    if url := os.environ.get(config.SCHEDULER_URL_VARIABLE):
+        configuration.set("core", "scheduler_url", url)
     for (section, option), value in LUIGI_DEFAULTS.items():
         if not configuration.has_option(section, option):
             configuration.set(section, option, value)

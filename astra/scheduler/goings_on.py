@@ -1,0 +1,71 @@
+"""What a worker asks about the others before it ends: does anything of its tasks go on, or has it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from luigi.scheduler import rpc_method
+from luigi.task_status import BATCH_RUNNING, DISABLED, FAILED, RUNNING
+
+from astra.scheduler.additions import Additions
+from astra.scheduler.scheduled_task import Kind, ScheduledTask
+
+
+class GoingsOn(Additions):
+    """The part of the scheduler that tells workers of each other."""
+
+    @rpc_method()
+    def failed_of(self, worker: str) -> list[str]:
+        """Return the ids of the tasks that a worker needs and that have failed, in whatever hands."""
+        return [
+            task.id
+            for task in self._state.get_active_tasks_by_status(FAILED, DISABLED)
+            if worker in task.stakeholders
+        ]
+
+    @rpc_method()
+    def goes_on(self, worker: str) -> bool:
+        """Say whether a worker that has nothing to do may yet see its tasks done.
+
+        So it is if one of them, or something that one of them waits for, runs or may run.
+        """
+        self._state.settle()
+        queue = self._state.queue
+        own = queue.kinds_of(worker)
+        if any(self._can_ever_run(entry[4]) for entry in queue.firsts(own)):
+            return True
+        return any(self._is_awaited(task, worker) for task in self._under_way_elsewhere(worker))
+
+    def _under_way_elsewhere(self, worker: str) -> Iterator[ScheduledTask]:
+        """Yield what others run, and of each kind the first that they may run."""
+        for task in self._state.get_active_tasks_by_status(RUNNING, BATCH_RUNNING):
+            if task.worker_running != worker:
+                yield task
+        for entry in self._state.queue.firsts():
+            if self._can_ever_run(entry[4]) and self._has_worker(entry[4]):
+                yield entry[3]
+
+    def _has_worker(self, kind: Kind) -> bool:
+        """Say whether there is a worker for tasks of a kind."""
+        known = self._state.get_worker_ids()
+        return any(worker in known for worker in kind.workers) or (
+            kind.runnable and any(True for _ in self._state.get_assistants())
+        )
+
+    def _can_ever_run(self, kind: Kind) -> bool:
+        """Say whether there is as much of each resource as a task wants, if nobody else uses any."""
+        available = self._resources or {}
+        return all(amount <= available.get(name, 1) for name, amount in kind.resources.items())
+
+    def _is_awaited(self, task: ScheduledTask, worker: str) -> bool:
+        """Say whether a worker needs a task, or anything that requires it."""
+        behind, seen = [task], {task.id}
+        while behind:
+            one = behind.pop()
+            if worker in one.stakeholders:
+                return True
+            for other in self._state.waiting_for(one.id):
+                if other.id not in seen:
+                    seen.add(other.id)
+                    behind.append(other)
+        return False
