@@ -59,6 +59,11 @@ class astra(luigi.Config):
         default=20.0,
         description="How long tasks may go on after their worker was told to end by SIGTERM [s].",
     )
+    executor = luigi.Parameter(
+        default="local",
+        description="Where tasks run: local, slurm, dask or that of a plug-in; [executors] has other ones by "
+        "task family.",
+    )
     plain_luigi = luigi.BoolParameter(
         default=False, description="Whether the luigi command keeps to its own options; see astra.tasks.hook."
     )
@@ -103,6 +108,119 @@ class astra_kafka(luigi.Config):
     )
 
 
+class slurm(luigi.Config):
+    """The section ``[slurm]``: how tasks run as arrays of jobs; ``[slurm:FAMILY]`` is for one family."""
+
+    members_per_job = luigi.IntParameter(
+        default=100, description="Most members of a batch that one job runs, one after the other."
+    )
+    attempts = luigi.IntParameter(
+        default=3, description="How often the same work is submitted before a lost job counts as failed."
+    )
+    poll_s = luigi.FloatParameter(default=5.0, description="Time between two looks at the jobs [s].")
+    start_within_min = luigi.FloatParameter(
+        default=0.0,
+        description="Time after which a job that has not started is submitted again [min]; 0 for no limit.",
+    )
+    partition = luigi.Parameter(default="", description="Partition, as of sbatch.")
+    account = luigi.Parameter(default="", description="Account, as of sbatch.")
+    qos = luigi.Parameter(default="", description="Quality of service, as of sbatch.")
+    constraint = luigi.Parameter(default="", description="Features that a node must have, as of sbatch.")
+    time = luigi.Parameter(default="", description="Time limit of a job [min], or as 02:00:00 or 1-12:00.")
+    max_time = luigi.Parameter(
+        default="", description="Largest time limit [min], up to which it grows for what ran out of it."
+    )
+    time_factor = luigi.FloatParameter(default=2.0, description="Factor by which a time limit grows.")
+    memory = luigi.Parameter(default="", description="Memory of a job [MB], or as 4G.")
+    max_memory = luigi.Parameter(
+        default="", description="Largest memory [MB], up to which it grows for what was killed for it."
+    )
+    memory_factor = luigi.FloatParameter(default=2.0, description="Factor by which the memory grows.")
+    cpus = luigi.IntParameter(default=1, description="Cores of a job.")
+    max_running = luigi.IntParameter(
+        default=0, description="Most jobs of one array that run at a time; 0 for no limit."
+    )
+    extra = luigi.Parameter(
+        default="", description="Further options of sbatch, one a line, as --exclusive or --gres=gpu:1."
+    )
+    setup = luigi.Parameter(default="", description="Lines of shell that a job runs first.")
+
+
+class dask(luigi.Config):
+    """The section ``[dask]``: how tasks run on Dask; ``[dask:FAMILY]`` is for one family."""
+
+    members_per_job = luigi.IntParameter(
+        default=100, description="Most members of a batch that one job runs, one after the other."
+    )
+    attempts = luigi.IntParameter(
+        default=3, description="How often the same work is submitted before a lost job counts as failed."
+    )
+    poll_s = luigi.FloatParameter(default=2.0, description="Time between two looks at the jobs [s].")
+    start_within_min = luigi.FloatParameter(
+        default=0.0,
+        description="Time after which a job that has not started is submitted again [min]; 0 for no limit.",
+    )
+    address = luigi.Parameter(
+        default="", description="Dask scheduler, as tcp://HOST:PORT; default: workers on this host alone."
+    )
+    workers = luigi.IntParameter(
+        default=0, description="Workers on this host, where no address is given; 0 for one a core."
+    )
+    worker_resources = luigi.Parameter(
+        default="", description="What a job takes of Dask's abstract resources, as GPU=1,MEMORY=4e9."
+    )
+
+
+_EXECUTORS = "executors"
+
+
+def executor_name(family: str) -> str:
+    """Return the name of the executor of a task family: of ``[executors]``, else ``[astra] executor``."""
+    names: dict[str, str] = _once(_EXECUTORS, lambda: section_options(_EXECUTORS))
+    return str(names.get(family) or option("executor"))
+
+
+def executor_options(executor: str, family: str) -> dict[str, Any]:
+    """Return the options of an executor for a task family: of ``[NAME:FAMILY]``, else of ``[NAME]``.
+
+    They are typed where the section is one of ours, else as they stand in luigi.cfg.
+
+    Raises
+    ------
+    ConfigError
+        If one is unknown or cannot be read.
+    """
+    own: Any = globals().get(executor)
+    is_ours = isinstance(own, type) and issubclass(own, luigi.Config)
+    declared: dict[str, luigi.Parameter] | None = dict(own.get_params()) if is_ours else None
+    found: dict[str, Any] = {}
+    for section in (executor, f"{executor}:{family}"):
+        given = {name.replace("-", "_"): value for name, value in _stored_options(section).items()}
+        if declared is not None:
+            given = {name: _typed(section, declared, name, value) for name, value in given.items()}
+        found.update(given)
+    return found
+
+
+def _typed(section: str, declared: dict[str, luigi.Parameter], name: str, value: Any) -> Any:
+    if name not in declared:
+        message = f"section [{section}] has no option {name!r}; known are {', '.join(declared)}"
+        raise ConfigError(message, section=section, option=name)
+    try:
+        return declared[name].parse(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        message = f"option {name} of section [{section}] cannot be read, found {value!r}: {exc}"
+        raise ConfigError(message, section=section, option=name) from exc
+
+
+def _stored_options(section: str) -> dict[str, Any]:
+    """Return the options of a section as they stand in luigi.cfg: TOML, or INI."""
+    stored = luigi.configuration.get_config()
+    if not section or not stored.has_section(section):
+        return {}
+    return dict(stored.data[section] if hasattr(stored, "data") else stored[section])
+
+
 def section_options(section: str) -> dict[str, Any]:
     """Return the options of a section: typed where it is one of ours, else as they stand in luigi.cfg.
 
@@ -111,10 +229,7 @@ def section_options(section: str) -> dict[str, Any]:
     ConfigError
         If the section holds what must only come from the environment.
     """
-    stored = luigi.configuration.get_config()
-    found: dict[str, Any] = {}
-    if section and stored.has_section(section):
-        found = dict(stored.data[section] if hasattr(stored, "data") else stored[section])  # TOML, or INI
+    found = _stored_options(section)
     secrets = [name for name in found if any(word in name.lower() for word in _SECRET_WORDS)]
     if secrets:
         message = (

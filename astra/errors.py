@@ -17,6 +17,7 @@ AstraError
 ├── AlertError             a packet does not satisfy its schema
 ├── SendError              alerts have not arrived; they are kept      -> mend what it names, and run again
 ├── ConflictingDefinitionError   a visit is defined already, otherwise -> update_records, or fix the input
+├── JobError               a job failed, or was lost too often       -> its log, which the message names
 ├── BatchError             members of a batch failed, the others are done -> their own rows say why
 └── StateError             the database
     ├── SchemaVersionError database and code disagree                 -> astra db upgrade
@@ -115,6 +116,10 @@ class SendError(AstraError):
 
 class ConflictingDefinitionError(AstraError):
     """A visit is defined already, with other contents."""
+
+
+class JobError(AstraError):
+    """A job that ran a task elsewhere failed, or was lost too often."""
 
 
 class BatchError(AstraError):

@@ -109,3 +109,12 @@ ALERT_SINKS = Registry(
         "ztf-kafka": "astra.alerts.ztf_sinks:ZtfKafkaSink",
     },
 )
+EXECUTORS = Registry(
+    "astra.executors",
+    "executor",
+    "astra.executors.interface:Executor",
+    {
+        "slurm": "astra.executors.slurm:SlurmExecutor",
+        "dask": "astra.executors.dask:DaskExecutor",
+    },
+)

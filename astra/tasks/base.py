@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -96,6 +96,8 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
     )
 
     accepts_partial_batches = False
+    runs_in_place = False  # whether a task does so little that no executor is asked to run it
+    conclude: Callable[[], Any] | None = None  # what is left for `run`, if an executor has run the task
     recorder: Recorder | None = None
     required_in: Invocation | None = None
     required_ids: Sequence[str] = ()

@@ -27,6 +27,8 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(self: AstraTask) -> Any:
         if self.recorder is not None:
             return run(self)
+        if self.conclude is not None:
+            return self.conclude()
         if not (self.is_batch_mode or current_handout().is_to_do(self)) and self.complete():
             return None  # another process has done it since it was scheduled
         if inspect.isgeneratorfunction(run):

@@ -30,6 +30,7 @@ from astra.errors import AstraError, StateError
 from astra.scheduler.bulk_worker import BulkWorker
 from astra.tasks.exit_status import count_work_of_others, exit_status
 from astra.tasks.merged_tasks import MemberReports
+from astra.tasks.remote_worker import RemoteTasks
 
 if TYPE_CHECKING:
     from astra.tasks.precall import Precall
@@ -160,7 +161,7 @@ def restore_invocation(invocation: Invocation) -> None:
     _current = invocation
 
 
-class AstraWorker(MemberReports, BulkWorker):
+class AstraWorker(RemoteTasks, MemberReports, BulkWorker):
     """Luigi's worker, which records the invocation, its plan and what was left undone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

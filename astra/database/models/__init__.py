@@ -6,7 +6,7 @@ from astra.database.models.base import Base, BigInt, metadata
 
 _MODULES = (
     *("state", "survey", "apdb", "corrections", "spectra", "calibrations", "templates", "efficiency"),
-    *("night", "outbox"),
+    *("night", "outbox", "jobs"),
 )
 
 for _name in _MODULES:

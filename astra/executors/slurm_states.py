@@ -1,0 +1,167 @@
+"""What Slurm's commands print about jobs, read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from astra.executors.interface import Cause, Ended
+
+GONE = "UNKNOWN"
+LIVE = frozenset(
+    (
+        *("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "STAGE_OUT"),
+        *(
+            "SIGNALING",
+            "RESIZING",
+            "REQUEUED",
+            "REQUEUE_FED",
+            "REQUEUE_HOLD",
+            "SPECIAL_EXIT",
+            "RESV_DEL_HOLD",
+        ),
+    )
+)
+# Reasons for which a pending job will not start by itself, nor when the cluster has room.
+NEVER = re.compile(
+    r"BadConstraints|DependencyNeverSatisfied|launch.failed.requeued.held|InvalidAccount|InvalidQOS"
+    r"|JobHoldMaxRequeue",
+    re.IGNORECASE,
+)
+KILL = 9
+ASKED_EXIT = 75  # of a job that has been asked to end, and has: EX_TEMPFAIL
+NEAR_END_S = 240  # of its time limit
+
+_FIELD = re.compile(r"(?:^|\s)(\w+(?:/\w+)?)=(\S*)")
+_INDEX_RANGE = re.compile(r"(\d+)(?:-(\d+))?(?::(\d+))?")
+_UNITS_MB = {"K": 1 / 1024, "M": 1.0, "": 1.0, "G": 1024.0, "T": 1024.0**2}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What Slurm says of one job.
+
+    Parameters
+    ----------
+    state, reason, node, exit_code : str
+        As it prints them.
+    run_time_s : float
+        How long it ran [s].
+    memory_mb, time_min : int, optional
+        What it was allowed [MB], [min].
+    """
+
+    state: str
+    reason: str = ""
+    node: str = ""
+    exit_code: str = ""
+    run_time_s: float = 0.0
+    memory_mb: int | None = None
+    time_min: int | None = None
+
+    @property
+    def exit_signal(self) -> int | None:
+        """Number of the signal that ended it."""
+        text = self.exit_code.partition(":")[2]
+        return int(text) or None if text.isdigit() else None
+
+    @property
+    def cause(self) -> Cause:
+        """Why it ended, as far as that calls for something else than to run it once more.
+
+        Slurm without cgroups kills a job that is over its memory and reports it as failed with signal 9.
+        """
+        if self.state == "OUT_OF_MEMORY" or (self.state == "FAILED" and self.exit_signal == KILL):
+            return Cause.MEMORY
+        asked = self.exit_code == f"{ASKED_EXIT}:0"
+        near_end = self.time_min is not None and self.run_time_s > 60 * self.time_min - NEAR_END_S
+        if self.state == "TIMEOUT" or (asked and near_end):
+            return Cause.TIME
+        return Cause.OTHER
+
+    def ended(self, name: str) -> Ended:
+        """Return it in words, with the name of the job."""
+        node = f" on node {self.node}" if self.node not in {"", "(null)", "None assigned"} else ""
+        code = f", exit code {self.exit_code}" if self.exit_code else ""
+        reason = f" ({self.reason})" if self.reason not in {"", "None"} else ""
+        state = "no longer known to Slurm" if self.state == GONE else self.state
+        words = f"Slurm job {name}{node} is {state}{code}{reason}"
+        return Ended(words, self.cause, self.exit_signal, self.memory_mb, self.time_min)
+
+
+def is_live(state: str) -> bool:
+    """Say whether a job waits or runs."""
+    return state in LIVE
+
+
+def why_never(state: str, reason: str) -> str | None:
+    """Return why a job that waits will never start; None if it may."""
+    return reason if state in {"PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"} and NEVER.search(reason) else None
+
+
+def parse_queue(text: str) -> dict[tuple[str, int], tuple[str, str]]:
+    """Read lines of ``squeue``: array, number, state and reason."""
+    found = {}
+    for line in text.splitlines():
+        array, number, state, reason = [*line.strip().split("|"), "", "", ""][:4]
+        if number.isdigit():
+            found[array, int(number)] = (state, reason)
+    return found
+
+
+def parse_report(text: str, number: int) -> Report | None:
+    """Read a line of ``scontrol --oneliner show job`` for each job of an array; return that of one."""
+    for line in text.splitlines():
+        values = dict(_FIELD.findall(line))
+        if "JobState" in values and _holds(values.get("ArrayTaskId", ""), number):
+            return Report(
+                values["JobState"],
+                values.get("Reason", ""),
+                values.get("NodeList", ""),
+                values.get("ExitCode", ""),
+                _seconds(values.get("RunTime", "")),
+                _memory(values),
+                _minutes(values.get("TimeLimit", "")),
+            )
+    return None
+
+
+def parse_accounting(text: str) -> Report:
+    """Read what ``sacct`` prints of one job; nothing known is a report too."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return Report(GONE)
+    state, exit_code, node, elapsed = [*lines[-1].split("|"), "", "", ""][:4]
+    return Report(state.split()[0], "", node, exit_code, float(elapsed or 0))
+
+
+def _holds(text: str, number: int) -> bool:
+    """Say whether a list of array indices, as 1,3-5%2, holds a number."""
+    for first, last, step in _INDEX_RANGE.findall(text.partition("%")[0]):
+        if number in range(int(first), int(last or first) + 1, int(step or 1)):
+            return True
+    return False
+
+
+def _memory(values: dict[str, str]) -> int | None:
+    """Return the memory of a job on its node [MB]."""
+    for name, factor in (("MinMemoryNode", 1), ("MinMemoryCPU", int(values.get("NumCPUs", "1") or 1))):
+        found = re.fullmatch(r"([\d.]+)([KMGT]?)", values.get(name, ""))
+        if found and float(found[1]):
+            return round(float(found[1]) * _UNITS_MB[found[2]]) * factor
+    return None
+
+
+def _seconds(text: str) -> float:
+    """Return a time as Slurm prints it, days-hours:minutes:seconds [s]."""
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if len(parts) != 3 or not all(part.isdigit() for part in [*parts, days or "0"]):
+        return 0.0
+    hours, minutes, seconds = map(int, parts)
+    return 86400.0 * int(days or 0) + 3600.0 * hours + 60.0 * minutes + seconds
+
+
+def _minutes(text: str) -> int | None:
+    seconds = _seconds(text)
+    return round(seconds / 60) if seconds else None

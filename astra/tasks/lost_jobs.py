@@ -1,0 +1,167 @@
+"""Jobs that ended before their work was done: what ran is closed, what is to do is submitted again.
+
+The same work is submitted a bounded number of times. After the last one the members that ran when the job
+ended fail, each with a sentence that names job, node, state, exit code and log, and those that it had not
+begun get a job of their own; if none had begun, all fail.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from astra.executors.interface import Cause, Ended, Settings, log_path
+from astra.plugins import EXECUTORS
+from astra.tasks.recording import logger
+from astra.tasks.remote_orders import job_rows, part_of, submission_name, task_of
+from astra.tasks.runner import current_invocation, utc_now
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from astra.database.jobs import Fates, JobRecord
+    from astra.database.models.state import Status
+
+LOST = "JobLost"  # class of the error in the state of what finally fails
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done about the members of a lost job that are still to do.
+
+    Parameters
+    ----------
+    found : Fates
+        What became of them.
+    failing, again : set of str
+        Ids of those that fail, and of those that another job gets.
+    settings : Settings
+        How that job runs.
+    attempt : int
+        Which one it is.
+    sentence : str
+        For the state of the members.
+    """
+
+    found: Fates
+    failing: set[str]
+    again: set[str]
+    settings: Settings
+    attempt: int
+    sentence: str
+
+
+def replan_lost(database_url: str, lost: Collection[tuple[JobRecord, Ended]]) -> list[str]:
+    """Write that jobs are lost, and the jobs that take their place; return the names of their arrays."""
+    from astra.database.engine import reading, transaction
+    from astra.database.jobs import end_job, fates, insert_jobs
+
+    names = []
+    for job, ended in lost:
+        task = task_of(job)
+        with reading(database_url) as connection:
+            found = fates(connection, job.run_pk, task.member_ids())
+        decision = _decide(job, ended, found)
+        rows = _rows(job, decision, task)  # may write the values of a large batch
+        with transaction(database_url) as connection:
+            if not end_job(connection, job.pk, _status(ended), decision.sentence):
+                continue  # another submitter has been faster
+            _close(connection, job, task, ended, decision)
+            insert_jobs(connection, rows)
+        logger.warning("%s", decision.sentence)
+        names += list({row["submission"] for row in rows})
+    return names
+
+
+def fail_all(database_url: str, jobs: Collection[JobRecord], error: Exception) -> None:
+    """Write that jobs could not be submitted, and all that they should have run as failed."""
+    from astra.database.engine import transaction
+    from astra.database.jobs import end_job
+    from astra.database.models.state import Status
+
+    current_invocation().run_pk(database_url)
+    tasks = {job.pk: task_of(job) for job in jobs}
+    for job in jobs:
+        with transaction(database_url) as connection:
+            if end_job(connection, job.pk, Status.FAILED, str(error)):
+                ids = set(tasks[job.pk].member_ids())
+                _fail(connection, database_url, ids, type(error).__name__, str(error))
+
+
+def _decide(job: JobRecord, ended: Ended, found: Fates) -> Decision:
+    settings = EXECUTORS.get(job.executor).settings_class.of(job.settings)
+    larger = settings.after(ended)
+    is_last = job.attempt >= settings.attempts or larger is None
+    which = f"attempt {job.attempt} of {settings.attempts}"
+    what = "given up" if is_last else f"submitted again{_with_more(settings, larger)}"
+    sentence = f"{ended.words}; {which}, {what}; its log: {log_path(job.folder, job.number)}"
+    if not is_last:
+        return Decision(found, set(), found.ran | found.waiting, larger, job.attempt + 1, sentence)
+    failing = found.ran or found.waiting
+    return Decision(found, failing, found.waiting - failing, settings, 1, sentence)
+
+
+def _status(ended: Ended) -> Status:
+    from astra.database.models.state import Status
+
+    return Status.TIMED_OUT if ended.cause is Cause.TIME else Status.PROCESS_DIED
+
+
+def _with_more(settings: Any, larger: Any) -> str:
+    for name in ("memory", "time"):
+        if getattr(settings, name, None) != getattr(larger, name, None):
+            return f" with {name} {getattr(larger, name)}"
+    return ""
+
+
+def _close(connection: Connection, job: JobRecord, task: Any, ended: Ended, decision: Decision) -> None:
+    """Close what ran; write the failures of what no attempt at is to be closed."""
+    from astra.database.plan import close_running
+    from astra.database.progress import ended_tasks
+
+    status = _status(ended)
+    if job.run_pk is not None:
+        close_running(
+            connection,
+            [task.task_id, *sorted(decision.found.ran)],
+            job.run_pk,
+            status=status,
+            message=decision.sentence,
+            exit_signal=ended.exit_signal,
+        )
+    closed = ended_tasks(connection, decision.found.ran)
+    cut_off = {task_id for task_id, (code, _) in closed.items() if code == status}
+    _fail(connection, task.database_url, decision.failing - cut_off, LOST, decision.sentence)
+
+
+def _fail(connection: Connection, database_url: str, task_ids: set[str], error: str, message: str) -> None:
+    from astra.database.models.state import Status
+    from astra.database.outcomes import Outcome, end_tasks
+    from astra.database.state import task_keys
+
+    now = utc_now()
+    outcomes = [
+        Outcome(task_id, Status.FAILED, now, now, error_class=error, message=message)
+        for task_id in sorted(task_ids)
+    ]
+    run_pk = current_invocation().run_pk(database_url)
+    place: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
+    end_tasks(connection, outcomes, task_keys(connection, task_ids), run_pk, **place)
+
+
+def _rows(job: JobRecord, decision: Decision, task: Any) -> list[dict[str, Any]]:
+    if not decision.again:
+        return []
+    return job_rows(
+        submission_name(job.family),
+        [(job.owner, part_of(task, decision.again))],
+        executor=job.executor,
+        settings=decision.settings,
+        root=Path(job.folder).parents[1],
+        attempt=decision.attempt,
+        since=job.since,
+    )
