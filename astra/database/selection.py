@@ -68,12 +68,18 @@ class Selection:
         Key of the run that planned or tried it.
     night : int, optional
         YYYYMMDD: its parameter ``visit`` (and ``instrument``, if it has one) is a visit of that night.
+    instrument : str, optional
+        Its parameter ``instrument``.
+    visit : int, optional
+        Its parameter ``visit``.
     """
 
     family: str | None = None
     state: str | None = None
     run: int | None = None
     night: int | None = None
+    instrument: str | None = None
+    visit: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """Return the conditions on rows of ``task``; rows of batches are left out: members have their own."""
@@ -86,6 +92,9 @@ class Selection:
             found.append(_in_run(self.run))
         if self.night is not None:
             found.append(_in_night(self.night))
+        for name, value in (("instrument", self.instrument), ("visit", self.visit)):
+            if value is not None:
+                found.append(parameter_text(name) == str(value))
         return found
 
 
@@ -154,7 +163,7 @@ def _in_run(run: int) -> ColumnElement[bool]:
 
 def _in_night(night: int) -> ColumnElement[bool]:
     """Compare the text of parameters with the visits of a night."""
-    visit, instrument = _parameter("visit"), _parameter("instrument")
+    visit, instrument = parameter_text("visit"), parameter_text("instrument")
     number = cast(visit_table.c.visit, String)
     of_night = visit_table.c.day_obs == night
     return or_(
@@ -163,8 +172,8 @@ def _in_night(night: int) -> ColumnElement[bool]:
     )
 
 
-def _parameter(name: str) -> ColumnElement[str]:
-    """Text of a parameter, whether it is a task's own or one that many share."""
+def parameter_text(name: str) -> ColumnElement[str]:
+    """Return the text of a parameter, whether it is a task's own or one that many share."""
     common = select(constants_table.c.parameters[name].as_string())
     common = common.where(constants_table.c.pk == task_table.c.constants_pk)
     own = cast(task_table.c.parameters[name].as_string(), String)
