@@ -36,6 +36,10 @@ class astra(luigi.Config):
     instruments = luigi.Parameter(
         default="", description="Cameras of one's own: TOML files, separated by colons."
     )
+    thresholds = luigi.Parameter(
+        default="",
+        description="Thresholds of the lights of a night, a TOML file; default: those that come with astra.",
+    )
     check_inputs = luigi.BoolParameter(
         default=True,
         parsing=luigi.BoolParameter.EXPLICIT_PARSING,
@@ -281,6 +285,12 @@ def root() -> Path:
 def instrument_files() -> list[Path]:
     """Return the files of the cameras that ``[astra] instruments`` names."""
     return [Path(path).expanduser().absolute() for path in option("instruments").split(os.pathsep) if path]
+
+
+def thresholds_file() -> Path | None:
+    """Return the file of thresholds that ``[astra] thresholds`` names; None if it names none."""
+    named = option("thresholds")
+    return Path(named).expanduser().absolute() if named else None
 
 
 def own_database(folder: Path) -> Path:

@@ -19,6 +19,7 @@ from astra.cli import (
     forget,
     instrument,
     options,
+    report,
     retry,
     scheduler,
     schema,
@@ -31,7 +32,21 @@ from astra.errors import AstraError
 from astra.tasks.runner import astra_version
 
 EXIT_ERROR = 1
-GROUPS = (status, show, retry, forget, alerts, apdb, schema, instrument, options, scheduler, workers, doctor)
+GROUPS = (
+    status,
+    show,
+    retry,
+    forget,
+    alerts,
+    apdb,
+    schema,
+    instrument,
+    options,
+    scheduler,
+    workers,
+    report,
+    doctor,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -47,7 +47,7 @@ def test_every_page_has_an_address():
 
 def test_values_come_out_escaped_and_the_page_is_marked():
     text = render(
-        "about.html", ServerLinks(), page="about", scope={}, versions=[("<script>alert(1)</script>", '"&')]
+        "report_about.html", ServerLinks(), page="about", scope={}, versions=HOSTILE, facts=[], left_out=[]
     )
     assert "<script>" not in text
     assert "&lt;script&gt;" in text

@@ -210,3 +210,10 @@ def count_dia_sources(connection: Connection, instrument: str, visits: Collectio
         .group_by(marker.visit)
     )
     return {visit: int(number) for visit, number in connection.execute(query)}
+
+
+def instruments_of_night(connection: Connection, day_obs: int) -> list[str]:
+    """Return the cameras that have visits in a night, sorted."""
+    visit = visit_table.c
+    query = select(visit.instrument).where(visit.day_obs == day_obs).distinct().order_by(visit.instrument)
+    return list(connection.execute(query).scalars())

@@ -46,7 +46,7 @@ class SpectrumOfNight:
     flags : int
         Bits of the signal-to-noise result.
     values : dict
-        By column of `SHOWN`; what was not measured is missing.
+        By column of `SHOWN`; what was not measured is None.
     labels : dict of str to float
         Stellar labels.
     continuum : str or None
@@ -93,7 +93,9 @@ def spectra_of_night(connection: Connection, day_obs: int, *, limit: int = 500) 
         .order_by(table.path, table.row_index)
         .limit(limit)
     )
-    found = [SpectrumOfNight(**row) for row in connection.execute(query).mappings()]
+    nothing = dict.fromkeys(column for _, column in SHOWN)
+    rows = connection.execute(query).mappings()
+    found = [SpectrumOfNight(**row, values=dict(nothing)) for row in rows]
     by_place = {(spectrum.path, spectrum.row_index): spectrum for spectrum in found}
     paths = sorted({spectrum.path for spectrum in found})
     for name, column in SHOWN:

@@ -1,0 +1,397 @@
+"""The report of a night: a folder of pages that opens without a server or script, and can be mailed."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from astra.errors import ConfigError, MissingDataError
+from astra.web import night_page, spectra_page, visit_page
+from astra.web.alert_cards import AlertCard, make_cards
+from astra.web.lights import load_thresholds
+from astra.web.links import ASSETS, PICTURES, StaticLinks, page_file
+from astra.web.pictures import PictureStore
+from astra.web.render import FILE_POLICY, render
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from astra.database.pages.spectra import SpectrumOfNight
+    from astra.web.measures import MeasuredVisit
+    from astra.web.night_page import NightData
+
+INDEX = "index.html"
+MARKER = ".astra-report"  # in a folder that a report may take the place of
+ASSET_NAMES = ("style.css",)
+PACKAGES = (
+    "astra-pipeline", "luigi", "numpy", "scipy", "astropy", "numba", "sep", "sqlalchemy", "fastavro",
+    "jinja2",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What bounds a report.
+
+    Parameters
+    ----------
+    max_alerts : int
+        Alerts that are shown, one of each object.
+    max_visits : int
+        Visits that have pages of their own; of a night with more, those with the worst lights.
+    max_detectors : int
+        Detectors that have pages of their own.
+    max_mosaics : int
+        Visits whose difference is on the page of the night.
+    max_mb : float
+        Size after which no more pictures are added [MB].
+    thresholds : Path, optional
+        File of thresholds of one's own.
+    """
+
+    max_alerts: int = 24
+    max_visits: int = 100
+    max_detectors: int = 1000
+    max_mosaics: int = 6
+    max_mb: float = 100.0
+    thresholds: Path | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report that was written.
+
+    Parameters
+    ----------
+    folder, index : Path
+        Where it is, and its first page.
+    n_pages : int
+        Number of pages.
+    size : int
+        Of all files [byte].
+    left_out : sequence of str
+        What did not fit.
+    """
+
+    folder: Path
+    index: Path
+    n_pages: int
+    size: int
+    left_out: Sequence[str] = ()
+
+
+@dataclass
+class _Writer:
+    """A report on its way: where it grows, and what all its pages need."""
+
+    folder: Path
+    root: Path
+    instrument: str
+    night: int
+    settings: ReportSettings
+    store: PictureStore
+    pages: frozenset[str] = frozenset()
+    n_pages: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+    def links(self, at: str) -> StaticLinks:
+        """Return the links of a page."""
+        return StaticLinks(at, self.pages)
+
+    @property
+    def command(self) -> str:
+        """What processes the night."""
+        return (
+            f"luigi --module astra ApNight --instrument {self.instrument} --night {self.night} "
+            "--raw FILES --local-scheduler"
+        )
+
+    def write(self, template: str, page: str, at: str, **values: Any) -> None:
+        """Render a page and write it."""
+        scope = {"instrument": self.instrument, "night": self.night}
+        path = self.folder / at
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = {"command": self.command, "policy": FILE_POLICY, **values}
+        path.write_text(render(template, self.links(at), page=page, scope=scope, **values), encoding="utf-8")
+        self.n_pages += 1
+
+
+def write_report(
+    database_url: str,
+    root: Path | str,
+    *,
+    instrument: str,
+    night: int,
+    folder: Path | str | None = None,
+    settings: ReportSettings | None = None,
+) -> Report:
+    """Write the report of a night; the folder appears whole, in place of an older report.
+
+    Parameters
+    ----------
+    database_url : str
+        SQLAlchemy URL of the database.
+    root : Path or str
+        Folder of products.
+    instrument : str
+        Camera name.
+    night : int
+        Night, YYYYMMDD. Without a visit, the report says what to run.
+    folder : Path or str, optional
+        Where to; ``report`` below the root by default.
+    settings : ReportSettings, optional
+        What bounds it.
+
+    Returns
+    -------
+    report : Report
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds something else than a report, or thresholds are wrong.
+    UnavailableError
+        If the database cannot be read.
+    """
+    from astra.database.engine import reading
+
+    settings, root = settings or ReportSettings(), Path(os.path.abspath(root))
+    target = Path(os.path.abspath(folder)) if folder is not None else root / "report"
+    thresholds = load_thresholds(settings.thresholds)
+    with _replacing(target) as fresh:
+        store = PictureStore(fresh / PICTURES, target / PICTURES, int(settings.max_mb * 1e6))
+        writer = _Writer(fresh, root, instrument, night, settings, store)
+        for name in ASSET_NAMES:
+            (fresh / ASSETS).mkdir(parents=True, exist_ok=True)
+            (fresh / ASSETS / name).write_bytes(files("astra.web").joinpath(ASSETS, name).read_bytes())
+        with reading(database_url) as connection:
+            data = night_page.load_night(connection, str(root), instrument, night, thresholds)
+            if data is None:
+                writer.pages = frozenset({INDEX, page_file("about")})
+                writer.write("report_empty.html", "night", INDEX, day_obs=night, instrument=instrument)
+            else:
+                _write_pages(connection, writer, data, thresholds)
+        _write_about(writer)
+        size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
+    return Report(target, target / INDEX, writer.n_pages, size, tuple(writer.left_out))
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside a report; it takes its place at the end, or is removed on an error."""
+    if target.exists() and not (target / MARKER).is_file() and (not target.is_dir() or any(target.iterdir())):
+        message = f"{target} is there and is no report of astra; name another folder, or remove it"
+        raise ConfigError(message, path=str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.parent / f".{target.name}~{os.getpid()}~{secrets.token_hex(4)}"
+    older = fresh.with_name(fresh.name + "~older")
+    fresh.mkdir()
+    try:
+        (fresh / MARKER).write_text("A report of astra; it may be replaced by a new one.\n")
+        yield fresh
+        if target.exists():
+            target.rename(older)
+        fresh.rename(target)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def _write_pages(
+    connection: Connection, writer: _Writer, data: NightData, thresholds: Mapping[str, Any]
+) -> None:
+    """Write the pages of a night that has visits."""
+    from astra.database.pages.spectra import spectra_of_night
+
+    visits = _chosen_visits(writer, data.visits)
+    detectors = _chosen_detectors(writer, visits)
+    spectra = spectra_of_night(connection, writer.night)
+    pages = {INDEX, page_file("about"), page_file("alerts")}
+    pages |= {page_file("visit", visit=visit.row.visit) for visit in visits}
+    pages |= {page_file("detector", visit=visit, detector=number) for visit, number in detectors}
+    pages |= {page_file("efficiency")} if data.searches else set()
+    pages |= {page_file("spectra")} if spectra else set()
+    writer.pages = frozenset(pages)
+    cards_at = _cards(connection, writer, data)
+    _write_index(connection, writer, data, thresholds, cards_at)
+    n_sources = data.row.n_dia_sources
+    alerts = page_file("alerts")
+    writer.write(
+        "report_alerts.html",
+        "alerts",
+        alerts,
+        night=data.row,
+        cards=cards_at(alerts),
+        n_dia_sources=n_sources,
+    )
+    for visit in visits:
+        _write_visit(connection, writer, visit, {number for of, number in detectors if of == visit.row.visit})
+    if data.searches:
+        figures = night_page.search_figures(data.searches)
+        writer.write(
+            "report_efficiency.html", "efficiency", page_file("efficiency"), night=data.row, searches=figures
+        )
+    if spectra:
+        _write_spectra(writer, data, spectra)
+
+
+def _chosen_visits(writer: _Writer, visits: Sequence[MeasuredVisit]) -> list[MeasuredVisit]:
+    limit = writer.settings.max_visits
+    if len(visits) > limit:
+        writer.left_out.append(f"{len(visits) - limit} of {len(visits)} visits have no page; see --visits")
+    severity = {"bad": 0, "warn": 1}
+    ordered = sorted(visits, key=lambda visit: (not visit.n_failed, severity.get(visit.level, 2)))
+    return ordered[:limit]
+
+
+def _chosen_detectors(writer: _Writer, visits: Sequence[MeasuredVisit]) -> list[tuple[int, int]]:
+    every = [(visit.row.visit, number) for visit in visits for number in visit.detectors]
+    limit = writer.settings.max_detectors
+    if len(every) > limit:
+        writer.left_out.append(
+            f"{len(every) - limit} of {len(every)} detectors have no page; see --detectors"
+        )
+    return every[:limit]
+
+
+def _cards(connection: Connection, writer: _Writer, data: NightData) -> Callable[[str], list[AlertCard]]:
+    """Return what makes the cards of the best alerts for a page."""
+    from astra.database.pages.best_alerts import best_alerts
+    from astra.database.pages.light_curves import light_curves
+
+    ids = [visit.row.visit for visit in data.visits]
+    alerts = best_alerts(connection, writer.instrument, ids, limit=writer.settings.max_alerts)
+    curves = light_curves(connection, [one.dia_object_id for one in alerts if one.dia_object_id])
+
+    def make(at: str) -> list[AlertCard]:
+        return make_cards(
+            alerts, curves, root=writer.root, instrument=writer.instrument, links=writer.links(at),
+            store=writer.store,
+        )  # fmt: skip
+
+    return make
+
+
+def _write_index(
+    connection: Connection,
+    writer: _Writer,
+    data: NightData,
+    thresholds: Mapping[str, Any],
+    cards_at: Callable[[str], list[AlertCard]],
+) -> None:
+    links = writer.links(INDEX)
+    mosaics = []
+    for visit in _for_mosaics(data.visits, writer.settings.max_mosaics):
+        regions, detections = _places(connection, writer, visit)
+        drawn = visit_page.visit_mosaics(
+            visit, links, writer.store, regions=regions, detections=detections, layers=("difference",)
+        )
+        href = links.to("visit", instrument=writer.instrument, visit=visit.row.visit)
+        mosaics.append(
+            {"figure": drawn[0], "visit": visit.row.visit, "href": href, "n_marks": len(detections)}
+        )
+    values = night_page.night_values(data, links, thresholds)
+    writer.write("night.html", "night", INDEX, mosaics=mosaics, cards=cards_at(INDEX)[:6], **values)
+
+
+def _for_mosaics(visits: Sequence[MeasuredVisit], limit: int) -> list[MeasuredVisit]:
+    """Return those visits that have something to show, the first ones."""
+    return [visit for visit in visits if visit.detectors][:limit]
+
+
+def _places(connection: Connection, writer: _Writer, visit: MeasuredVisit) -> tuple[Any, Any]:
+    from astra.database.pages.places import detections_of_visit, regions_of_visit
+
+    regions = regions_of_visit(connection, writer.instrument, visit.row.visit)
+    return regions, detections_of_visit(connection, writer.instrument, visit.row.visit)
+
+
+def _write_visit(connection: Connection, writer: _Writer, visit: MeasuredVisit, numbers: set[int]) -> None:
+    """Write the page of a visit, and those of some of its detectors with all their figures."""
+    from astra.database.pages.visits import detectors_of_visits
+
+    at = page_file("visit", visit=visit.row.visit)
+    links = writer.links(at)
+    regions, detections = _places(connection, writer, visit)
+    mosaics = visit_page.visit_mosaics(visit, links, writer.store, regions=regions, detections=detections)
+    common = {"visit": visit.row, "columns": visit_page.COLUMNS, "lights": visit.lights}
+    lines = visit_page.detector_lines(visit, links)
+    writer.write(
+        "visit.html", "visit", at, level=visit.level, measures=visit.measures, mosaics=mosaics,
+        detectors=lines, **common,
+    )  # fmt: skip
+    whole = detectors_of_visits(connection, str(writer.root), writer.instrument, [visit.row.visit])
+    for (_, number), row in whole.items():
+        if number in numbers:
+            own = page_file("detector", visit=row.visit, detector=number)
+            values = visit_page.detector_values(visit, row, writer.links(own), writer.store)
+            writer.write("detector.html", "detector", own, **values, **common)
+
+
+def _write_spectra(writer: _Writer, data: NightData, spectra: Sequence[SpectrumOfNight]) -> None:
+    from astra.database.pages.spectra import sdss_mjd
+
+    values = spectra_page.spectra_values(spectra)
+    at = page_file("spectra")
+    writer.write("report_spectra.html", "spectra", at, night=data.row, mjd=sdss_mjd(writer.night), **values)
+
+
+def _write_about(writer: _Writer) -> None:
+    if writer.store.left_out:
+        limit = f"{writer.settings.max_mb:g} MB"
+        writer.left_out.append(f"{writer.store.left_out} pictures would exceed {limit}; see --max-mb")
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    facts = [
+        ("Camera", writer.instrument),
+        ("Night", writer.night),
+        ("Written", now),
+        ("Products", writer.root),
+    ]
+    writer.write(
+        "report_about.html", "about", page_file("about"), facts=facts, versions=package_versions(),
+        left_out=writer.left_out,
+    )  # fmt: skip
+
+
+def package_versions() -> list[tuple[str, str]]:
+    """Return the versions of astra and of what it rests on."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            found.append((name, "not installed"))
+    return found
+
+
+def only_instrument(database_url: str, night: int) -> str:
+    """Return the camera that has visits in a night.
+
+    Raises
+    ------
+    MissingDataError
+        If there is none, or more than one; the message names them.
+    """
+    from astra.database.engine import reading
+    from astra.database.pages.nights import instruments_of_night
+
+    with reading(database_url) as connection:
+        found = instruments_of_night(connection, night)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = f"night {night} has visits of {', '.join(found)}; name one with --instrument"
+    else:
+        message = (
+            f"no camera has a visit in night {night}; name the camera with --instrument for an empty report"
+        )
+    raise MissingDataError(message, night=night)
