@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from astra.database.pages.best_alerts import BestAlert
     from astra.database.pages.light_curves import LightPoint
 
-CURVE_SIZE = (440.0, 210.0)
+CURVE_SIZE = (360.0, 190.0)
 
 
 @dataclass(frozen=True)

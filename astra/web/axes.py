@@ -13,6 +13,8 @@ from astra.web.formats import MINUS
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 TICK = 4.0
+DIGIT = 6.6  # width of a digit
+Y_TICKS = 4
 PAD = 0.06  # of the range, left free on both sides
 
 
@@ -73,7 +75,7 @@ class Frame:
     x: Scale
     y: Scale
 
-    def axes(self, x_label: str, y_label: str, *, x_ticks: int = 6, y_ticks: int = 4) -> list[Markup]:
+    def axes(self, x_label: str, y_label: str, *, x_ticks: int = 6, y_ticks: int = Y_TICKS) -> list[Markup]:
         """Draw both axes with ticks, their numbers and what they are."""
         return [*self.x_axis(x_label, self.x.ticks(x_ticks)), *self.y_axis(y_label, self.y.ticks(y_ticks))]
 
@@ -125,8 +127,11 @@ def frame(
     width, height : float, optional
         Of the whole figure.
     margins : (float, float, float, float), optional
-        At the top, right, bottom and left.
+        At the top, right, bottom and left; the last grows with the numbers there.
     """
     top, right, bottom, left = margins
-    x = Scale(*x_range, left, width - right)
-    return Frame(width, height, x, Scale(*y_range, height - bottom, top))
+    y = Scale(*y_range, height - bottom, top)
+    ticks = y.ticks(Y_TICKS)
+    longest = max((len(tick_text(value, _step(ticks))) for value in ticks), default=0)
+    left = max(left, TICK + 6 + DIGIT * longest)
+    return Frame(width, height, Scale(*x_range, left, width - right), y)

@@ -22,6 +22,8 @@ FORCED_SNR = 3.0  # a forced flux below is no detection: its limit is drawn too
 HOURS_BELOW_D = 0.5
 FLUX_UNITS = ((1e6, "mJy"), (1e3, "µJy"), (1.0, "nJy"))
 MAG_STEP = 0.5
+MIN_TREND = 3  # values that make a trend
+MIN_SPAN = 2e-3  # of a value: less is drawn as no change
 BANDS = "ugrizy"
 NO_LIGHT_CURVE = "No flux has been measured yet."
 
@@ -99,7 +101,7 @@ def _point(
     band, half = svg.band_class(point.band), _error(point) / scale
     reach = abs(plot.y(half) - plot.y(0.0))
     parts = [svg.line(x, y - reach, x, y + reach, class_="error")] if reach > 0 else []
-    is_limit = point.is_forced and half > 0 and (point.flux or 0.0) / scale < FORCED_SNR * half
+    is_limit = point.is_forced and half > 0 and abs(point.flux or 0.0) / scale < FORCED_SNR * half
     if is_limit:
         parts.append(_limit(x, plot.y(min(LIMIT_SIGMA * half, plot.y.high))))
     kind = "mark open" if point.is_forced else "mark"
@@ -142,13 +144,13 @@ def _magnitude_axis(plot: Frame, scale: float) -> list[Markup]:
             above = place
     end = plot.x.end
     parts.append(svg.line(end, plot.y.start, end, plot.y.end, class_="axis"))
-    return [*parts, svg.text(plot.width - 4, plot.y.end - 8, "mag (AB)", anchor="end", class_="label")]
+    return [*parts, svg.text(plot.width - 4, plot.y.end - 8, "AB mag", anchor="end", class_="label")]
 
 
 def _legend(plot: Frame, points: Sequence[LightPoint]) -> list[Markup]:
     """Name the bands, and open and filled, at the top in the middle."""
     bands = sorted({p.band for p in points}, key=_band_rank)
-    parts, x, y = [], plot.x.start + 150, plot.y.end - 12
+    parts, x, y = [], plot.x.start + 134, plot.y.end - 12
     for band in bands:
         parts.append(
             svg.marker(x, y, svg.BAND_SHAPES.get(band, "cross"), class_=f"mark {svg.band_class(band)}")
@@ -157,7 +159,7 @@ def _legend(plot: Frame, points: Sequence[LightPoint]) -> list[Markup]:
         x += 30 + 6 * max(len(band) - 1, 0)
     if any(p.is_forced for p in points):
         parts.append(svg.marker(x, y, "circle", size=3.2, class_="mark open other"))
-        parts.append(svg.text(x + 9, y + 4, "open: forced"))
+        parts.append(svg.text(x + 9, y + 4, "forced"))
     return parts
 
 
@@ -203,7 +205,7 @@ def time_series(
     unit: str,
     warn: float | None = None,
     bad: float | None = None,
-    size: tuple[float, float] = (420, 190),
+    size: tuple[float, float] = (360, 180),
 ) -> Markup:
     """Draw a figure of visits over the time of a night [UTC], with the thresholds of its light.
 
@@ -221,12 +223,14 @@ def time_series(
     usable = [s for s in samples if s.value is not None and math.isfinite(s.value)]
     if not usable:
         return _nothing(title, "not measured", size)
-    times = [s.mjd_tai for s in usable]
-    low, high = span([s.value or 0.0 for s in usable], pad=0.15)
+    values = [s.value or 0.0 for s in usable]
+    low, high = span(values, pad=0.15)
     near = [v for v in (warn, bad) if v is not None and low - (high - low) <= v <= high + (high - low)]
+    middle, least = (low + high) / 2, MIN_SPAN * max(map(abs, values))
     plot = frame(
-        span(times, pad=0.08), span([s.value or 0.0 for s in usable], pad=0.15, include=near),
-        width=size[0], height=size[1], margins=(24.0, 14.0, 38.0, 46.0),
+        span([s.mjd_tai for s in usable], pad=0.08),
+        span(values, pad=0.15, include=[*near, middle - least, middle + least]),
+        width=size[0], height=size[1], margins=(24.0, 14.0, 38.0, 40.0),
     )  # fmt: skip
     ticks = _time_ticks(plot.x)
     parts = [*plot.x_axis("UTC", ticks, [mjd_time(tick)[:5] for tick in ticks])]
@@ -240,7 +244,6 @@ def time_series(
             class_=f"mark {svg.band_class(sample.band)}", hint=sample.hint,
         )  # fmt: skip
         parts.append(svg.element("a", mark, href=sample.href) if sample.href else mark)
-    values = [s.value or 0.0 for s in usable]
     said = f"{len(values)} visits, from {significant(min(values))} to {significant(max(values))} {unit}"
     linked = any(s.href for s in usable)
     return svg.figure(*size, parts, title=title, description=said, role="group" if linked else "img")
@@ -262,7 +265,7 @@ def _time_ticks(scale: Scale) -> list[float]:
 def sparkline(values: Sequence[float | None], *, title: str, size: tuple[float, float] = (84, 26)) -> Markup:
     """Draw a trend without axes; the last value has a dot."""
     usable = [(n, v) for n, v in enumerate(values) if v is not None and math.isfinite(v)]
-    if len(usable) < 2:
+    if len(usable) < MIN_TREND:
         return Markup("")
     low, high = span([v for _, v in usable], pad=0.1)
     x, y = Scale(0.0, float(len(values) - 1), 3.0, size[0] - 4.0), Scale(low, high, size[1] - 3.0, 3.0)
@@ -294,7 +297,7 @@ def efficiency(
     label: str,
     curve: Callable[[float], float] | None = None,
     marks: Sequence[tuple[float, str]] = (),
-    size: tuple[float, float] = (520, 260),
+    size: tuple[float, float] = (540, 260),
 ) -> Markup:
     """Draw the fraction of injected sources that was found, with 1-sigma intervals.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAMES = ("science", "template", "difference")
 SIDE_PIXEL = 160  # of the PNG of a stamp
-PANEL, SPACE, HEAD = 150.0, 8.0, 18.0
+PANEL, SPACE, HEAD = 116.0, 6.0, 18.0
 BAR_FRACTION = 0.34  # of a panel, at most
 BAR_ARCSEC = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 MAX_HALF_ARCSEC = 30.0

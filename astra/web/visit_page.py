@@ -71,14 +71,17 @@ def visit_mosaics(
         pictures = {number: make_image(row, layer, store) for number, row in visit.detectors.items()}
         tiles = tiles_of(visit.detectors, pictures, links, instrument=instrument)
         placed = {tile.label for tile in tiles}
-        tiles += [
-            _outline(visit, number, corners, links)
-            for number, corners in sorted(regions.items())
-            if str(number) not in placed and len(corners) >= 3
+        # Regions are wider than detectors: they lie below the images.
+        outlines = [
+            _outline(visit, number, regions[number], links)
+            for number in sorted(visit.detectors)
+            if str(number) not in placed and len(regions.get(number, ())) >= 3
         ]
+        tiles = outlines + tiles
         marks = _marks(detections, links) if layer == "difference" else []
         title = f"{layer.capitalize()} of visit {visit.row.visit}"
-        drawn.append(draw_mosaic(tiles, links, title=title, name=layer, marks=marks))
+        name = layer if len(layers) > 1 else f"visit {visit.row.visit}"
+        drawn.append(draw_mosaic(tiles, links, title=title, name=name, marks=marks))
     return drawn
 
 
