@@ -25,6 +25,7 @@ from astra.cli import (
     schema,
     show,
     status,
+    web,
     workers,
 )
 from astra.cli.terminal import escape
@@ -42,9 +43,10 @@ GROUPS = (
     schema,
     instrument,
     options,
-    scheduler,
-    workers,
     report,
+    scheduler,
+    web,
+    workers,
     doctor,
 )
 

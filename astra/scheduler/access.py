@@ -1,9 +1,9 @@
-"""Who may call the scheduler: on the loopback interface all but other sites' pages, else who has the token.
+"""Who may call a server: on the loopback interface all but other sites' pages, else who has the token.
 
-Whoever can call it can let workers import and run any module that they find. A page of another site that is
-open in a browser on this machine is kept out by the headers that a browser sends: ``Host`` names this server
-even if a name was made to point here, ``Origin`` and ``Sec-Fetch-Site`` name the page; and a call that
-changes anything cannot be a plain link or image.
+Whoever can call the scheduler can let workers import and run any module that they find. A page of another
+site that is open in a browser on this machine is kept out by the headers that a browser sends: ``Host`` names
+this server even if a name was made to point here, ``Origin`` and ``Sec-Fetch-Site`` name the page; and a call
+that changes anything cannot be a plain link or image.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ from astra.errors import ConfigError
 TOKEN_VARIABLE = "ASTRA_SCHEDULER_TOKEN"  # noqa: S105  # the name of a variable
 MIN_TOKEN_LENGTH = 16
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+_REASONS = {
+    "scheduler": "whoever calls it decides what the workers run; "
+    f"set {TOKEN_VARIABLE} or --token-file, for the workers too",
+    "server": f"whoever calls it reads the whole database; set {TOKEN_VARIABLE} or --token-file",
+}
 READING = frozenset(  # calls that change nothing
     (
         "bulk_protocol",
@@ -75,21 +80,24 @@ class Access:
         What callers must know; empty if everyone on this machine may call.
     origins : frozenset of str
         Further sites whose pages may call.
+    server : str
+        What it is, for messages.
     """
 
     names: frozenset[str]
     token: str = ""
     origins: frozenset[str] = frozenset()
+    server: str = "scheduler"
 
     def refusal(self, request: Request) -> tuple[int, str] | None:
         """Return the HTTP status and the reason why a request is refused; None if it is not."""
         host = request.headers.get("Host", "")
         if _name_of(host) not in self.names:
-            return 403, f"this scheduler is not called {host!r}"
+            return 403, f"this {self.server} is not called {host!r}"
         if not self._is_of_own_page(request, host):
-            return 403, "a page of another site must not call the scheduler"
-        if self.token and not self._knows_token(request.headers.get("Authorization", "")):
-            return 401, "the scheduler needs its token"
+            return 403, f"a page of another site must not call the {self.server}"
+        if self.token and not self._is_known(request):
+            return 401, f"the {self.server} needs its token"
         if _changes(request) and request.method == "GET" and "X-Requested-With" not in request.headers:
             return 403, "a call that changes something must be a POST"
         return None
@@ -98,9 +106,18 @@ class Access:
         origin = request.headers.get("Origin")
         if origin is not None:
             return urlsplit(origin).netloc.lower() == host.lower() or origin in self.origins
-        return request.headers.get("Sec-Fetch-Site", "none") in {"none", "same-origin"} or request.path == "/"
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        return site in {"none", "same-origin"} or self._may_be_linked(request)
 
-    def _knows_token(self, authorization: str) -> bool:
+    def _may_be_linked(self, request: Request) -> bool:
+        """Say whether a link on a page of another site may lead here."""
+        return request.path == "/"
+
+    def _is_known(self, request: Request) -> bool:
+        return self.knows_token(request.headers.get("Authorization", ""))
+
+    def knows_token(self, authorization: str) -> bool:
+        """Say whether a header ``Authorization`` tells the token."""
         scheme, _, given = authorization.partition(" ")
         if scheme.lower() == "basic":
             given = _password(given)
@@ -133,7 +150,14 @@ def is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def make_access(address: str, token: str, names: Iterable[str] = (), origins: Iterable[str] = ()) -> Access:
+def make_access(
+    address: str,
+    token: str,
+    names: Iterable[str] = (),
+    origins: Iterable[str] = (),
+    *,
+    server: str = "scheduler",
+) -> Access:
     """Make the rule for a server.
 
     Parameters
@@ -146,6 +170,8 @@ def make_access(address: str, token: str, names: Iterable[str] = (), origins: It
         Further names of this server.
     origins : iterable of str
         Further sites whose pages may call.
+    server : str, optional
+        What it is, for messages.
 
     Raises
     ------
@@ -153,18 +179,15 @@ def make_access(address: str, token: str, names: Iterable[str] = (), origins: It
         If there is no token for another address, or it is short.
     """
     if not token and not is_loopback(address):
-        message = (
-            f"a scheduler on {address or 'all interfaces'} needs a token: whoever calls it decides what "
-            f"the workers run; set {TOKEN_VARIABLE} or --token-file, for the workers too"
-        )
+        message = f"a {server} on {address or 'all interfaces'} needs a token: {_REASONS[server]}"
         raise ConfigError(message, address=address)
     if token and len(token) < MIN_TOKEN_LENGTH:
-        message = f"the scheduler's token has {len(token)} characters, but needs {MIN_TOKEN_LENGTH} at least"
+        message = f"the {server}'s token has {len(token)} characters, but needs {MIN_TOKEN_LENGTH} at least"
         raise ConfigError(message, length=len(token))
     own = {address, *LOCAL_NAMES, *names}
     if not is_loopback(address):
         own |= {socket.gethostname(), socket.getfqdn()}
-    return Access(frozenset(name.lower() for name in own if name), token, frozenset(origins))
+    return Access(frozenset(name.lower() for name in own if name), token, frozenset(origins), server)
 
 
 def read_token(path: str | None = None) -> str:

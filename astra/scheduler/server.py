@@ -49,7 +49,9 @@ class Guarded(tornado.web.RequestHandler):
         if refusal is not None:
             status, reason = refusal
             logger.warning("%s %s refused: %s", request.method, request.path, reason)
-            self.settings["meter"].refused[status] += 1
+            meter = self.settings.get("meter")
+            if meter is not None:
+                meter.refused[status] += 1
             self.set_status(status)
             if status == 401:
                 self.set_header("WWW-Authenticate", 'Basic realm="astra scheduler", charset="UTF-8"')
@@ -79,7 +81,7 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
         began = time.perf_counter()
         super().get(method)
         if method in luigi.scheduler.RPC_METHODS:
-            self.settings["meter"].note_call(method, time.perf_counter() - began)
+            self._scheduler.meter.note_call(method, time.perf_counter() - began)
 
     def write(self, chunk: Any) -> None:
         """Write an answer after the state that it tells of."""
@@ -158,8 +160,8 @@ class MetricsHandler(HealthHandler):
             self.write(further)
 
 
-def make_application(scheduler: DurableScheduler, access: Access) -> tornado.web.Application:
-    """Make the application: Luigi's, each handler behind the rule."""
+def scheduler_rules(scheduler: DurableScheduler) -> list[Any]:
+    """Return the handlers of Luigi's calls and pages, each behind the rule."""
     luigis = luigi.server
     options = {"scheduler": scheduler}
     handlers = {
@@ -175,17 +177,24 @@ def make_application(scheduler: DurableScheduler, access: Access) -> tornado.web
     guarded = [
         (path, type(f"Guarded{cls.__name__}", (Guarded, cls), {}), options) for path, cls in handlers.items()
     ]
+    files = {"path": str(Path(luigis.__file__).parent / "static")}
+    return [
+        (r"/api/(.*)", CallHandler, options),
+        (r"/metrics", MetricsHandler, options),
+        (HEALTH, HealthHandler, options),
+        (f"{HEALTH}\\.css", StyleHandler),
+        *guarded,
+        (r"/static/(.*)", GuardedFiles, files),
+    ]
+
+
+def make_application(scheduler: DurableScheduler, access: Access) -> tornado.web.Application:
+    """Make the application: Luigi's, each handler behind the rule."""
     return tornado.web.Application(
-        [
-            (r"/api/(.*)", CallHandler, options),
-            (r"/metrics", MetricsHandler, options),
-            (HEALTH, HealthHandler, options),
-            (f"{HEALTH}\\.css", StyleHandler),
-            *guarded,
-        ],
+        scheduler_rules(scheduler),
         access=access,
         meter=scheduler.meter,
-        static_path=str(Path(luigis.__file__).parent / "static"),
+        static_path=str(Path(luigi.server.__file__).parent / "static"),
         static_handler_class=GuardedFiles,
         unescape=tornado.escape.xhtml_unescape,
         compress_response=True,
@@ -200,6 +209,7 @@ async def serve(
     port: int,
     unix_socket: str | None = None,
     ready: Any = None,
+    application: tornado.web.Application | None = None,
 ) -> None:
     """Serve until the process is asked to end.
 
@@ -217,12 +227,15 @@ async def serve(
         Socket in the file system to listen on instead.
     ready : callable, optional
         Called with the names of the sockets, once they listen.
+    application : tornado.web.Application, optional
+        What is served, if more than the scheduler.
     """
     if unix_socket:
         sockets = [tornado.netutil.bind_unix_socket(unix_socket)]
     else:
         sockets = tornado.netutil.bind_sockets(port, address=address or None)
-    server = tornado.httpserver.HTTPServer(make_application(scheduler, access), max_body_size=MAX_BODY_BYTES)
+    served = application or make_application(scheduler, access)
+    server = tornado.httpserver.HTTPServer(served, max_body_size=MAX_BODY_BYTES)
     server.add_sockets(sockets)
     timers = [
         tornado.ioloop.PeriodicCallback(
@@ -236,7 +249,7 @@ async def serve(
     if ready is not None:
         ready([socket.getsockname() for socket in sockets])
     try:
-        await _end_asked()
+        await end_asked()
     finally:
         for timer in timers:
             timer.stop()
@@ -254,7 +267,7 @@ def _written(scheduler: DurableScheduler, change: Callable[[], None]) -> None:
         logger.critical("%s", exc)
 
 
-async def _end_asked() -> None:
+async def end_asked() -> None:
     """Wait for a signal to end."""
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()

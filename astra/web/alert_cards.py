@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from astra.errors import AlertError, DataError
+from astra.errors import AlertError, DataError, MissingDataError
 from astra.products.layout import alert_path
 from astra.web.links import Links
 from astra.web.pictures import PictureStore
@@ -127,7 +127,7 @@ def read_wanted(
     root: Path, alerts: Sequence[BestAlert]
 ) -> tuple[dict[int, Packet], dict[tuple[int, int], str]]:
     """Read the packets of some alerts; and say why those of a visit and detector cannot be read."""
-    from astra.alerts.reading import read_packets
+    from astra.alerts.packet_index import find_packet
 
     wanted: dict[tuple[int, int], set[int]] = {}
     for alert in alerts:
@@ -136,17 +136,13 @@ def read_wanted(
     problems: dict[tuple[int, int], str] = {}
     for place, ids in wanted.items():
         path = alert_path(root, *place)
-        if not path.is_file():
-            continue
-        try:
-            for packet in read_packets(path):
-                if packet.source_id in ids:
-                    packets[packet.source_id] = packet
-                    ids.discard(packet.source_id)
-                if not ids:
-                    break
-        except (AlertError, DataError) as exc:
-            problems[place] = str(exc)
+        for source_id in ids if path.is_file() else ():
+            try:
+                packets[source_id] = find_packet(path, source_id)
+            except MissingDataError:
+                continue  # not written yet
+            except (AlertError, DataError) as exc:
+                problems[place] = str(exc)
     return packets, problems
 
 

@@ -66,7 +66,10 @@ def render(template: str, links: Links, *, page: str, scope: dict[str, Any], **v
         environment()
         .get_template(template)
         .render(
-            links=links, page=page, navigation=_navigation(links, page, scope), **{"policy": None, **values}
+            links=links,
+            page=page,
+            navigation=_navigation(links, page, scope),
+            **{"policy": None, "live": False, "forms": None, **values},
         )
     )
 

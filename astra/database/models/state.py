@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -37,6 +38,7 @@ class Status(IntEnum):
 
 
 UTC = DateTime(timezone=True)
+_IS_TOLD = text("message IS NOT NULL")
 
 
 class Run(Base):
@@ -107,7 +109,11 @@ class TaskAttempt(Base):
     """One row per attempt at a task: where, how long, and what went wrong."""
 
     __tablename__ = "task_attempt"
-    __table_args__ = (Index(None, "task_pk"),)
+    # Of attempts that say why they did not succeed, which are few.
+    __table_args__ = (
+        Index(None, "task_pk"),
+        Index("ix_task_attempt_told", "task_pk", sqlite_where=_IS_TOLD, postgresql_where=_IS_TOLD),
+    )
 
     pk: Mapped[int] = mapped_column(BigInt, primary_key=True)
     task_pk: Mapped[int] = mapped_column(BigInt, ForeignKey("task.pk", ondelete="CASCADE"))
