@@ -24,6 +24,7 @@ BUILT_IN = {
     "kast": "kast.toml",
     "sdss": "astra.instruments.sdss:SdssCamera",
     "simcam": "simcam.toml",
+    "simcam1k": "simcam1k.toml",
 }
 
 

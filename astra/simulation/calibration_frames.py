@@ -10,6 +10,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from astra.instruments import simcam
+from astra.instruments.simcam import SimulatedCamera
 from astra.products.fits_record import write_hdus
 from astra.simulation.headers import CalibrationShot, make_header
 from astra.simulation.raw import read_out
@@ -30,6 +31,7 @@ def plan_calibrations(
     n_biases: int = 7,
     n_darks: int = 3,
     flat_times_s: Sequence[float] = FLAT_TIMES_S,
+    camera: SimulatedCamera = simcam.SMALL,
 ) -> list[CalibrationShot]:
     """Plan the calibrations before a night.
 
@@ -43,6 +45,8 @@ def plan_calibrations(
         Numbers of biases and of darks of `DARK_TIME_S`.
     flat_times_s : sequence of float, optional
         Exposure times of pairs of flats, of one lamp [s].
+    camera : SimulatedCamera, optional
+        Which camera takes them.
 
     Returns
     -------
@@ -63,6 +67,7 @@ def plan_calibrations(
             dark_time_s=dark_time_s,
             band=band if kind == "flat" else "",
             level_electrons=level,
+            camera=camera,
         )
         for index, (kind, exposure_time_s, dark_time_s, level) in enumerate(kinds)
     ]
@@ -96,14 +101,22 @@ def write_calibrations(
     paths : list of Path
         One for each shot and detector.
     """
-    signatures = signatures or {detector: make_signature(detector) for detector in detectors}
+    camera = shots[0].camera if shots else simcam.SMALL
+    signatures = signatures or {detector: make_signature(detector, camera=camera) for detector in detectors}
     paths = []
     for shot in shots:
-        light = np.full((simcam.N_ROWS, simcam.N_COLUMNS), shot.level_electrons)
+        light = np.full(camera.shape, shot.level_electrons)
         for detector in detectors:
             rng = np.random.default_rng([seed, shot.visit, detector])
-            raw = read_out(rng, light, detector, signature=signatures[detector], dark_time_s=shot.dark_time_s)
-            path = Path(folder) / simcam.raw_name(shot.day_obs, shot.seq_num, detector)
+            raw = read_out(
+                rng,
+                light,
+                detector,
+                signature=signatures[detector],
+                dark_time_s=shot.dark_time_s,
+                camera=camera,
+            )
+            path = Path(folder) / camera.raw_name(shot.day_obs, shot.seq_num, detector)
             write_hdus(path, [fits.PrimaryHDU(raw, make_header(shot, detector))])
             paths.append(path)
     return paths

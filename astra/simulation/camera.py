@@ -8,6 +8,7 @@ that is a sum of Gaussians itself stays one under the PSF, their covariances add
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,17 @@ class PsfField:
         u, v = 2.0 * x / nx - 1.0, 2.0 * y / ny - 1.0
         fwhm = self.fwhm_pixel * (1.0 + self.fwhm_curvature * 0.5 * (u * u + v * v))
         e1, e2 = self.e1 + self.e1_slope * u, self.e2 + self.e2_slope * v
-        nodes, weights = roots_genlaguerre(N_MOFFAT_NODES, self.beta - 2.0)
+        nodes, weights = _moffat_nodes(self.beta)
         alpha = 0.5 * fwhm / np.sqrt(2.0 ** (1.0 / self.beta) - 1.0)
         variances = alpha**2 / (2.0 * nodes)
         return weights / weights.sum(), variances[:, None, None] * _shear(e1, e2)
+
+
+@cache
+def _moffat_nodes(beta: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of the Gaussians of a Moffat profile."""
+    nodes, weights = roots_genlaguerre(N_MOFFAT_NODES, beta - 2.0)
+    return nodes, weights
 
 
 def paint_stars(

@@ -10,6 +10,7 @@ from astropy.io import fits
 
 from astra.images.exposure import SECONDS_PER_DAY
 from astra.instruments import simcam
+from astra.instruments.simcam import SimulatedCamera
 from astra.simulation.raw import GAINS, READ_NOISES, SATURATION_ADU, Shot
 
 _MJD_J2000 = 51544.5
@@ -35,6 +36,8 @@ class CalibrationShot:
         Band of a flat; empty for the others.
     level_electrons : float
         Light of a flat on a perfect pixel of the optical axis [e-].
+    camera : SimulatedCamera, optional
+        Which camera takes it.
     """
 
     day_obs: int
@@ -45,6 +48,7 @@ class CalibrationShot:
     dark_time_s: float
     band: str = ""
     level_electrons: float = 0.0
+    camera: SimulatedCamera = simcam.SMALL
 
     @property
     def visit(self) -> int:
@@ -57,8 +61,8 @@ def make_header(shot: Shot | CalibrationShot, detector: int) -> fits.Header:
     own = _sky_cards(shot) if isinstance(shot, Shot) else _calibration_cards(shot)
     end = shot.begin_mjd_tai + shot.exposure_time_s / SECONDS_PER_DAY
     cards: list[tuple[str, Any, str]] = [
-        ("INSTRUME", simcam.NAME, "camera"),
-        ("OBSID", simcam.make_obs_id(shot.day_obs, shot.seq_num), "name of the shot"),
+        ("INSTRUME", shot.camera.name, "camera"),
+        ("OBSID", shot.camera.make_obs_id(shot.day_obs, shot.seq_num), "name of the shot"),
         ("DAYOBS", shot.day_obs, "night, YYYYMMDD"),
         ("SEQNUM", shot.seq_num, "number in the night"),
         ("DETECTOR", detector, "CCD"),
@@ -82,7 +86,11 @@ def _sky_cards(shot: Shot) -> list[tuple[str, Any, str]]:
         ("OBSTYPE", "science", "science, bias, dark or flat"),
         ("OBJECT", "simulated field", "target"),
         ("PROGRAM", "demo", "science programme"),
-        ("GROUP", shot.group_name or simcam.make_obs_id(shot.day_obs, shot.seq_num), "shots of one group"),
+        (
+            "GROUP",
+            shot.group_name or shot.camera.make_obs_id(shot.day_obs, shot.seq_num),
+            "shots of one group",
+        ),
         ("REASON", "science", "why it was taken"),
         ("SEQSTART", shot.seq_num if shot.seq_start is None else shot.seq_start, "first shot of the visit"),
         ("SEQEND", shot.seq_num if shot.seq_end is None else shot.seq_end, "last shot of the visit"),
@@ -100,7 +108,7 @@ def _calibration_cards(shot: CalibrationShot) -> list[tuple[str, Any, str]]:
         ("OBSTYPE", shot.observation_type, "science, bias, dark or flat"),
         ("OBJECT", shot.observation_type, "target"),
         ("PROGRAM", "calibration", "science programme"),
-        ("GROUP", simcam.make_obs_id(shot.day_obs, shot.seq_num), "shots of one group"),
+        ("GROUP", shot.camera.make_obs_id(shot.day_obs, shot.seq_num), "shots of one group"),
         ("REASON", "calibration", "why it was taken"),
         ("DARKTIME", shot.dark_time_s, "[s] time of dark current"),
     ]

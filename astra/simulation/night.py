@@ -13,12 +13,13 @@ from astropy.time import Time
 from numpy.typing import NDArray
 
 from astra.instruments import simcam
+from astra.instruments.simcam import SimulatedCamera
 from astra.products.catalogs import write_catalog
 from astra.products.fits_record import write_hdus
 from astra.simulation.calibration_frames import plan_calibrations, write_calibrations
 from astra.simulation.headers import make_header
 from astra.simulation.raw import Shot, paint_scene, read_out, transient_fluxes
-from astra.simulation.signature import make_signature
+from astra.simulation.signature import Signature, make_signature
 from astra.simulation.sky import Sky, SkySettings, make_reference_catalog, make_sky
 
 TEMPLATE_NIGHTS = (20261018, 20261019, 20261020)
@@ -124,7 +125,7 @@ def simulate_night(
         for shots in _plan_shots(rng, settings, band, detectors)
     )
     reference_path, truth_path = folder / "reference.fits", folder / "truth.fits"
-    _write_reference(reference_path, make_reference_catalog(rng, sky, settings.bands), settings.bands)
+    write_reference(reference_path, make_reference_catalog(rng, sky, settings.bands), settings.bands)
     write_catalog(truth_path, make_truth(sky, templates[0], sciences, detectors), units=_TRUTH_UNITS)
     shots = templates + sciences
     raws = _write_raws(folder / "raw", seed, sky, shots, detectors, with_signature=with_calibrations)
@@ -181,10 +182,7 @@ def make_truth(
 
 def _truth_of(sky: Sky, shot: Shot, detector: int, flux: NDArray[np.float64]) -> NDArray[Any]:
     transients = sky.transients
-    x, y = shot.true_wcs(detector).wcs_world2pix(transients["ra"], transients["dec"], 0)
-    on_detector = (np.abs(2 * x + 1 - simcam.N_COLUMNS) < simcam.N_COLUMNS) & (
-        np.abs(2 * y + 1 - simcam.N_ROWS) < simcam.N_ROWS
-    )
+    x, y, on_detector = positions_on(shot, detector, transients)
     truth = np.zeros(int(on_detector.sum()), dtype=_TRUTH_DTYPE)
     for name in ("transient", "ra", "dec", "on_host"):
         truth[name] = transients[name][on_detector]
@@ -193,17 +191,26 @@ def _truth_of(sky: Sky, shot: Shot, detector: int, flux: NDArray[np.float64]) ->
     return truth
 
 
+def positions_on(
+    shot: Shot, detector: int, sources: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Positions of sources on a detector [pixel], and which of them lie on it; each of shape (n,)."""
+    n_rows, n_columns = shot.camera.shape
+    x, y = shot.true_wcs(detector).wcs_world2pix(sources["ra"], sources["dec"], 0)
+    return x, y, (np.abs(2 * x + 1 - n_columns) < n_columns) & (np.abs(2 * y + 1 - n_rows) < n_rows)
+
+
 def _plan_shots(
     rng: np.random.Generator, settings: SkySettings, band: str, detectors: Sequence[int]
 ) -> tuple[list[Shot], list[Shot]]:
     """Plan when, where and under which sky each shot is taken: templates in better seeing."""
-    offset = _middle_arcsec(detectors)
+    offset = middle_arcsec(detectors)
     templates = [
-        _plan_shot(rng, settings, band, offset, night, fwhm_range=(2.6, 2.9), transient_scale=0.0)
+        plan_shot(rng, settings, band, offset, night, fwhm_range=(2.6, 2.9), transient_scale=0.0)
         for night in TEMPLATE_NIGHTS
     ]
     sciences = [
-        _plan_shot(
+        plan_shot(
             rng,
             settings,
             band,
@@ -218,7 +225,7 @@ def _plan_shots(
     return templates, sciences
 
 
-def _plan_shot(
+def plan_shot(
     rng: np.random.Generator,
     settings: SkySettings,
     band: str,
@@ -228,7 +235,31 @@ def _plan_shot(
     seq_num: int = 1,
     fwhm_range: tuple[float, float],
     transient_scale: float,
+    camera: SimulatedCamera = simcam.SMALL,
 ) -> Shot:
+    """Plan one shot: a dither, an error of the pointing, seeing, sky and throughput are drawn.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of all randomness.
+    settings : SkySettings
+        Where the sky is.
+    band : str
+        Band.
+    offset_arcsec : (float, float)
+        Place on the focal plane that points at the middle of the sky [arcsec].
+    night : int
+        As YYYYMMDD.
+    seq_num : int, optional
+        Number in the night.
+    fwhm_range : (float, float)
+        Range of the seeing [pixel].
+    transient_scale : float
+        As in `Shot`.
+    camera : SimulatedCamera, optional
+        Which camera.
+    """
     dither_ra, dither_dec = rng.uniform(-6.0, 6.0, 2) / 3600.0
     errors = rng.uniform(0.4, 1.2, 2) * rng.choice([-1.0, 1.0], 2)  # one to three pixels
     rotation_deg = float(rng.uniform(-0.4, 0.4))
@@ -250,12 +281,13 @@ def _plan_shot(
         sky_electrons=float(rng.uniform(500.0, 700.0)),
         electrons_per_njy=float(rng.uniform(0.9, 1.05)),
         transient_scale=transient_scale,
+        camera=camera,
     )
 
 
-def _middle_arcsec(detectors: Sequence[int]) -> tuple[float, float]:
+def middle_arcsec(detectors: Sequence[int], simulated: SimulatedCamera = simcam.SMALL) -> tuple[float, float]:
     """Middle of some detectors on the focal plane, from the optical axis along x and y [arcsec]."""
-    camera = simcam.camera()
+    camera = simulated.camera
     found = [camera.detector(detector) for detector in detectors]
     scale = simcam.PIXEL_SCALE_ARCSEC / simcam.PIXEL_SIZE_MM
     x, y = ([getattr(detector, name) for detector in found] for name in ("x_mm", "y_mm"))
@@ -269,7 +301,8 @@ def _turn_to_sky(offset_arcsec: tuple[float, float], rotation_deg: float) -> tup
     return float(east), float(north)
 
 
-def _write_reference(path: Path, catalog: NDArray[Any], bands: Sequence[str]) -> None:
+def write_reference(path: Path, catalog: NDArray[Any], bands: Sequence[str]) -> None:
+    """Write a reference catalogue."""
     fluxes = {f"{band}_{part}": "nJy" for band in bands for part in ("flux", "fluxErr")}
     write_catalog(path, catalog, units={"ra": "deg", "dec": "deg", **fluxes})
 
@@ -284,19 +317,43 @@ def _write_raws(
     with_signature: bool,
 ) -> list[Path]:
     signatures = {detector: make_signature(detector) if with_signature else None for detector in detectors}
-    paths = []
-    for shot in shots:
-        for detector in detectors:
-            # A stream of its own for each frame: no frame depends on how many came before it.
-            rng = np.random.default_rng([seed, shot.visit, detector])
-            raw = read_out(
-                rng,
-                paint_scene(sky, shot, detector),
-                detector,
-                signature=signatures[detector],
-                dark_time_s=shot.exposure_time_s,
-            )
-            path = folder / simcam.raw_name(shot.day_obs, shot.seq_num, detector)
-            write_hdus(path, [fits.PrimaryHDU(raw, make_header(shot, detector))])
-            paths.append(path)
-    return paths
+    return [
+        write_raw(folder, seed, sky, shot, detector, signature=signatures[detector])
+        for shot in shots
+        for detector in detectors
+    ]
+
+
+def write_raw(
+    folder: Path, seed: int, sky: Sky, shot: Shot, detector: int, *, signature: Signature | None
+) -> Path:
+    """Take one detector of one shot, and write its raw file.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to.
+    seed : int
+        Seed of the noise.
+    sky : Sky
+        What there is.
+    shot : Shot
+        The shot.
+    detector : int
+        Which detector.
+    signature : Signature, optional
+        Of the detector; None for a perfect one.
+    """
+    # A stream of its own for each frame: no frame depends on how many came before it.
+    rng = np.random.default_rng([seed, shot.visit, detector])
+    raw = read_out(
+        rng,
+        paint_scene(sky, shot, detector),
+        detector,
+        signature=signature,
+        dark_time_s=shot.exposure_time_s,
+        camera=shot.camera,
+    )
+    path = folder / shot.camera.raw_name(shot.day_obs, shot.seq_num, detector)
+    write_hdus(path, [fits.PrimaryHDU(raw, make_header(shot, detector))])
+    return path

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from astra.images.amplifier import Amplifier
 from astra.images.assembly import in_readout_order
+from astra.images.exposure import SECONDS_PER_DAY
 from astra.instruments import simcam
+from astra.instruments.simcam import SimulatedCamera
 from astra.simulation.camera import PsfField, paint_galaxies, paint_stars
 from astra.simulation.signature import Signature
-from astra.simulation.sky import Sky
+from astra.simulation.sky import Sky, light_curve, moved_to
 
 # For each detector and amplifier.
 GAINS = (  # [e-/adu]
@@ -72,6 +74,8 @@ class Shot:
         Shots that belong together have the same; empty for one that stands alone.
     seq_start, seq_end : int, optional
         First and last number of the shots that make one visit; by default that of this one.
+    camera : SimulatedCamera, optional
+        Which camera takes it.
     """
 
     day_obs: int
@@ -92,15 +96,21 @@ class Shot:
     group_name: str = ""
     seq_start: int | None = None
     seq_end: int | None = None
+    camera: SimulatedCamera = simcam.SMALL
 
     @property
     def visit(self) -> int:
         """Identifier of the shot."""
         return simcam.make_visit(self.day_obs, self.seq_num)
 
+    @property
+    def midpoint_mjd_tai(self) -> float:
+        """Middle of the exposure [d, MJD TAI]."""
+        return self.begin_mjd_tai + 0.5 * self.exposure_time_s / SECONDS_PER_DAY
+
     def true_wcs(self, detector: int) -> WCS:
         """Sky of a detector as it is, not as the header tells."""
-        wcs = simcam.camera().boresight_wcs(
+        wcs = self.camera.camera.boresight_wcs(
             self.ra + self.ra_error_arcsec / 3600.0 / math.cos(math.radians(self.dec)),
             self.dec + self.dec_error_arcsec / 3600.0,
             self.rotation_deg + self.rotation_error_deg,
@@ -114,8 +124,27 @@ class Shot:
 def transient_fluxes(sky: Sky, shot: Shot) -> NDArray[np.float64]:
     """Flux of each transient during a shot [nJy], shape (n,)."""
     flux: NDArray[np.float64] = sky.transients[f"{shot.band}_flux"]
+    if "start_mjd_tai" in (sky.transients.dtype.names or ()):
+        return flux * light_curve(sky.transients, shot.midpoint_mjd_tai)
     fading = np.where(shot.transient_scale == 0.0, flux, 0.0)
     return np.where(sky.transients["fading"], fading, flux * shot.transient_scale)
+
+
+def variable_fluxes(sky: Sky, shot: Shot) -> NDArray[np.float64]:
+    """Flux of each variable star during a shot [nJy], shape (n,): a sine about its mean."""
+    variables = sky.variables
+    if not len(variables):
+        return np.zeros(0)
+    cycles = shot.midpoint_mjd_tai / variables["period_d"] + variables["phase"]
+    flux: NDArray[np.float64] = variables[f"{shot.band}_flux"] * (
+        1.0 + variables["amplitude"] * np.sin(2.0 * np.pi * cycles)
+    )
+    return flux
+
+
+def mover_fluxes(sky: Sky, shot: Shot) -> NDArray[np.float64]:
+    """Flux of each mover [nJy], shape (n,)."""
+    return sky.movers[f"{shot.band}_flux"] if len(sky.movers) else np.zeros(0)
 
 
 def paint_scene(sky: Sky, shot: Shot, detector: int) -> NDArray[np.float64]:
@@ -126,12 +155,19 @@ def paint_scene(sky: Sky, shot: Shot, detector: int) -> NDArray[np.float64]:
     electrons : float64 ndarray, shape (ny, nx)
         Expected number of photo-electrons [e-].
     """
-    shape = (simcam.N_ROWS, simcam.N_COLUMNS)
+    shape = shot.camera.shape
     psf = PsfField(shot.fwhm_pixel, shape)
     electrons = _sky_level(shape) * shot.sky_electrons
     wcs = shot.true_wcs(detector)
     flux_column = f"{shot.band}_flux"
-    for sources, flux in ((sky.stars, sky.stars[flux_column]), (sky.transients, transient_fluxes(sky, shot))):
+    points = [(sky.stars, sky.stars[flux_column]), (sky.transients, transient_fluxes(sky, shot))]
+    points += [
+        (sky.variables, variable_fluxes(sky, shot)),
+        (moved_to(sky.movers, shot.midpoint_mjd_tai), mover_fluxes(sky, shot)),
+    ]
+    for sources, flux in points:
+        if not len(sources):
+            continue
         x, y, near = _project(wcs, sources, shape)
         paint_stars(electrons, x[near], y[near], flux[near] * shot.electrons_per_njy, psf)
     x, y, near = _project(wcs, sky.galaxies, shape)
@@ -149,6 +185,7 @@ def read_out(
     *,
     signature: Signature | None = None,
     dark_time_s: float = 0.0,
+    camera: SimulatedCamera = simcam.SMALL,
 ) -> NDArray[np.uint16]:
     """Expose, read and digitise a scene.
 
@@ -164,26 +201,29 @@ def read_out(
         Of the detector; by default it is perfect.
     dark_time_s : float, optional
         Time in which dark current is collected [s].
+    camera : SimulatedCamera, optional
+        Of which camera.
 
     Returns
     -------
-    raw : uint16 ndarray, shape `astra.instruments.simcam.RAW_SHAPE`
+    raw : uint16 ndarray, shape as `SimulatedCamera.raw_shape`
         [adu]
     """
     expected = electrons
     if signature is not None:
         expected = electrons * signature.response + dark_time_s * signature.dark_rate
     caught = rng.poisson(expected).astype(np.float64)
-    caught[simcam.bad_pixels(detector)] = 0.0
-    raw = np.empty(simcam.RAW_SHAPE)
-    amplifiers = simcam.make_amplifiers(GAINS[detector], READ_NOISES[detector], SATURATION_ADU)
-    for amplifier, place, level in zip(amplifiers, _blocks(), BIAS_LEVELS[detector], strict=True):
+    caught[camera.bad_pixels(detector)] = 0.0
+    raw = np.empty(camera.raw_shape)
+    amplifiers = camera.make_amplifiers(GAINS[detector], READ_NOISES[detector], SATURATION_ADU)
+    for amplifier, place, level in zip(amplifiers, camera.blocks, BIAS_LEVELS[detector], strict=True):
         block = raw[place]
         noise_adu = amplifier.read_noise / amplifier.gain
         block[:] = _bias(level, len(block)) + rng.normal(0.0, noise_adu, block.shape)
     for amplifier, signal in zip(amplifiers, _signals(caught, amplifiers, signature), strict=True):
         raw[amplifier.data] += signal
-    return np.clip(np.rint(raw), 0, _LARGEST_RAW).astype(np.uint16)
+    np.rint(raw, out=raw)
+    return np.clip(raw, 0, _LARGEST_RAW, out=raw).astype(np.uint16)
 
 
 def _signals(
@@ -202,17 +242,6 @@ def _signals(
         signal + in_readout_order(signature.bias_adu, amplifier)
         for signal, amplifier in zip(signals, amplifiers, strict=True)
     ]
-
-
-def _blocks() -> list[tuple[slice, slice]]:
-    """Rows and columns of a raw frame that belong to each amplifier."""
-    found = []
-    for sections in simcam.amplifier_sections():
-        parts = [sections.data, *sections.blind.values()]
-        rows = slice(min(part.y0 for part in parts), max(part.y1 for part in parts))
-        columns = slice(min(part.x0 for part in parts), max(part.x1 for part in parts))
-        found.append((rows, columns))
-    return found
 
 
 def _sky_level(shape: tuple[int, int]) -> NDArray[np.float64]:

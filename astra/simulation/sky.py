@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,20 @@ class Sky:
         As the stars, with ``scale`` (scale length of the disk [arcsec]), ``e1`` and ``e2`` (ellipticity).
     transients : structured ndarray, shape (n_transients,)
         As the stars, with ``transient`` (its number), ``on_host``, and ``fading`` for one that shines in the
-        template visits alone.
+        template visits alone; with light curves also as `light_curve` takes.
+    variables : structured ndarray, shape (n_variables,)
+        As the stars, with ``variable`` (its number), ``period_d`` [d], ``amplitude`` (of a sine, relative)
+        and ``phase``; the fluxes are means.
+    movers : structured ndarray, shape (n_movers,)
+        As the stars, with ``ssObjectId``, ``epoch_mjd_tai`` [d] of the position, and ``ra_rate`` and
+        ``dec_rate`` on the sky [deg/d].
     """
 
     stars: NDArray[Any]
     galaxies: NDArray[Any]
     transients: NDArray[Any]
+    variables: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+    movers: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,13 @@ class SkySettings:
         Range of the transients in r [nJy], uniform in the logarithm.
     bands : tuple of str
         Bands with fluxes.
+    n_variables, n_movers : int
+        Numbers of variable stars and of movers.
+    movers_mjd_tai : float
+        When the movers are in the field [d].
+    starts_mjd_tai : (float, float), optional
+        Between which times transients begin to shine, or to fade [d]; by default each shot tells how bright
+        they are.
     """
 
     ra: float = 150.1
@@ -69,6 +84,10 @@ class SkySettings:
     slope_dex: float = 0.22
     transient_flux: tuple[float, float] = (900.0, 15000.0)
     bands: tuple[str, ...] = ("r",)
+    n_variables: int = 0
+    n_movers: int = 0
+    movers_mjd_tai: float = 0.0
+    starts_mjd_tai: tuple[float, float] | None = None
 
 
 def make_sky(rng: np.random.Generator, settings: SkySettings) -> Sky:
@@ -85,7 +104,39 @@ def make_sky(rng: np.random.Generator, settings: SkySettings) -> Sky:
     """
     stars = _make_stars(rng, settings)
     galaxies = _make_galaxies(rng, settings)
-    return Sky(stars, galaxies, _make_transients(rng, settings, galaxies))
+    transients = _make_transients(rng, settings, galaxies)
+    return Sky(stars, galaxies, transients, _make_variables(rng, settings), _make_movers(rng, settings))
+
+
+def light_curve(transients: NDArray[Any], mjd_tai: float) -> NDArray[np.float64]:
+    """Brightness of transients at a time, relative to their peak or, of those that fade, to before.
+
+    Parameters
+    ----------
+    transients : structured ndarray, shape (n,)
+        Columns ``start_mjd_tai`` and ``rise_d`` [d], and ``fading``.
+    mjd_tai : float
+        Time [d, MJD TAI].
+
+    Returns
+    -------
+    brightness : float64 ndarray, shape (n,)
+        ``x exp(1 - x)`` with x the time since the start in units of the rise; a fading one has 1 before and
+        0 after.
+    """
+    age = np.maximum((mjd_tai - transients["start_mjd_tai"]) / transients["rise_d"], 0.0)
+    brightness: NDArray[np.float64] = np.where(transients["fading"], age == 0.0, age * np.exp(1.0 - age))
+    return brightness
+
+
+def moved_to(movers: NDArray[Any], mjd_tai: float) -> NDArray[Any]:
+    """Return movers where they are at a time [d, MJD TAI]."""
+    there = movers.copy()
+    if len(movers):
+        days = mjd_tai - movers["epoch_mjd_tai"]
+        there["dec"] += movers["dec_rate"] * days
+        there["ra"] += movers["ra_rate"] * days / np.cos(np.radians(there["dec"]))
+    return there
 
 
 def make_reference_catalog(
@@ -157,7 +208,9 @@ def _make_galaxies(rng: np.random.Generator, settings: SkySettings) -> NDArray[A
 
 
 def _make_transients(rng: np.random.Generator, settings: SkySettings, galaxies: NDArray[Any]) -> NDArray[Any]:
-    extra = [("transient", np.int64), ("on_host", np.bool_), ("fading", np.bool_)]
+    extra: list[tuple[str, Any]] = [("transient", np.int64), ("on_host", np.bool_), ("fading", np.bool_)]
+    if settings.starts_mjd_tai is not None:
+        extra += [("start_mjd_tai", np.float64), ("rise_d", np.float64)]
     transients = _empty(settings.n_transients, settings.bands, extra)
     transients["transient"] = np.arange(1, len(transients) + 1)
     transients["on_host"] = (np.arange(len(transients)) % 2 == 0) & (len(galaxies) > 0)
@@ -168,7 +221,39 @@ def _make_transients(rng: np.random.Generator, settings: SkySettings, galaxies: 
     r_flux = 10 ** rng.uniform(low, high, len(transients))
     r_mag = NJY_AB_ZERO_POINT_MAG - 2.5 * np.log10(r_flux)
     _paint(transients, r_mag, rng.normal(0.1, 0.2, len(transients)), settings.bands)
+    if settings.starts_mjd_tai is not None:
+        transients["start_mjd_tai"] = rng.uniform(*settings.starts_mjd_tai, len(transients))
+        transients["rise_d"] = rng.uniform(4.0, 15.0, len(transients))
     return transients
+
+
+def _make_variables(rng: np.random.Generator, settings: SkySettings) -> NDArray[Any]:
+    """Pulsating stars of half a day to a month."""
+    names = ("period_d", "amplitude", "phase")
+    extra: list[tuple[str, Any]] = [("variable", np.int64), *((name, np.float64) for name in names)]
+    variables = _empty(settings.n_variables, settings.bands, extra)
+    number = len(variables)
+    variables["variable"] = np.arange(1, number + 1)
+    _place(rng, variables, settings)
+    _paint(variables, rng.uniform(18.0, 21.5, number), rng.normal(0.3, 0.2, number), settings.bands)
+    variables["period_d"] = 10 ** rng.uniform(-0.3, 1.5, number)
+    variables["amplitude"] = rng.uniform(0.1, 0.5, number)
+    variables["phase"] = rng.uniform(0.0, 1.0, number)
+    return variables
+
+
+def _make_movers(rng: np.random.Generator, settings: SkySettings) -> NDArray[Any]:
+    """Asteroids of the main belt: a tenth to a quarter of a degree a day, mostly along the ecliptic."""
+    rates = [(name, np.float64) for name in ("epoch_mjd_tai", "ra_rate", "dec_rate")]
+    movers = _empty(settings.n_movers, settings.bands, [("ssObjectId", np.int64), *rates])
+    number = len(movers)
+    movers["ssObjectId"] = np.arange(1, number + 1)
+    movers["epoch_mjd_tai"] = settings.movers_mjd_tai
+    _place(rng, movers, settings)
+    _paint(movers, rng.uniform(19.0, 21.0, number), rng.normal(0.5, 0.1, number), settings.bands)
+    rate, angle = rng.uniform(0.1, 0.25, number), np.radians(rng.normal(204.0, 15.0, number))
+    movers["ra_rate"], movers["dec_rate"] = rate * np.cos(angle), rate * np.sin(angle)
+    return movers
 
 
 def _place_apart(

@@ -38,7 +38,7 @@ def test_cameras_are_listed_with_their_origin(capsys, own_camera):
     lines = run(capsys, "list").out.splitlines()
     assert lines[0].split() == ["name", "from", "place", "detectors", "amplifiers", "description"]
     rows = {row["name"]: row for row in json.loads(run(capsys, "list", "--json").out)}
-    assert set(rows) == {"decam", "kast", "sdss", "simcam", "testcam"}
+    assert set(rows) == {"decam", "kast", "sdss", "simcam", "simcam1k", "testcam"}
     assert (rows["decam"]["detectors"], rows["decam"]["amplifiers"], rows["decam"]["from"]) == (
         62,
         124,

@@ -27,7 +27,7 @@ def plug_in(monkeypatch):
     registry.forget_cameras()
 
 
-@pytest.mark.parametrize("name", ["decam", "kast", "sdss", "simcam"])
+@pytest.mark.parametrize("name", ["decam", "kast", "sdss", "simcam", "simcam1k"])
 def test_cameras_that_come_with_astra_are_known(name):
     camera = registry.get_instrument(name)
     assert isinstance(camera, Instrument)
@@ -36,13 +36,15 @@ def test_cameras_that_come_with_astra_are_known(name):
 
 
 def test_an_unknown_camera_is_an_error_that_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"'nocam' is unknown; known are decam, kast, sdss, simcam"):
+    with pytest.raises(
+        ConfigError, match=r"'nocam' is unknown; known are decam, kast, sdss, simcam, simcam1k"
+    ):
         registry.get_instrument("nocam")
 
 
 def test_a_plug_in_is_a_camera_like_any_other(plug_in):
     plug_in("mycam", "astra.instruments.sdss:SdssCamera")
-    assert registry.instrument_names() == ["decam", "kast", "mycam", "sdss", "simcam"]
+    assert registry.instrument_names() == ["decam", "kast", "mycam", "sdss", "simcam", "simcam1k"]
     assert registry.get_instrument("mycam").name == "sdss"
 
 
