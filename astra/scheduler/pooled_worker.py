@@ -188,15 +188,25 @@ class PooledWorker(luigi.worker.Worker):
         return None
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
-        """Report a task; one that was ended by order waits again, one whose process died is said to have."""
-        task_id = kwargs["task_id"]
-        if kwargs["status"] == FAILED and (task_id in self._ended or self._ending.is_over):
-            kwargs["status"] = PENDING
-        elif task_id in self._died:
+        """Report a task; one whose process died is said to have, one that was ended by order waits again."""
+        task_id, is_failed = kwargs["task_id"], kwargs["status"] == FAILED
+        if task_id in self._died:
             kwargs["process_died"] = True
+        is_given_back = is_failed and (task_id in self._ended or self._ending.is_over)
+        if is_given_back and self._return(task_id):
+            kwargs["status"] = PENDING
         self._ended.discard(task_id)
         self._died.discard(task_id)
+        n_before = len(self._add_task_history)
         super()._add_task(*args, **kwargs)
+        if is_given_back:
+            own = self._add_task_history[n_before:]
+            self._add_task_history[n_before:] = [(task, PENDING, runnable) for task, _, runnable in own]
+
+    def _return(self, task_id: str) -> bool:
+        """Give a task back that was begun; return whether the scheduler takes it: stock ones do not."""
+        return_tasks = getattr(self._scheduler, "return_tasks", None)
+        return return_tasks is not None and bool(return_tasks([task_id]))
 
     # -- the end of the worker ------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
@@ -350,8 +350,15 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
             if ids:
                 self._work.drop(ids)
                 self._pace.slow_down()
-                self._call("/api/return_work", {"worker": self._asked["worker"], "task_ids": ids}, own=True)
+                self.return_tasks(ids)
         return ids
+
+    def return_tasks(self, ids: Sequence[str]) -> bool:
+        """Give back tasks that were not finished; return whether the scheduler takes them."""
+        if self.is_bulk:
+            arguments = {"worker": self._asked["worker"], "task_ids": ids}
+            self._call("/api/return_work", arguments, own=True)
+        return self.is_bulk
 
     def close(self) -> None:
         """Send what waits, give back what is held, and close the connection."""

@@ -91,14 +91,26 @@ class Lasts(PoolTask):
     """Last for a while, with a process of its own that lasts longer."""
 
     seconds = luigi.FloatParameter(default=120.0)
+    detached = luigi.BoolParameter()
 
     def work(self):
-        child = subprocess.Popen(SLEEPER)
+        child = subprocess.Popen(SLEEPER, start_new_session=self.detached)
         note(self.folder, "child", child.pid)
         note(self.folder, "pid", os.getpid(), self.number)
         time.sleep(self.seconds)
         child.kill()
         child.wait()
+
+
+class Lasting(PoolTask):
+    """Some that last."""
+
+    size = luigi.IntParameter(default=6)
+    seconds = luigi.FloatParameter(default=120.0)
+
+    def requires(self):
+        numbers = range(1, self.size + 1)
+        return [Lasts(folder=self.folder, number=number, seconds=self.seconds) for number in numbers]
 
 
 class Eats(PoolTask):
@@ -138,11 +150,14 @@ class Recorded(AstraTask):
 
     number = luigi.IntParameter(description="The number.")
     mib = luigi.IntParameter(default=0, description="Memory to use [MiB].")
-    how = luigi.Parameter(default="", description="A signal to die of.")
-    worker_memory_mib = 200.0
+    how = luigi.Parameter(default="", description="A signal to die of, or last.")
+    worker_memory_mib = luigi.FloatParameter(default=0.0, description="Limit of memory [MiB].")
 
     def run(self):
-        if self.how:
+        if self.how == "last":
+            note(self.root, "pid", os.getpid(), self.number)
+            time.sleep(120)
+        elif self.how:
             os.kill(os.getpid(), signal.Signals[self.how])
         if self.mib:
             kept = bytearray(self.mib << 20)

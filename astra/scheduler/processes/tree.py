@@ -146,11 +146,11 @@ def kill_tree(leader: int, others: Iterable[psutil.Process] = ()) -> None:
     others : iterable of psutil.Process
         Descendants of it, which may be in other groups.
     """
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
     for process in others:
         with suppress(psutil.Error):  # it has ended; another one of its number is left alone
             process.kill()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)  # at last: it may be that of this process
 
 
 def ask_to_end(leader: int, grace_s: float) -> bool:
