@@ -68,6 +68,19 @@ class astra(luigi.Config):
         description="Where tasks run: local, slurm, dask or that of a plug-in; [executors] has other ones by "
         "task family.",
     )
+    retry_delay_factor = luigi.FloatParameter(
+        default=2.0,
+        description="By which the [scheduler] retry_delay grows after the second and each further failure in "
+        "a row; 1 for a constant delay.",
+    )
+    retry_delay_max_s = luigi.FloatParameter(
+        default=14400.0, description="Delay to which it grows, unless retry_delay is longer itself [s]."
+    )
+    max_process_deaths = luigi.IntParameter(
+        default=3,
+        description="After how many runs in a row that ended their process or worker a task is disabled; "
+        "0 for never.",
+    )
     plain_luigi = luigi.BoolParameter(
         default=False, description="Whether the luigi command keeps to its own options; see astra.tasks.hook."
     )

@@ -6,8 +6,8 @@ and a journal from which it starts again. What it decides is what Luigi's decide
 
 ``scheduled_task``, ``ready``, ``task_state``
     A task and its kind; the queue of those that may run; the state with its indexes.
-``choice``, ``counts``, ``additions``, ``due``
-    Which task a worker gets; how much is left for it; what a report changes; what falls due.
+``choice``, ``counts``, ``additions``, ``due``, ``retries``
+    Which task a worker gets; how much is left for it; what a report changes; what falls due, and again.
 ``central``, ``leases``, ``bulk``, ``pages``
     The scheduler, what becomes of what a dead worker had, the calls for many tasks, the limits of its pages.
 ``records``, ``journal``, ``durable``

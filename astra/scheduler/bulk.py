@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from luigi.scheduler import Worker, rpc_method
-from luigi.task_status import DONE, FAILED, PENDING, RUNNING
+from luigi.task_status import PENDING, RUNNING
 
 from astra.scheduler.additions import Call
 from astra.scheduler.central import give_nothing
@@ -185,14 +185,6 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
                 self._asked[worker_id] = now
                 self.tally["give_back_asked"] += 1
                 self._state.get_worker(worker_id).add_rpc_message("give_back_work")
-
-    def take_report(self, call: Call, worker: Worker) -> None:
-        """Take a report on one task, see `Additions.take_report`."""
-        super().take_report(call, worker)
-        if call.get("status", PENDING) in (DONE, FAILED):
-            task = self._state.get_task(call["task_id"])
-            if task is not None:
-                task.n_lost = None
 
     def _prune_workers(self) -> None:
         super()._prune_workers()

@@ -9,11 +9,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from luigi.scheduler import Worker
-from luigi.task_status import BATCH_RUNNING, FAILED, RUNNING
+from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING
 
-from astra.scheduler.additions import Additions
+from astra import config as astra_config
+from astra.scheduler.additions import Additions, Call
 from astra.scheduler.choice import Choice
 from astra.scheduler.counts import Counts
+from astra.scheduler.retries import RetryDelay
 from astra.scheduler.scheduled_task import ScheduledTask
 from astra.scheduler.task_state import ReadyState
 
@@ -37,6 +39,11 @@ class CentralScheduler(Additions):
         super().__init__(config, resources, task_history_impl, **kwargs)
         self._policies = {}
         self._state = ReadyState.instead_of(self._state, self._config.state_path)
+        self._state.retries = RetryDelay(
+            factor=astra_config.option("retry_delay_factor"),
+            longest_s=astra_config.option("retry_delay_max_s"),
+        )
+        self._max_deaths = astra_config.option("max_process_deaths")
         self._make_task = functools.partial(ScheduledTask, retry_policy=self._generate_retry_policy({}))
         self._counts = Counts(self._state)
 
@@ -77,6 +84,30 @@ class CentralScheduler(Additions):
         """Say what becomes of a task whose worker is gone."""
         logger.info("%s was run by %s, which is gone: it has failed", task.id, runner)
         self._end_run(task, FAILED)
+        self._count_death(task)
+
+    def _count_death(self, task: ScheduledTask) -> bool:
+        """Count a run that ended with its process or worker; return whether the task may run again.
+
+        One that has ended so several times in a row is disabled, as one with too many failures is.
+        """
+        task.n_lost = (task.n_lost or 0) + 1
+        if not 0 < self._max_deaths <= task.n_lost:
+            return True
+        logger.warning("%s is disabled: it has ended its process %d times", task.id, task.n_lost)
+        self._state.disable(task, self._config)
+        return False
+
+    def take_report(self, call: Call, worker: Worker) -> None:
+        """Take a report on one task, see `Additions.take_report`."""
+        super().take_report(call, worker)
+        task = self._state.get_task(call["task_id"])
+        if task is None or call.get("status", PENDING) not in (DONE, FAILED):
+            return
+        if not call.get("process_died"):
+            task.n_lost = None
+        elif task.status == FAILED:
+            self._count_death(task)
 
     def _end_run(self, task: ScheduledTask, status: str) -> None:
         self._state.set_runner(task, None)

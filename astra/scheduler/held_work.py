@@ -58,6 +58,11 @@ class HeldWork:
         self._waiting = deque(reply for reply in self._waiting if reply.get("task_id") not in gone)
         return [task_id for task_id in self._begun if task_id in gone]
 
+    def forget(self, task_ids: Iterable[str]) -> None:
+        """Note that runs are over that have not ended by themselves."""
+        for task_id in task_ids:
+            self._begun.pop(task_id, None)
+
     def note_heard(self, sent: float, lease_s: float | None) -> None:
         """Note that the scheduler has answered what was sent at a moment."""
         self._heard = sent

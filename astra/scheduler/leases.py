@@ -29,7 +29,6 @@ from astra.scheduler.scheduled_task import ScheduledTask
 LEASE_S = 20.0  # of silence, after which a worker counts as dead
 FORGOTTEN_S = 300.0  # of silence, after which it is forgotten, where luigi.cfg is silent
 WATCH_S = 1.0  # how often that is looked at
-MAX_LOST_RUNS = 3  # after which a task that ends its worker has failed, and waits as other failures do
 
 logger = logging.getLogger("luigi.scheduler")
 
@@ -112,7 +111,7 @@ class LeasedScheduler(CentralScheduler):
         """Let what a dead worker had wait again: what it may not have begun, and at first what it ran.
 
         Of several tasks that came together nobody knows which one it ran. They wait again, and each is then
-        given out alone. What ends its workers again and again has failed.
+        given out alone. What ends its workers again and again is disabled.
         """
         self.tally["runs_lost"] += 1
         lost = Lost(runner, task.prefetched, task.n_lost)
@@ -121,9 +120,8 @@ class LeasedScheduler(CentralScheduler):
             self._end_run(task, PENDING)
         else:
             is_merged = task.batch_id is not None and not task.batchable  # Luigi forgets it
-            task.n_lost = (task.n_lost or 0) + 1
             self._end_run(task, FAILED)
-            waits = self._own_lease_s is not None and not is_merged and task.n_lost < MAX_LOST_RUNS
+            waits = not is_merged and self._count_death(task) and self._own_lease_s is not None
             if waits and task.status == FAILED:  # not disabled for its failures
                 self._state.set_status(task, PENDING, self._config)
         if task.status == PENDING:

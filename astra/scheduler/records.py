@@ -32,6 +32,7 @@ HOW = (
     "batch_id",
     "prefetched",
     "run",
+    "n_failed",
     "n_lost",
 )
 FLAGS = ("runnable", "batchable", "accepts_messages")

@@ -356,8 +356,10 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
     def return_tasks(self, ids: Sequence[str]) -> bool:
         """Give back tasks that were not finished; return whether the scheduler takes them."""
         if self.is_bulk:
-            arguments = {"worker": self._asked["worker"], "task_ids": ids}
-            self._call("/api/return_work", arguments, own=True)
+            with self._lock:
+                self._work.forget(ids)
+                arguments = {"worker": self._asked["worker"], "task_ids": ids}
+                self._call("/api/return_work", arguments, own=True)
         return self.is_bulk
 
     def close(self) -> None:

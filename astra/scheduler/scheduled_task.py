@@ -89,6 +89,7 @@ class ScheduledTask(luigi.scheduler.Task):
         "id",
         "kind",
         "module",
+        "n_failed",
         "n_lost",
         "n_missing",
         "param_visibilities",
@@ -126,7 +127,8 @@ class ScheduledTask(luigi.scheduler.Task):
     group: Any
     worker_running: Any
     batch_id: Any
-    n_lost: int | None  # runs that ended with their worker, since the last that ended otherwise
+    n_failed: int | None  # failures since it was done, or disabled
+    n_lost: int | None  # runs that ended with their process or worker, since the last that ended otherwise
     ready_since: float | None
     retry: float | None
     run: int | None  # number of the last run
@@ -169,7 +171,7 @@ class ScheduledTask(luigi.scheduler.Task):
         self.retry = self.remove = self.worker_running = self.time_running = self.expl = None
         self.first_failure_time = self.tracking_url = self.status_message = self.progress_percentage = None
         self.scheduler_disable_time = self.batch_id = self.entry = self.group = self.kind = None
-        self._failures = self._responses = self.n_lost = self.ready_since = self.run = None
+        self._failures = self._responses = self.n_failed = self.n_lost = self.ready_since = self.run = None
         self.n_missing = 0  # of the tasks that it requires, how many are not done
 
     def __repr__(self) -> str:

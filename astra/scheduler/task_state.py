@@ -17,10 +17,11 @@ from luigi.task_status import BATCH_RUNNING, DISABLED, DONE, FAILED, PENDING, RU
 
 from astra.scheduler.due import DueTasks
 from astra.scheduler.ready import ReadyQueue
+from astra.scheduler.retries import RetryingState
 from astra.scheduler.scheduled_task import ScheduledTask, WorkerIds
 
 
-class ReadyState(SimpleTaskState):
+class ReadyState(RetryingState):
     """Luigi's state with indexes.
 
     A change marks its task as touched; whether touched tasks may run is settled before work is given out.
@@ -243,11 +244,8 @@ class ReadyState(SimpleTaskState):
     def _entered(self, task: ScheduledTask, before: str | None = None) -> None:
         status = task.status
         if status == PENDING:
-            if before is None:
-                self._count_resources(task, 1)
-            else:
-                task.kind.n_pending += 1
-                self._count_resources(task, 1)
+            task.kind.n_pending += before is not None
+            self._count_resources(task, 1)
         elif status == FAILED and before is not None:
             task.kind.n_failed += 1
         elif status == DONE and before is not None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import astra.scheduler.additions
 import astra.scheduler.choice
+import astra.scheduler.retries
 import astra.scheduler.scheduled_task
 import astra.scheduler.task_state
 from astra.scheduler.central import CentralScheduler
@@ -15,6 +16,7 @@ TIMED = (
     luigi.scheduler,
     astra.scheduler.additions,
     astra.scheduler.choice,
+    astra.scheduler.retries,
     astra.scheduler.scheduled_task,
     astra.scheduler.task_state,
 )
@@ -72,6 +74,8 @@ class Lockstep:
         kwargs = {**OPTIONS, **options}
         self.stock = with_fixed_times(luigi.scheduler.Scheduler(resources=dict(resources), **kwargs))
         self.ours = with_fixed_times(ours(resources=dict(resources), **kwargs))
+        self.ours._state.retries = astra.scheduler.retries.RetryDelay()  # as Luigi's: constant,
+        self.ours._max_deaths = 0  # and for ever
         self.runs = {worker: {} for worker in WORKERS}  # task id to the members of its batch
 
     def both(self, method, *args, **kwargs):

@@ -8,7 +8,7 @@ from astra.scheduler import leases
 from astra.scheduler.bulk import BulkScheduler
 from astra.scheduler.durable import DurableScheduler
 from astra.scheduler.journal import Journal
-from astra.scheduler.leases import FORGOTTEN_S, LEASE_S, MAX_LOST_RUNS
+from astra.scheduler.leases import FORGOTTEN_S, LEASE_S
 
 
 @pytest.fixture
@@ -66,15 +66,15 @@ def test_a_worker_that_luigi_forgets_sooner_has_no_longer_lease(clock):
     assert scheduler.lease_s == 5.0
 
 
-def test_what_ends_its_workers_again_and_again_has_failed(clock):
-    workers = [f"w{number}" for number in range(MAX_LOST_RUNS)]
+def test_what_ends_its_workers_again_and_again_is_disabled(clock):
+    workers = ["w0", "w1", "w2"]
     scheduler = scheduler_with("a", workers=[*workers, "v"], retry_delay=900.0)
     for worker in workers:
         assert status(scheduler, "a")[0] == "PENDING"
         assert given(scheduler, worker)
         silence(scheduler, clock, *workers[workers.index(worker) + 1 :], "v")
-    assert status(scheduler, "a") == ("FAILED", None)
-    assert scheduler._state.get_task("a").num_failures() == MAX_LOST_RUNS
+    assert status(scheduler, "a") == ("DISABLED", None)
+    assert scheduler._state.get_task("a").num_failures() == 3
 
 
 def test_a_task_that_may_fail_once_is_not_tried_again(clock):
