@@ -15,6 +15,7 @@ from typing import Any
 
 import luigi
 import luigi.worker
+from luigi.task_status import DONE
 from luigi.worker import TracebackWrapper, check_complete_cached, rpc_message_callback
 
 from astra.scheduler.pooled_worker import PooledWorker
@@ -83,6 +84,34 @@ class BulkWorker(PooledWorker):
         """Run what was planned; return whether all of it succeeded."""
         with cached_parameters():
             return bool(super().run())
+
+    def _get_work(self) -> Any:
+        """Get something to run; what a dead worker had may be done, and is then reported as that."""
+        response = super()._get_work()
+        while response.task_id is not None and self._was_done(response.task_id):
+            response = super()._get_work()
+        return response
+
+    def _was_done(self, task_id: str) -> bool:
+        """Report a task as done if its last worker had done it, and could not say so any more."""
+        was_lost = getattr(self._scheduler, "was_lost", None)
+        task = self._scheduled_tasks.get(task_id)
+        if was_lost is None or task is None or not was_lost(task_id):
+            return False
+        if self._ask_if_complete(task) is not True:
+            return False
+        self._add_task(
+            worker=self._id,
+            task_id=task_id,
+            status=DONE,
+            resources=task.process_resources(),
+            runnable=None,
+            params=task.to_str_params(),
+            family=task.task_family,
+            module=task.task_module,
+            assistant=self._assistant,
+        )
+        return True
 
     @rpc_message_callback
     def give_back_work(self) -> None:

@@ -20,6 +20,7 @@ class HeldWork:
     def __init__(self) -> None:
         self._waiting: deque[dict[str, Any]] = deque()
         self._begun: dict[str, int | None] = {}
+        self._lost: set[str] = set()  # of those that have begun: what another worker had
         self._heard = 0.0  # when what the scheduler has last answered was sent
         self._lease_s = float("inf")
 
@@ -37,12 +38,21 @@ class HeldWork:
         reply = self._waiting.popleft()
         if reply.get("task_id") is not None:
             self._begun[reply["task_id"]] = reply.get("run")
+            if reply.get("lost"):
+                self._lost.add(reply["task_id"])
         return reply
+
+    def was_lost(self, task_id: str) -> bool:
+        """Say whether a task that has begun was run before by a worker that was not heard of again."""
+        return task_id in self._lost
 
     def end(self, report: Mapping[str, Any]) -> int | None:
         """Return the number of the run that a report is of, if it ends one; that run is over then."""
         ends = report.get("status") in (DONE, FAILED) or report.get("new_deps")
-        return self._begun.pop(report["task_id"], None) if ends else None
+        if not ends:
+            return None
+        self._lost.discard(report["task_id"])
+        return self._begun.pop(report["task_id"], None)
 
     def held_ids(self) -> list[str]:
         """Return the ids of the tasks that have not been begun."""

@@ -6,9 +6,10 @@ has a number, which comes with the task and goes with the report: a report of a 
 has begun is not taken. A worker that comes back goes on with what nobody has taken since, and is told what is
 no longer its own: of that it begins nothing more.
 
-What cannot be taken back is what such a worker was in the middle of. It runs to its end beside the run that
-has taken its place: outputs are renamed into place whole, and a task with state asks the database before it
-begins; what a plain task does besides can happen twice.
+What was lost may have been done: a worker that gets it asks it first whether it is complete. What cannot be
+taken back is what a slow worker is in the middle of. It runs to its end beside the run that has taken its
+place: outputs are renamed into place whole, and a task with state asks the database before it begins; what a
+plain task does besides can happen twice.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from luigi.scheduler import Worker, rpc_method
 from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING
 
+from astra.scheduler.additions import Call
 from astra.scheduler.central import CentralScheduler
 from astra.scheduler.metrics import Meter
 from astra.scheduler.scheduled_task import ScheduledTask
@@ -115,7 +117,9 @@ class LeasedScheduler(CentralScheduler):
         """
         self.tally["runs_lost"] += 1
         lost = Lost(runner, task.prefetched, task.n_lost)
-        if task.prefetched:
+        if task.seen_done and self._own_lease_s is not None:
+            self._end_run(task, DONE)
+        elif task.prefetched:
             task.n_lost = task.n_lost or 0
             self._end_run(task, PENDING)
         else:
@@ -127,6 +131,27 @@ class LeasedScheduler(CentralScheduler):
         if task.status == PENDING:
             self._lost[task.id] = lost
         logger.warning("%s was run by %s, which is gone: it is %s", task.id, runner, task.status)
+
+    def take_report(self, call: Call, worker: Worker) -> None:
+        """Take a report on one task, see `Additions.take_report`.
+
+        A worker that plans a task finds it done while another one has it, and will not run it. If that other
+        one is not heard of again, it had done it.
+        """
+        task, status = self._state.get_task(call["task_id"]), call.get("status")
+        if task is not None and status == DONE and self._is_run_by_another(task, worker.id):
+            self._note_seen_done(task)
+        super().take_report(call, worker)
+        if status in (DONE, FAILED) and task is not None and task.status not in (RUNNING, BATCH_RUNNING):
+            task.n_lost = task.seen_done = None
+
+    @staticmethod
+    def _is_run_by_another(task: ScheduledTask, worker_id: str) -> bool:
+        return task.status in (RUNNING, BATCH_RUNNING) and task.worker_running not in (None, worker_id)
+
+    def _note_seen_done(self, task: ScheduledTask) -> None:
+        task.seen_done = True
+        self._state.touch(task)
 
     def _may_share(self, task: ScheduledTask) -> bool:
         """Say whether a task may be given out with others: not if its worker died when it last was."""
@@ -181,9 +206,11 @@ class LeasedScheduler(CentralScheduler):
 
     def _give(self, task: ScheduledTask, worker_id: str, host: str | None) -> dict[str, Any]:
         self._lost.pop(task.id, None)
-        return {**super()._give(task, worker_id, host), "run": task.run}
+        task.seen_done = None
+        lost = {} if task.n_lost is None else {"lost": True}
+        return {**super()._give(task, worker_id, host), "run": task.run, **lost}
 
-    def is_void(self, report: Mapping[str, Any]) -> bool:
+    def is_void(self, report: Call) -> bool:
         """Say whether a report is of a run in whose place another one has begun.
 
         That the task is done is welcome all the same, unless another run is at it or has been.
@@ -193,6 +220,8 @@ class LeasedScheduler(CentralScheduler):
             return False
         is_welcome = report.get("status") == DONE and task.status in (PENDING, FAILED)
         if not is_welcome:
+            if report.get("status") == DONE and task.status in (RUNNING, BATCH_RUNNING):
+                self._note_seen_done(task)
             self.tally["reports_void"] += 1
             logger.warning("run %d of %s came late, and counts no more", run, task.id)
         return not is_welcome

@@ -34,6 +34,7 @@ HOW = (
     "run",
     "n_failed",
     "n_lost",
+    "seen_done",
 )
 FLAGS = ("runnable", "batchable", "accepts_messages")
 

@@ -343,6 +343,10 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
     def _ask_of_others(self, path: str, worker: str) -> Any:
         return self._request(path, {"worker": worker}) if self.is_bulk else None
 
+    def was_lost(self, task_id: str) -> bool:
+        """Say whether a task that has been begun was lost by another worker: it may have been done."""
+        return self._work.was_lost(task_id)
+
     def give_back(self) -> list[str]:
         """Give back what is held and not begun; return the ids."""
         with self._lock:

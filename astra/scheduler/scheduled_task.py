@@ -106,6 +106,7 @@ class ScheduledTask(luigi.scheduler.Task):
         "run",
         "runnable",
         "scheduler_disable_time",
+        "seen_done",
         "stakeholders",
         "status",
         "status_message",
@@ -132,6 +133,7 @@ class ScheduledTask(luigi.scheduler.Task):
     ready_since: float | None
     retry: float | None
     run: int | None  # number of the last run
+    seen_done: bool | None  # by another worker than that which runs it
     remove: float | None
     time_running: float | None
     scheduler_disable_time: float | None
@@ -172,6 +174,7 @@ class ScheduledTask(luigi.scheduler.Task):
         self.first_failure_time = self.tracking_url = self.status_message = self.progress_percentage = None
         self.scheduler_disable_time = self.batch_id = self.entry = self.group = self.kind = None
         self._failures = self._responses = self.n_failed = self.n_lost = self.ready_since = self.run = None
+        self.seen_done = None
         self.n_missing = 0  # of the tasks that it requires, how many are not done
 
     def __repr__(self) -> str:

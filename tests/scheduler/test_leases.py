@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from astra.scheduler import leases
+from astra.scheduler import leases, records
 from astra.scheduler.bulk import BulkScheduler
 from astra.scheduler.durable import DurableScheduler
 from astra.scheduler.journal import Journal
@@ -16,7 +16,7 @@ def clock(monkeypatch):
     import luigi.scheduler
 
     now = types.SimpleNamespace(now=1000.0)
-    for module in (luigi.scheduler, leases):
+    for module in (luigi.scheduler, leases, records):
         monkeypatch.setattr(module, "time", types.SimpleNamespace(time=lambda: now.now))
     return now
 
@@ -89,7 +89,8 @@ def test_what_was_held_waits_without_a_failure_and_is_then_given_alone(clock):
     given(scheduler, "w", n_wanted=3)
     silence(scheduler, clock, "v")
     assert [scheduler._state.get_task(name).num_failures() for name in "abc"] == [0, 0, 0]
-    assert given(scheduler, "v", n_wanted=3) == {"a": 2}
+    work = scheduler.exchange_work("v", n_wanted=3)
+    assert [(reply["task_id"], reply["run"], reply["lost"]) for reply in work] == [("a", 2, True)]
     scheduler.exchange_work("v", [{"task_id": "a", "status": "DONE", "run": 2}])
     assert scheduler._state.get_task("a").n_lost is None
 
@@ -159,6 +160,21 @@ def test_what_is_done_late_is_done_if_nobody_is_at_it(clock):
     scheduler.add_tasks("v", [{"task_id": "a", "status": "FAILED", "run": 2}])
     scheduler.add_tasks("w", [{"task_id": "a", "status": "DONE", "run": 1}])
     assert status(scheduler, "a")[0] == "DONE"
+
+
+def test_what_others_found_done_while_a_dead_worker_had_it_is_done(tmp_path, clock):
+    scheduler = scheduler_with("a", "b", cls=DurableScheduler)
+    scheduler.open_journal(Journal(tmp_path / "j", "never"))
+    given(scheduler, "w", n_wanted=2)
+    scheduler.add_tasks("u", [{"task_id": "a", "status": "DONE", "runnable": False}])
+    assert status(scheduler, "a") == ("RUNNING", "w")
+    scheduler.close()
+    again = DurableScheduler(worker_disconnect_delay=FORGOTTEN_S)
+    again.grant_leases()
+    again.open_journal(Journal(tmp_path / "j", "never"))
+    silence(again, clock, "u", "v")
+    assert [status(again, name)[0] for name in "ab"] == ["DONE", "PENDING"]
+    again.close()
 
 
 def test_no_lease_runs_out_while_the_scheduler_itself_stands_still(clock):
