@@ -120,6 +120,13 @@ class Held:
         """URL of the database with its state."""
         return self.task.database_url
 
+    def asks_first(self) -> bool:
+        """Say whether other tasks are to be made before it is worth while to submit this one."""
+        if getattr(type(self.task).run, "asks_for_more", False):
+            asked = self.task.further()
+            self.needed = asked if not all(task.complete() for task in asked) else []
+        return bool(self.needed)
+
     def look_at_asked(self) -> None:
         """Look what of that which its jobs have asked for is not there; Luigi is to make it.
 
@@ -147,7 +154,7 @@ class Held:
             raise self.error
         if self.needed:
             self.recorder.suspend()
-            return iter([self.needed])
+            return _ask(self.needed)
         self.recorder.succeed()
         return None
 
@@ -156,6 +163,11 @@ class Held:
         wanted = iter([task_id for task_id in self.recorder.undone if task_id not in left_out])
         while some := set(islice(wanted, self.settings.members_per_job)):
             yield part_of(self.task, some)
+
+
+def _ask(needed: list[luigi.Task]) -> Iterator[list[luigi.Task]]:
+    """Ask for tasks as a `run` does: by a generator."""
+    yield needed
 
 
 def part_of(task: AstraTask, wanted: Collection[str]) -> AstraTask:

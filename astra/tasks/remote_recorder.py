@@ -82,7 +82,7 @@ class RemoteRecorder(Recorder):
 
     def suspend(self) -> None:
         """Take the attempt at a batch back: its jobs have asked for other tasks first."""
-        if self.task.is_batch_mode:
+        if self.task.is_batch_mode and self._keys:
             from astra.database import state
             from astra.database.engine import transaction
 

@@ -58,8 +58,13 @@ class RemoteTasks(luigi.worker.Worker):
 
         try:
             held = Held.of(task, executor)
+            asks_first = held.asks_first()
         except AstraError as exc:
             self._fail_at_once(task, exc)
+            return
+        if asks_first:
+            task.conclude = held.conclude
+            self._finish(task, self._process_for(task))
             return
         self._remote[task.task_id] = (held, self._process_for(task))
         if self._dispatcher is None:

@@ -1,0 +1,239 @@
+"""A real Slurm of two nodes: arrays of jobs, and what becomes of those that are lost."""
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.conftest import ON_CI, PROJECT
+from tests.executors.slurm_cluster import Cluster, is_installed
+from tests.postgresql import free_port
+
+pytestmark = pytest.mark.slow
+
+LONGEST_S = 240
+CONFIGURATION = """\
+[astra]
+executor = slurm
+[slurm]
+poll_s = 0.3
+members_per_job = 2
+{slurm}
+[worker]
+wait_interval = 0.2
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    if not is_installed():
+        if ON_CI:
+            pytest.fail("Slurm is not installed, and CI must not skip it: apt-get install munge slurm-wlm")
+        pytest.skip("Slurm is not installed, or this is not root")
+    made = Cluster(tmp_path_factory.mktemp("slurm"), free_port())
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+class Site:
+    """A root of products, and a submitter that uses the cluster."""
+
+    def __init__(self, root, cluster):
+        self.root, self.cluster = root, cluster
+        self.configure()
+
+    def configure(self, slurm="", extra=""):
+        (self.root / "luigi.cfg").write_text(CONFIGURATION.format(slurm=slurm) + extra)
+
+    def start(self, *arguments, module="tests.executors.gated_tasks"):
+        command = [sys.executable, "-m", "luigi", "--local-scheduler", "--module", module, *arguments]
+        environment = {
+            **self.cluster.environment,
+            "PYTHONPATH": str(PROJECT),
+            "ASTRA_ROOT": str(self.root),
+            "LUIGI_CONFIG_PATH": str(self.root / "luigi.cfg"),
+        }
+        environment.pop("ASTRA_DATABASE_URL", None)
+        log = open(self.root / "submitter.log", "ab")  # noqa: SIM115  # the process has it
+        with log:
+            return subprocess.Popen(
+                command, cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def finish(self, process):
+        """Exit status of a submitter."""
+        try:
+            return process.wait(timeout=LONGEST_S)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def rows(self, query):
+        connection = sqlite3.connect(self.root / "astra.db", timeout=30)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def states(self, family="Gated"):
+        """State of each member by its number."""
+        query = "SELECT parameters, state FROM task_state WHERE family = '{}' AND batch_size IS NULL"
+        return {int(json.loads(text)["number"]): state for text, state in self.rows(query.format(family))}
+
+    def begun(self, number):
+        """Nodes on which a member has begun."""
+        path = self.root / f"begun-{number}"
+        return path.read_text().split() if path.exists() else []
+
+    def jobs(self):
+        """Attempt, status and message of each job."""
+        return self.rows("SELECT attempt, status_code, coalesce(message, '') FROM job ORDER BY pk")
+
+    def job_of(self, number):
+        """Name under Slurm of the job that has a member of Gated in hand."""
+        query = "SELECT external_id, number, parameters FROM job WHERE status_code IN (0, 2)"
+        found = [
+            f"{external_id}_{index}"
+            for external_id, index, text in self.rows(query)
+            if str(number) in json.loads(json.loads(text)["number"])
+        ]
+        return found[-1]
+
+    def wait_until(self, is_true):
+        deadline = time.monotonic() + LONGEST_S
+        while not is_true():
+            assert time.monotonic() < deadline, (self.root / "submitter.log").read_text()[-3000:]
+            time.sleep(0.1)
+
+    def open_gate(self):
+        (self.root / "open").touch()
+
+    @property
+    def log(self):
+        return (self.root / "submitter.log").read_text()
+
+
+@pytest.fixture
+def site(tmp_path, cluster):
+    return Site(tmp_path, cluster)
+
+
+def numbers(*values):
+    return json.dumps([str(value) for value in values])
+
+
+def test_each_level_is_an_array_and_what_is_cancelled_or_killed_for_memory_runs_again(site):
+    members = range(6)
+    process = site.start("Later", "--number", numbers(*members), "--held", "2", "--greedy", "4")
+    site.wait_until(lambda: site.begun(2))
+    site.cluster.command("scancel", site.job_of(2))
+    site.wait_until(lambda: len(site.begun(2)) == 2)
+    site.open_gate()
+    assert site.finish(process) == 0, site.log[-3000:]
+    assert site.states() == dict.fromkeys([*members, *(1000 + number for number in members)], "done")
+    assert site.states("Later") == dict.fromkeys(members, "done")
+    begun = {number: len(site.begun(number)) for number in (*members, *(1000 + n for n in members))}
+    assert begun == {**dict.fromkeys(begun, 1), 2: 2, 4: 2}
+    lost = [message for attempt, status, message in site.jobs() if status != 1]
+    assert len(lost) == 2
+    assert re.search(r"job \d+_1 on node n\d is CANCELLED.*attempt 1 of 3, submitted again", "".join(lost))
+    assert re.search(
+        r"job \d+_2 on node n\d is FAILED, exit code 0:9.*submitted again with memory 800M", "".join(lost)
+    )
+    arrays = site.rows("SELECT count(*) FROM job WHERE attempt = 1 GROUP BY submission ORDER BY min(pk)")
+    assert arrays == [(3,), (3,), (3,)]
+    # The logs of what went well are gone with their folders.
+    kept = {path.name for path in (site.root / "jobs").iterdir()}
+    assert kept == {name for (name,) in site.rows("SELECT submission FROM job WHERE status_code != 1")}
+
+
+def test_what_ran_on_a_node_that_goes_down_runs_on_another(site, cluster):
+    process = site.start("Gated", "--number", numbers(0, 1, 2, 3), "--held", "1")
+    site.wait_until(lambda: site.begun(1))
+    (node,) = site.begun(1)
+    try:
+        cluster.command("scontrol", "update", f"nodename={node}", "state=drain", "reason=test")
+        site.wait_until(lambda: site.states()[3] == "done")
+        assert len(site.begun(1)) == 1  # a node that is drained goes on with what it has
+        cluster.command("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        site.wait_until(lambda: len(site.begun(1)) == 2)
+        site.open_gate()
+        assert site.finish(process) == 0, site.log[-3000:]
+    finally:
+        cluster.command("scontrol", "update", f"nodename={node}", "state=resume")
+    assert site.begun(1)[1] != node
+    assert set(site.states().values()) == {"done"}
+    assert [len(site.begun(number)) for number in (0, 2, 3)] == [1, 1, 1]
+    assert any(f"on node {node} is NODE_FAIL" in message for _, _, message in site.jobs())
+
+
+@pytest.mark.parametrize("module", ["tests.executors.gated_tasks", "tests.executors.killed_submitter"])
+def test_jobs_outlive_their_submitter_and_nothing_is_done_twice(site, module):
+    process = site.start("Gated", "--number", numbers(*range(6)), "--held", "3", module=module)
+    if module.endswith("gated_tasks"):
+        site.wait_until(lambda: site.begun(3))
+        process.send_signal(signal.SIGKILL)
+    assert site.finish(process) == -signal.SIGKILL
+    again = site.start("Gated", "--number", numbers(*range(6)), "--held", "3")
+    site.wait_until(lambda: "jobs of an earlier run are still there" in site.log)
+    site.open_gate()
+    assert site.finish(again) == 0, site.log[-3000:]
+    assert [len(site.begun(number)) for number in range(6)] == [1] * 6
+    assert site.states() == dict.fromkeys(range(6), "done")
+    assert [job[:2] for job in site.jobs()] == [(1, 1)] * 3
+
+
+def test_what_is_lost_too_often_fails_with_a_sentence_and_the_others_go_on(site):
+    site.configure("attempts = 1")
+    arguments = ("--number", numbers(*range(4)), "--held", "0", "--refuse", "3")
+    process = site.start("Gated", *arguments)
+    site.wait_until(lambda: site.begun(0))
+    name = site.job_of(0)
+    site.cluster.command("scancel", name)
+    assert site.finish(process) == 30
+    states = site.states()
+    assert {number: states[number] for number in (1, 2, 3)} == {1: "done", 2: "done", 3: "failed"}
+    query = """SELECT message FROM task_attempt JOIN task ON task.pk = task_pk WHERE batch_size IS NULL
+               AND message LIKE 'Slurm job%'"""
+    ((message,),) = site.rows(query)
+    assert re.fullmatch(
+        rf"Slurm job {name} on node n\d is CANCELLED, exit code 75:0; attempt 1 of 1, given up; "
+        rf"its log: {site.root}/jobs/[\w-]+/0\.log",
+        message,
+    )
+    assert os.path.exists(message.rpartition(" ")[2])
+    # The member behind it in the same job was given another one.
+    assert [job[:2] for job in site.jobs()] == [(1, 40), (1, 1), (1, 1)]
+
+
+def test_what_slurm_refuses_fails_with_its_words(site):
+    site.configure("partition = nowhere")
+    assert site.finish(site.start("Gated", "--number", "7")) == 30
+    assert site.states() == {7: "failed"}
+    ((message,),) = site.rows("SELECT message FROM job")
+    assert message.startswith("Slurm refuses the array: ")
+    assert "artition" in message
+
+
+def test_an_option_that_is_unknown_stops_the_run_before_anything_is_submitted(site):
+    site.configure("colour = red")
+    assert site.finish(site.start("Gated", "--number", "7")) == 40
+    assert "the options of executor 'slurm' for Gated cannot be used: section [slurm] has no" in site.log
+
+
+def test_a_run_asks_from_within_its_job_for_what_it_needs(site):
+    site.configure(extra="[executors]\nGated = local\n")
+    assert site.finish(site.start("Surprising", "--number", "1")) == 0, site.log[-3000:]
+    assert site.begun(2001) == ["here"]
+    assert site.states("Surprising") == {1: "done"}
+    assert len(site.jobs()) == 2  # one asked, the other found it there
