@@ -91,6 +91,7 @@ def run_workers(options: argparse.Namespace) -> int:
         worker = _make_worker(options, modules, lines)
         end_on_signals(worker, lines.tell)
         served = worker.serve()
+        worker.close()
     except luigi.rpc.RPCError as exc:
         print(f"astra: {escape(exc)}", file=sys.stderr)
         return EXIT_NO_SCHEDULER

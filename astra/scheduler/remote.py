@@ -167,7 +167,11 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         luigi.rpc.RPCError
             If there is none in time, or it refuses to answer.
         """
-        _ = self.is_bulk
+        try:
+            _ = self.is_bulk
+        except BaseException:
+            self._connections.drop()
+            raise
 
     def _ask_version(self) -> int:
         try:

@@ -211,6 +211,10 @@ class ServingWorker(AstraWorker):
             self.run()
         return self.served
 
+    def close(self) -> None:
+        """Close the connection to the scheduler."""
+        self._scheduler.close()
+
     def _exit_status(self) -> int:
         return 0
 
