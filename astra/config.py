@@ -15,6 +15,7 @@ from astra.errors import ConfigError
 
 DEFAULT_DATABASE_URL = "sqlite:///astra.db"
 SCHEDULER_URL_VARIABLE = "ASTRA_SCHEDULER_URL"
+EXECUTOR_VARIABLE = "ASTRA_EXECUTOR"
 _SQLITE_PREFIX = "sqlite:///"
 _SECRET_WORDS = ("password", "username", "secret", "token")
 
@@ -192,7 +193,12 @@ _EXECUTORS = "executors"
 
 
 def executor_name(family: str) -> str:
-    """Return the name of the executor of a task family: of ``[executors]``, else ``[astra] executor``."""
+    """Return the name of the executor of a task family.
+
+    It is that of the environment, ``ASTRA_EXECUTOR``, of ``[executors]``, or ``[astra] executor``.
+    """
+    if forced := os.environ.get(EXECUTOR_VARIABLE):
+        return forced
     names: dict[str, str] = _once(_EXECUTORS, lambda: section_options(_EXECUTORS))
     return str(names.get(family) or option("executor"))
 

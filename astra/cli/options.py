@@ -18,9 +18,17 @@ from astra.cli.terminal import print_json, print_lines, table_lines
 from astra.errors import ConfigError
 
 # Variables of the environment, before luigi.cfg and after it.
-ENVIRONMENT_FIRST = {"root": "ASTRA_ROOT", "database_url": "ASTRA_DATABASE_URL"}
+ENVIRONMENT_FIRST = {
+    "root": "ASTRA_ROOT",
+    "database_url": "ASTRA_DATABASE_URL",
+    "executor": config.EXECUTOR_VARIABLE,
+}
 ENVIRONMENT_LAST = {"sas_base_dir": "SAS_BASE_DIR"}
-RESOLVED: dict[str, Callable[[], object]] = {"root": config.root, "database_url": config.database_url}
+RESOLVED: dict[str, Callable[[], object]] = {
+    "root": config.root,
+    "database_url": config.database_url,
+    "executor": lambda: os.environ.get(config.EXECUTOR_VARIABLE) or config.option("executor"),
+}
 TYPE_NAMES = {
     "Parameter": "text",
     "IntParameter": "integer",

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from astra import config
+from astra.cli import slurm_workers
 from astra.cli.terminal import escape
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def add_commands(commands: Any) -> None:
         help="modules, besides astra, whose tasks may be loaded, with what is below them",
     )
     parser.add_argument("--name", default="", help="what the scheduler's pages call it")
+    slurm_workers.add_arguments(parser)
     parser.set_defaults(function=run_workers)
 
 
@@ -79,6 +81,9 @@ def _seconds(text: str) -> float:
 
 def run_workers(options: argparse.Namespace) -> int:
     """Serve the scheduler; return the exit status."""
+    if options.slurm:
+        return slurm_workers.submit_workers(options)
+
     import luigi.rpc
 
     from astra.tasks.serving import ServedModules, end_on_signals

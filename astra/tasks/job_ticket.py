@@ -41,9 +41,14 @@ def write_ticket(folder: Path, database_url: str, submission: str) -> None:
         "configuration": _configuration(),
         "path": [str(Path(entry or ".").absolute()) for entry in sys.path],
     }
-    descriptor = os.open(folder / TICKET, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as stream:
-        json.dump(content, stream)
+    write_private(folder / TICKET, json.dumps(content))
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that nobody else may read, not even while it is written."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
+        stream.write(text)
 
 
 def read_ticket(folder: Path) -> tuple[str, str]:
@@ -55,10 +60,7 @@ def read_ticket(folder: Path) -> tuple[str, str]:
     for section, options in content["configuration"].items():
         for name, value in options.items():
             stored.set(section, name, value)
-    # What a task starts from within runs here.
-    stored.set("astra", "executor", "local")
-    for name in content["configuration"].get("executors", {}):
-        stored.set("executors", name, "local")
+    os.environ[config.EXECUTOR_VARIABLE] = "local"  # what a task starts from within runs here
     return content["database_url"], content["submission"]
 
 

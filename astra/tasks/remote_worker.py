@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import luigi.worker
 
 from astra.errors import AstraError
+
+logger = logging.getLogger("luigi-interface")
 
 if TYPE_CHECKING:
     from astra.tasks.dispatcher import Dispatcher
@@ -99,6 +102,7 @@ class RemoteTasks(luigi.worker.Worker):
     def _finish(self, task: Any, process: luigi.worker.TaskProcess) -> None:
         """Report the end of a task to the scheduler."""
         self._running_tasks[task.task_id] = process
+        self._scheduled_tasks[task.task_id] = task  # a worker that serves forgets what it does not run
         try:
             process.run()
         finally:
@@ -112,6 +116,8 @@ class RemoteTasks(luigi.worker.Worker):
             if dispatcher is None:
                 return super()._get_work()
             self._conclude_ended(dispatcher)
+            if self._stop_requesting_work:
+                self._leave()
             response = self._ask_for_work()
             if response.task_id is None or dispatcher.is_due:
                 dispatcher.submit()
@@ -134,6 +140,20 @@ class RemoteTasks(luigi.worker.Worker):
             _, process = self._remote.pop(held.task.task_id)
             held.task.conclude = held.conclude
             self._finish(held.task, process)
+
+    def _leave(self) -> None:
+        """Leave the tasks that are held to their jobs, as this worker has been asked to end."""
+        if self._remote:
+            logger.warning(
+                "%d tasks are left to their jobs; the same command, run again, waits for these",
+                len(self._remote),
+            )
+        for held, _ in self._remote.values():
+            held.recorder.suspend()
+        self._remote.clear()
+        if self._dispatcher is not None:
+            self._dispatcher.close()
+        self._dispatcher = None
 
     def run(self) -> bool:
         """Run what was planned; return whether all of it succeeded."""

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from astra.cli import main
+from astra.scheduler.access import TOKEN_VARIABLE
 from tests.conftest import ON_CI, PROJECT
 from tests.executors.slurm_cluster import Cluster, is_installed
 from tests.postgresql import free_port
@@ -27,6 +29,18 @@ members_per_job = 2
 {slurm}
 [worker]
 wait_interval = 0.2
+"""
+
+PLAN = """\
+import sys
+from astra.scheduler.remote import RemoteScheduler
+from astra.tasks.runner import AstraWorker
+from tests.executors.gated_tasks import Gated
+
+scheduler = RemoteScheduler(sys.argv[1])
+with AstraWorker(scheduler=scheduler, worker_processes=1) as planner:
+    assert all(planner.add(Gated(number=number)) for number in range(3))
+scheduler.send_reports()
 """
 
 
@@ -237,3 +251,65 @@ def test_a_run_asks_from_within_its_job_for_what_it_needs(site):
     assert site.begun(2001) == ["here"]
     assert site.states("Surprising") == {1: "done"}
     assert len(site.jobs()) == 2  # one asked, the other found it there
+
+
+def test_workers_serve_a_scheduler_as_an_array_and_end_when_idle(cluster, astra_root, monkeypatch, capsys):
+    token, port = "a-token-of-this-very-test", free_port()
+    token_file = astra_root / "token"
+    token_file.write_text(token)
+    token_file.chmod(0o600)
+    monkeypatch.setenv("SLURM_CONF", str(cluster.configuration))
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    command = [sys.executable, "-m", "astra.cli", "scheduler", "--port", str(port), "--sync", "never"]
+    with open(astra_root / "scheduler.log", "wb") as log:
+        server = subprocess.Popen([*command, "--token-file", str(token_file)], stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        wait_until(lambda: b"scheduler on" in (astra_root / "scheduler.log").read_bytes())
+        subprocess.run([sys.executable, "-c", PLAN, url], check=True)
+        monkeypatch.delenv(TOKEN_VARIABLE)
+        arguments = ["--count", "2", "--cpus", "1", "--memory", "500", "--idle-exit", "3"]
+        arguments += ["--modules", "tests.executors", "--scheduler-url", url, "--token-file", str(token_file)]
+        assert main(["workers", "--slurm", *arguments]) == 0
+        job = re.search(r"2 workers are submitted as Slurm job (\d+)", capsys.readouterr().out)[1]
+        shown = cluster.command("scontrol", "show", "job", "-dd", job)
+        wait_until(lambda: "RUNNING" not in (text := queue_of(cluster, job)) and "PENDING" not in text)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert queue_of(cluster, job).split() == ["COMPLETED", "COMPLETED"]
+    assert all((astra_root / f"gated-{number}.txt").exists() for number in range(3))
+    (folder,) = (astra_root / "jobs").iterdir()
+    logs = "".join(path.read_text() for path in folder.glob("*.log"))
+    assert logs.count("idle for 3 s") == 2
+    assert sum(map(int, re.findall(r"(\d) done, 0 failed", logs))) == 3
+    assert token not in shown
+    private = {path.name for path in folder.iterdir() if path.stat().st_mode & 0o077 == 0}
+    assert private >= {"token", "ticket.json", "workers.json"}
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def queue_of(cluster, job):
+    return cluster.command("squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--format=%T")
+
+
+def wait_until(is_true):
+    deadline = time.monotonic() + LONGEST_S
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--memory", "much"], "memory must be a number"),
+        (["--cpus", "many"], "the options of the jobs cannot be read"),
+        (["--count", "5000"], "--count must be at most 1000 with --slurm"),
+    ],
+)
+def test_workers_that_cannot_be_asked_for_are_refused(astra_root, capsys, arguments, words):
+    assert main(["workers", "--slurm", *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert not (astra_root / "jobs").exists()
