@@ -1,4 +1,4 @@
-"""A private PostgreSQL cluster on the loopback interface, run by an unprivileged user."""
+"""A private PostgreSQL cluster, by default on the loopback interface, run by an unprivileged user."""
 
 import os
 import shutil
@@ -25,27 +25,35 @@ def binaries():
 
 
 class Cluster:
-    """A cluster of its own that can be started and stopped."""
+    """A cluster of its own that can be started and stopped.
 
-    def __init__(self):
+    ``inside`` is the beginning of a command line that runs a program where the cluster is to be, ``network``
+    those addresses, besides the loopback interface, that may come in there.
+    """
+
+    def __init__(self, address="127.0.0.1", inside=(), network=""):
         self.folder = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
         self.port = free_port()
         self._template = None
-        self._as_user = []
+        self.address = address
+        self._as_user = [*inside]
         if os.geteuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-            self._as_user = ["runuser", "-u", "postgres", "--"]
+            self._as_user += ["runuser", "-u", "postgres", "--"]
         self._run("initdb", "-D", self.folder / "data", "-A", "trust", "-U", "astra", "--no-sync")
+        if network:
+            with (self.folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {network} trust\n")
 
     @property
     def url(self):
         """URL of the cluster, to which a database must be added."""
-        return f"postgresql+psycopg://astra@127.0.0.1:{self.port}"
+        return f"postgresql+psycopg://astra@{self.address}:{self.port}"
 
     def start(self):
         """Start it, and wait until it answers."""
         options = (
-            f"-c listen_addresses=127.0.0.1 -c port={self.port} "
+            f"-c listen_addresses={self.address} -c port={self.port} "
             f"-c unix_socket_directories={self.folder} -c fsync=off -c max_connections=50"
         )
         data, log = self.folder / "data", self.folder / "log"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from lsst.sphgeom import ConvexPolygon
 from sqlalchemy import Connection, Row, Table, and_, func, select
 
 from astra.database.models.survey import (
@@ -24,6 +25,7 @@ from astra.database.models.survey import (
 from astra.database.state import chunks
 from astra.errors import MissingDataError
 from astra.sky.grouping import ONE_TO_ONE, SYSTEM_NAMES
+from astra.sky.regions import decode_polygon
 
 exposure_table: Table = Exposure.__table__  # type: ignore[assignment]
 raw_table: Table = RawProduct.__table__  # type: ignore[assignment]
@@ -134,3 +136,19 @@ def visit_midpoints(
         )
         times.update((row[0], 0.5 * (row[1] + row[2])) for row in connection.execute(query))
     return times
+
+
+def detector_regions(
+    connection: Connection, instrument: str, visits: Iterable[int], visit_system: int = ONE_TO_ONE
+) -> dict[tuple[int, int], ConvexPolygon]:
+    """Return where the detectors of visits looked, by visit and detector; of undefined visits nothing."""
+    found = {}
+    for chunk in chunks(visits):
+        query = select(region_table.c.visit, region_table.c.detector, region_table.c.region).where(
+            region_table.c.instrument == instrument,
+            region_table.c.visit_system == visit_system,
+            region_table.c.visit.in_(chunk),
+        )
+        for visit, detector, region in connection.execute(query):
+            found[visit, detector] = decode_polygon(region)
+    return found

@@ -15,6 +15,7 @@ from astra.tasks.options import OptionsParameter, with_options
 from astra.tasks.parameters import PathParameter
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.reopened_alerts import reopen_alerts
+from astra.tasks.sky_cells import sky_resources
 from astra.tasks.solar_system import expected_bodies
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 class Associate(AssociatedTask):
     """Associate the detections of one detector of one visit with objects, and measure all objects on it.
 
-    Rows and their ``apdb_marker`` are written in one transaction. Luigi runs one at a time, and a batch goes
-    through its members in order of time, so that objects are named by their first detection. A visit that
+    Rows and their ``apdb_marker`` are written in one transaction. Of those that look at the same sky Luigi
+    runs one at a time, and a batch goes through its members in order of time, so that objects are named by
+    their first detection. A visit that
     comes late, after others that look at the same sky, is put in its place: if it finds anything new, those
     are associated again in the same transaction, and their alerts are packaged again.
     """
@@ -73,7 +75,12 @@ class Associate(AssociatedTask):
 
     step = "diaPipe"
     kinds: ClassVar[tuple[str, ...]] = ()
-    resources: ClassVar[dict[str, int]] = {"apdb": 1}
+
+    @property
+    def resources(self) -> dict[str, int]:
+        """The cells of the sky where it looks: who looks at the same waits; a batch uses those of all."""
+        pairs = ((kwargs["visit"], kwargs["detector"]) for kwargs in self.get_batch_task_kwds(False))
+        return sky_resources(self.database_url, self.instrument, self.visit_system, pairs)
 
     @per_member
     def requires(self) -> dict[str, luigi.Task]:

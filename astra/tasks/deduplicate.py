@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import luigi
 
 from astra.errors import MissingDataError
 from astra.tasks.associated import FURTHER, StatisticsParameter, chosen_plugins
 from astra.tasks.base import AstraTask
+from astra.tasks.sky_cells import sky_resources
 from astra.tasks.template_rule import ONE_TO_ONE_NAME
 
 
@@ -27,7 +26,20 @@ class DeduplicateObjects(AstraTask):
         default=FURTHER, description="Statistics of the objects that stay, as for Associate."
     )
 
-    resources: ClassVar[dict[str, int]] = {"apdb": 1}
+    @property
+    def resources(self) -> dict[str, int]:
+        """The cells of the sky where the night looked."""
+        from astra.database.engine import reading
+        from astra.database.nights import detectors_of_night
+        from astra.database.survey import visit_system_id
+
+        try:
+            with reading(self.database_url) as connection:
+                system = visit_system_id(connection, self.visit_system)
+                places = detectors_of_night(connection, self.instrument, self.night, system)
+        except MissingDataError:
+            places = []
+        return sky_resources(self.database_url, self.instrument, self.visit_system, places)
 
     def run(self) -> None:
         """Merge the duplicates, and let the alerts that tell of them be made again."""
