@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 EXIT_NO_SCHEDULER = 40
 CLEAR_LINE = "\r\x1b[K"
 DESCRIPTION = (
-    "Run whatever the scheduler has to give, until asked to end (SIGTERM, SIGINT or SIGUSR1: what runs is "
-    "finished; a second SIGTERM or SIGINT ends it) or idle for --idle-exit seconds: nothing runs here and "
-    "nothing is given out, as there is nothing to do or all of it waits for what runs elsewhere. "
-    "The root and the database must be those of who plans the tasks. Exit status: 0 after an end as asked or "
-    "idle, whether or not tasks have failed; 1 if it cannot begin, 2 for wrong usage, 40 if the scheduler is "
-    "lost, 130 or 143 if ended by a second signal."
+    "Run whatever the scheduler has to give, until asked to end or idle for --idle-exit seconds: "
+    "nothing runs here and nothing is given out, as there is nothing to do or all of it waits for what "
+    "runs elsewhere. Asked by SIGUSR1, it finishes what runs; asked by SIGTERM or Ctrl-C, what still "
+    "runs after the time of grace is ended and waits again in the scheduler; asked twice, it ends at "
+    "once. The root and the database must be those of who plans the tasks. Exit status: 0 after an end "
+    "as asked or idle, whether or not tasks have failed; 1 if it cannot begin, 2 for wrong usage, 40 if "
+    "there is no scheduler or it refuses, 143 if asked twice."
 )
 
 
@@ -58,6 +60,12 @@ def add_commands(commands: Any) -> None:
         metavar="MODULE",
         help="modules, besides astra, whose tasks may be loaded, with what is below them",
     )
+    parser.add_argument(
+        "--grace",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long tasks may go on after SIGTERM [default: stop_grace_s in [astra] of luigi.cfg, 20]",
+    )
     parser.add_argument("--name", default="", help="what the scheduler's pages call it")
     slurm_workers.add_arguments(parser)
     parser.set_defaults(function=run_workers)
@@ -86,7 +94,7 @@ def run_workers(options: argparse.Namespace) -> int:
 
     import luigi.rpc
 
-    from astra.tasks.serving import ServedModules, end_on_signals
+    from astra.tasks.serving import ServedModules
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s: %(message)s")
     modules = ServedModules(tuple(options.modules))
@@ -94,7 +102,7 @@ def run_workers(options: argparse.Namespace) -> int:
     lines = Lines()
     try:
         worker = _make_worker(options, modules, lines)
-        end_on_signals(worker, lines.tell)
+        signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         served = worker.serve()
         worker.close()
     except luigi.rpc.RPCError as exc:
@@ -108,6 +116,8 @@ def run_workers(options: argparse.Namespace) -> int:
 
 
 def _make_worker(options: argparse.Namespace, modules: ServedModules, lines: Lines) -> ServingWorker:
+    import luigi
+
     from astra.scheduler.remote import RemoteScheduler
     from astra.tasks.runner import mask_passwords
     from astra.tasks.serving import ServedWork, ServingWorker
@@ -116,6 +126,8 @@ def _make_worker(options: argparse.Namespace, modules: ServedModules, lines: Lin
         from astra.scheduler.access import TOKEN_VARIABLE, read_token
 
         os.environ[TOKEN_VARIABLE] = read_token(options.token_file)
+    if options.grace is not None:
+        luigi.configuration.get_config().set("astra", "stop_grace_s", str(options.grace))
     count = options.count or len(os.sched_getaffinity(0))
     url = options.scheduler_url or config.scheduler_url()
     scheduler = RemoteScheduler(url)
@@ -135,7 +147,7 @@ class Lines:
     """What the workers do, a line each with the time; at a terminal the last line tells what goes on now."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a handler of a signal may tell, too
         self._is_live = sys.stdout.isatty()
         self._live = ""
 

@@ -7,9 +7,7 @@ any code that is on the machine imported. Here what may be imported is listed.
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -197,7 +195,7 @@ class ServingWorker(AstraWorker):
         self.served = Served()
         options = {"keep_alive": True, "wait_interval": WAIT_S, "wait_jitter": WAIT_S, **options}
         super().__init__(scheduler=scheduler, worker_processes=count, assistant=True, **options)
-        self._owner = os.getpid()
+        self._first_known = frozenset()  # each task is handed to its process by name: it is forgotten here
 
     def _generate_worker_info(self) -> list[tuple[str, Any]]:
         named = [("name", self._name)] if self._name else []
@@ -220,9 +218,11 @@ class ServingWorker(AstraWorker):
 
     # -- when to end ----------------------------------------------------------------------------------------
 
-    def ask_to_end(self) -> None:
-        """Have it end once what runs has ended."""
-        self._start_phasing_out()
+    def _start_phasing_out(self) -> None:
+        if not self._stop_requesting_work:
+            n_running = len(self.served.begun)
+            self._tell(f"asked to end: {n_running} tasks may go on" if n_running else "asked to end")
+        super()._start_phasing_out()
 
     @property
     def is_ending(self) -> bool:
@@ -238,8 +238,6 @@ class ServingWorker(AstraWorker):
     def _get_work(self) -> Any:
         self._forget_ended()
         response = super()._get_work()
-        if self._stop_requesting_work:
-            self.give_back_work()
         if response.task_id is not None:
             self._learn(response.task_id)
         if response.task_id is not None or self._running_tasks:
@@ -271,18 +269,23 @@ class ServingWorker(AstraWorker):
         super()._run_task(task_id)
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
+        is_ended = kwargs["task_id"] in self._ended or self._ending.is_over
         super()._add_task(*args, **kwargs)
         began = self.served.begun.get(kwargs["task_id"])
-        if began is None or kwargs["status"] not in (DONE, FAILED):
-            return
-        del self.served.begun[kwargs["task_id"]]
-        took_s = time.monotonic() - began
-        if kwargs["status"] == DONE:
+        if began is not None and kwargs["status"] in (DONE, FAILED):
+            del self.served.begun[kwargs["task_id"]]
+            took = f"{kwargs['task_id']} after {time.monotonic() - began:.1f} s"
+            self._tell_end(took, kwargs["status"], kwargs.get("expl"), is_ended=is_ended)
+
+    def _tell_end(self, took: str, status: str, explanation: Any, *, is_ended: bool) -> None:
+        if status == DONE:
             self.served.n_done += 1
-            self._tell(f"done {kwargs['task_id']} in {took_s:.1f} s")
+            self._tell(f"done {took}")
+        elif is_ended:
+            self._tell(f"given back {took}")
         else:
             self.served.n_failed += 1
-            self._tell(f"failed {kwargs['task_id']} after {took_s:.1f} s: {_last_line(kwargs.get('expl'))}")
+            self._tell(f"failed {took}: {_last_line(explanation)}")
 
 
 def _last_line(explanation: Any) -> str:
@@ -293,29 +296,3 @@ def _last_line(explanation: Any) -> str:
         text = explanation
     lines = str(text).strip().splitlines()
     return lines[-1].removeprefix("astra.errors.") if lines else ""
-
-
-def end_on_signals(worker: ServingWorker, tell: Callable[[str], None]) -> None:
-    """Have a worker end when the process is asked to: what runs is finished, unless it is asked twice.
-
-    What it forks is ended by those signals as any process is.
-    """
-    owner = os.getpid()
-
-    def handle(number: int, _frame: Any) -> None:
-        if os.getpid() != owner:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        elif worker.is_ending and number != signal.SIGUSR1:
-            raise SystemExit(128 + number)
-        else:
-            worker.ask_to_end()
-            tell(f"asked to end by {signal.Signals(number).name}: {_n_running(worker)}")
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
-        signal.signal(number, handle)
-
-
-def _n_running(worker: ServingWorker) -> str:
-    n_running = len(worker.served.begun)
-    return f"{n_running} tasks run to their end; asked again, they are ended" if n_running else "nothing runs"

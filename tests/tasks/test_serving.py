@@ -206,7 +206,7 @@ def test_asked_to_end_it_finishes_what_runs(central, astra_root, environment, co
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 0, output
     assert (astra_root / "slept").exists()
-    assert "asked to end by SIGTERM: 1 tasks run to their end" in output
+    assert "asked to end: 1 tasks may go on" in output
     assert "ended as asked: 1 done, 0 failed" in output
 
 
@@ -220,9 +220,22 @@ def test_asked_twice_it_ends_and_its_children_with_it(central, astra_root, envir
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     output = process.communicate(timeout=60)[0]
-    assert process.returncode == 143, output
+    assert process.returncode == -signal.SIGTERM, output
     assert psutil.wait_procs(children, timeout=10)[1] == []
     assert not (astra_root / "slept").exists()
+
+
+def test_what_takes_too_long_waits_again_in_the_scheduler(central, astra_root, environment):
+    process = start(central, astra_root, environment, "--count", "2", "--grace", "0.5")
+    central.call("add_task", **report(ServedSleep(seconds=60.0)))
+    wait_for(astra_root / "ran")
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert f"given back {ServedSleep(seconds=60.0).task_id} after" in output
+    assert list(central.call("task_list", status="PENDING", upstream_status="")) == [
+        ServedSleep(seconds=60.0).task_id
+    ]
 
 
 def report(task):
