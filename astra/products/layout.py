@@ -95,6 +95,17 @@ def alert_path(root: Path | str, visit: int, detector: int) -> Path:
     return Path(root) / "alerts" / f"{int(visit)}_{int(detector)}.avro"
 
 
+def report_folder(root: Path | str, instrument: str, night: int) -> Path:
+    """Folder of the report of a night, ``<root>/reports/<instrument>_<night>``.
+
+    Raises
+    ------
+    ValueError
+        As in `product_folder`.
+    """
+    return _below(root, "reports", f"{_part(instrument)}_{int(night)}")
+
+
 def reference_catalog_folder(root: Path | str, name: str) -> Path:
     """Folder of an ingested reference catalogue, ``<root>/reference_catalogs/<name>``.
 

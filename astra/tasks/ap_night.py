@@ -16,6 +16,7 @@ from astra.tasks.associated import AssociatedTask
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.imaging import STEPS
 from astra.tasks.parameters import IdsParameter
+from astra.tasks.recording import logger
 from astra.tasks.template_rule import ONE_TO_ONE_NAME
 from astra.tasks.visits import DefineVisits
 
@@ -42,6 +43,12 @@ class ApNight(AssociatedTask):
         choices=[NOTHING, *STEPS, LAST_STEP],
         significant=False,
         description="With --rerun: last step to use as it is; those before it are included.",
+    )
+    report = luigi.BoolParameter(
+        default=True,
+        significant=False,
+        parsing=luigi.BoolParameter.EXPLICIT_PARSING,
+        description="Whether the report of the night is written: reports/<instrument>_<night> below root.",
     )
 
     accepts_partial_batches = True  # what fails of a night is counted, and stops nothing
@@ -122,12 +129,35 @@ class ApNight(AssociatedTask):
             with task.recording():
                 counts = task.sum_up()
                 task.add_figures("night", asdict(counts))
+                task.write_report()
                 if counts.n_failed:
                     message = (
                         f"{counts.n_failed} of {counts.n_detectors} detectors of night {task.night} of "
                         f"{task.instrument} failed; their own rows say why, and a further run does them again"
                     )
                     raise BatchError(message, n_failed=counts.n_failed, night=task.night)
+
+    def write_report(self) -> None:
+        """Write the report of the night; one that cannot be written is told, and fails nothing."""
+        from astra.config import thresholds_file
+        from astra.products.layout import report_folder
+        from astra.web.report import ReportSettings, write_report
+
+        if not self.report:
+            return
+        place = {"instrument": self.instrument, "night": self.night}
+        try:
+            folder = report_folder(self.root, self.instrument, self.night)
+            settings = ReportSettings(thresholds=thresholds_file())
+            written = write_report(self.database_url, self.root, **place, folder=folder, settings=settings)
+        except Exception as exc:  # noqa: BLE001  # the night is done, whatever its report lacks
+            self.add_figures("report", {"error": f"{type(exc).__name__}: {exc}"})
+            logger.warning(
+                "the report of night %s was not written: %s: %s", self.night, type(exc).__name__, exc
+            )
+            return
+        self.add_figures("report", {"nPages": written.n_pages, "size": written.size})
+        logger.info("report of night %s: %s", self.night, written.index.as_uri())
 
     def sum_up(self) -> NightCounts:
         """Count what the night gave, and write its summary."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from astra.products.atomic import write_bytes
 
 NAME = re.compile(r"[0-9a-f]{32}\.png", re.ASCII)
 VERSION = 1  # of how pictures are drawn: another one makes them again
@@ -72,7 +72,12 @@ class PictureStore:
         if self.older is not None and (self.older / path.name).is_file():
             shutil.copyfile(self.older / path.name, path)
         else:
-            write_bytes(path, make())
+            temporary = path.with_name(f".{path.name}~{os.getpid()}~{secrets.token_hex(4)}")
+            try:
+                temporary.write_bytes(make())
+                temporary.replace(path)  # not flushed to the disk: it can be made again
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def path(self, name: str) -> Path | None:
         """Path of a picture by its name; None if the name is none of ours or there is no such picture."""

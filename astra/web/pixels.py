@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 GREY_BITS, GREY = 8, 0
+COMPRESSION = 6  # 9 makes 1 % less of noise, in twice the time
 NO_DATA = 0  # the grey value that is transparent; data have 1 to 255
 LINEAR_SIGMA = 3.0  # of the sky: fainter is shown in proportion, brighter by its logarithm
 SKY_BELOW_SIGMA, SKY_ABOVE_SIGMA = 2.0, 6.0
@@ -43,7 +44,7 @@ def encode_png(grey: NDArray[np.uint8]) -> bytes:
     rows = np.zeros((ny, nx + 1), np.uint8)  # each row begins with the number of its filter: none
     rows[:, 1:] = grey
     chunks = ((b"IHDR", header), (b"tRNS", struct.pack(">H", NO_DATA)),
-              (b"IDAT", zlib.compress(rows.tobytes(), 9)), (b"IEND", b""))  # fmt: skip
+              (b"IDAT", zlib.compress(rows.tobytes(), COMPRESSION)), (b"IEND", b""))  # fmt: skip
     return PNG_MAGIC + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 

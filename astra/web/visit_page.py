@@ -167,13 +167,19 @@ def quality_picture(row: DetectorRow, links: Links, store: PictureStore) -> str 
 
 
 def grouped_figures(row: DetectorRow) -> list[tuple[str, list[tuple[str, Any]]]]:
-    """Return the figures of a detector by task and step, without timings of the process."""
+    """Return the figures of a detector by task and step, without timings of the process or passwords."""
+    from astra.database.engine import mask_url
+
     groups: dict[str, list[tuple[str, Any]]] = {}
     for key, value in sorted(row.figures.items()):
         step, _, item = key.rpartition(".")
         if not step.endswith(":run") and item and isinstance(value, (int, float, str)):
-            groups.setdefault(step.replace(":", ": "), []).append((item, value))
-    return sorted(groups.items())
+            shown = mask_url(value) if isinstance(value, str) and "://" in value else value
+            groups.setdefault(step.replace(":", ": "), []).append((item, shown))
+    order = {task.family: n for n, task in enumerate(row.tasks)}
+    return sorted(
+        groups.items(), key=lambda item: (order.get(item[0].partition(":")[0], len(order)), item[0])
+    )
 
 
 def detector_values(

@@ -3,7 +3,7 @@ import pytest
 from astra.web.links import PAGES, ServerLinks, StaticLinks, page_file
 from astra.web.render import environment, render
 
-VERSIONS = [("astra", "0.1.0")]
+HOSTILE = [("<script>alert(1)</script>", '"&')]
 
 
 def test_links_of_a_folder_are_relative_to_the_page():
