@@ -264,4 +264,4 @@ def _fit(depth: Mapping[str, Any]) -> Callable[[float], float] | None:
 
 def _by_snr(one: SearchRow) -> Markup:
     bins, title = _bins(one, "snr"), "Completeness over signal to noise"
-    return plots.efficiency(bins, title=title, label="signal to noise")
+    return plots.efficiency(bins, title=title, label="signal to noise", logarithmic=True)

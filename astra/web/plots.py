@@ -297,6 +297,7 @@ def efficiency(
     label: str,
     curve: Callable[[float], float] | None = None,
     marks: Sequence[tuple[float, str]] = (),
+    logarithmic: bool = False,
     size: tuple[float, float] = (540, 260),
 ) -> Markup:
     """Draw the fraction of injected sources that was found, with 1-sigma intervals.
@@ -304,47 +305,59 @@ def efficiency(
     Parameters
     ----------
     bins : sequence of EfficiencyBin
-        Those without a source are left out; the open one is drawn at its beginning.
+        Those without a source are left out; the open one is drawn to twice its beginning.
     title, label : str
         What it is, and what is along the axis.
     curve : callable, optional
         Fitted completeness.
     marks : sequence of (float, str), optional
         Places along the axis that have a name, as the depth.
+    logarithmic : bool, optional
+        Whether the axis is logarithmic; its ticks are then the edges of the bins.
     size : (float, float), optional
         Width and height.
     """
     usable = [b for b in bins if b.n_injected > 0 and b.completeness is not None]
     if not usable:
         return _nothing(title, "no source was injected", size)
-    ends = [b.low if b.high is None else b.high for b in usable]
-    plot = frame(
-        span([b.low for b in usable] + ends, include=[m for m, _ in marks]), (-0.03, 1.06),
-        width=size[0], height=size[1], margins=(26.0, 18.0, 40.0, 46.0),
-    )  # fmt: skip
-    parts = [*plot.axes(label, "found / injected")]
-    for place, name in marks:
-        if math.isfinite(place):
-            parts.append(svg.line(plot.x(place), plot.y.start, plot.x(place), plot.y.end, class_="faint"))
-            parts.append(svg.text(plot.x(place) + 4, plot.y.start - 6, name))
-    if curve is not None:
+    along = math.log10 if logarithmic else float
+    edges = sorted({b.low for b in usable} | {_end(b) for b in usable})
+    places = [along(edge) for edge in edges] + [along(place) for place, _ in marks]
+    margins = (26.0, 18.0, 40.0, 46.0)
+    plot = frame(span(places), (-0.03, 1.06), width=size[0], height=size[1], margins=margins)
+    parts = [*plot.y_axis("found / injected", plot.y.ticks(4))]
+    ticks = [along(edge) for edge in edges] if logarithmic else plot.x.ticks(6)
+    texts = [f"{edge:g}" for edge in edges] if logarithmic else None
+    parts += plot.x_axis(label, ticks, texts)
+    for line, (place, name) in enumerate(marks):
+        parts += _named_place(plot, along(place), name, line)
+    if curve is not None and not logarithmic:
         steps = [plot.x.low + k / 120 * (plot.x.high - plot.x.low) for k in range(121)]
         parts.append(svg.path([(plot.x(s), plot.y(curve(s))) for s in steps], class_="faint"))
     for one in usable:
-        parts += _efficiency_point(plot, one)
+        parts += _efficiency_point(plot, one, along)
     n, found = sum(b.n_injected for b in usable), sum(b.n_found for b in usable)
     return svg.figure(*size, parts, title=title, description=f"{found} of {n} injected sources found")
 
 
-def _efficiency_point(plot: Frame, one: EfficiencyBin) -> list[Markup]:
-    middle = one.low if one.high is None else 0.5 * (one.low + one.high)
-    x, y = plot.x(middle), plot.y(one.completeness or 0.0)
-    low, high = (
-        plot.y(one.completeness_low or 0.0),
-        plot.y(1.0 if one.completeness_high is None else one.completeness_high),
-    )
-    parts = [svg.line(x, low, x, high, class_="curve")]
-    if one.high is not None:
-        parts.append(svg.line(plot.x(one.low), y, plot.x(one.high), y, class_="curve"))
-    hint = f"{number(one.low, 1)} to {number(one.high, 1)}: {one.n_found} of {one.n_injected}"
-    return [*parts, svg.marker(x, y, "circle", size=4.0, class_="fill", hint=hint)]
+def _end(one: EfficiencyBin) -> float:
+    return 2.0 * one.low if one.high is None else one.high
+
+
+def _named_place(plot: Frame, place: float, name: str, line: int) -> list[Markup]:
+    near_end = place > plot.x.low + 0.85 * (plot.x.high - plot.x.low)
+    shift, anchor = (-4, "end") if near_end else (4, "start")
+    x = plot.x(place)
+    upright = svg.line(x, plot.y.start, x, plot.y.end, class_="faint")
+    return [upright, svg.text(x + shift, plot.y.start - 6 - 14 * line, name, anchor=anchor)]
+
+
+def _efficiency_point(plot: Frame, one: EfficiencyBin, along: Callable[[float], float]) -> list[Markup]:
+    left, right = along(one.low), along(_end(one))
+    x, y = plot.x((left + right) / 2), plot.y(one.completeness or 0.0)
+    top = 1.0 if one.completeness_high is None else one.completeness_high
+    upright = svg.line(x, plot.y(one.completeness_low or 0.0), x, plot.y(top), class_="curve")
+    across = svg.line(plot.x(left), y, plot.x(right), y, class_="curve")
+    upper = "on" if one.high is None else number(one.high, 1)
+    hint = f"{number(one.low, 1)} to {upper}: {one.n_found} of {one.n_injected}"
+    return [upright, across, svg.marker(x, y, "circle", size=4.0, class_="fill", hint=hint)]

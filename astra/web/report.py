@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from astra.errors import ConfigError, MissingDataError
+from astra.errors import MissingDataError
 from astra.web import night_page, spectra_page, visit_page
 from astra.web.alert_cards import AlertCard, make_cards
 from astra.web.lights import load_thresholds
-from astra.web.links import ASSETS, PICTURES, StaticLinks, page_file
+from astra.web.links import ASSETS, PICTURES, page_file
 from astra.web.pictures import PictureStore
-from astra.web.render import FILE_POLICY, render
+from astra.web.report_folder import ReportSettings, ReportWriter, replacing
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -30,40 +27,12 @@ if TYPE_CHECKING:
     from astra.web.night_page import NightData
 
 INDEX = "index.html"
-MARKER = ".astra-report"  # in a folder that a report may take the place of
+SPECTRA_ONLY = "SDSS"
 ASSET_NAMES = ("style.css",)
 PACKAGES = (
     "astra-pipeline", "luigi", "numpy", "scipy", "astropy", "numba", "sep", "sqlalchemy", "fastavro",
     "jinja2",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ReportSettings:
-    """What bounds a report.
-
-    Parameters
-    ----------
-    max_alerts : int
-        Alerts that are shown, one of each object.
-    max_visits : int
-        Visits that have pages of their own; of a night with more, those with the worst lights.
-    max_detectors : int
-        Detectors that have pages of their own.
-    max_mosaics : int
-        Visits whose difference is on the page of the night.
-    max_mb : float
-        Size after which no more pictures are added [MB].
-    thresholds : Path, optional
-        File of thresholds of one's own.
-    """
-
-    max_alerts: int = 24
-    max_visits: int = 100
-    max_detectors: int = 1000
-    max_mosaics: int = 6
-    max_mb: float = 100.0
-    thresholds: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,42 +56,6 @@ class Report:
     n_pages: int
     size: int
     left_out: Sequence[str] = ()
-
-
-@dataclass
-class _Writer:
-    """A report on its way: where it grows, and what all its pages need."""
-
-    folder: Path
-    root: Path
-    instrument: str
-    night: int
-    settings: ReportSettings
-    store: PictureStore
-    pages: frozenset[str] = frozenset()
-    n_pages: int = 0
-    left_out: list[str] = field(default_factory=list)
-
-    def links(self, at: str) -> StaticLinks:
-        """Return the links of a page."""
-        return StaticLinks(at, self.pages)
-
-    @property
-    def command(self) -> str:
-        """What processes the night."""
-        return (
-            f"luigi --module astra ApNight --instrument {self.instrument} --night {self.night} "
-            "--raw FILES --local-scheduler"
-        )
-
-    def write(self, template: str, page: str, at: str, **values: Any) -> None:
-        """Render a page and write it."""
-        scope = {"instrument": self.instrument, "night": self.night}
-        path = self.folder / at
-        path.parent.mkdir(parents=True, exist_ok=True)
-        values = {"command": self.command, "policy": FILE_POLICY, **values}
-        path.write_text(render(template, self.links(at), page=page, scope=scope, **values), encoding="utf-8")
-        self.n_pages += 1
 
 
 def write_report(
@@ -163,58 +96,40 @@ def write_report(
         If the database cannot be read.
     """
     from astra.database.engine import reading
+    from astra.database.pages.spectra import spectra_of_night
 
     settings, root = settings or ReportSettings(), Path(os.path.abspath(root))
     target = Path(os.path.abspath(folder)) if folder is not None else root / "report"
     thresholds = load_thresholds(settings.thresholds)
-    with _replacing(target) as fresh:
+    with replacing(target) as fresh:
         store = PictureStore(fresh / PICTURES, target / PICTURES, int(settings.max_mb * 1e6))
-        writer = _Writer(fresh, root, instrument, night, settings, store)
+        writer = ReportWriter(fresh, root, instrument, night, settings, store)
         for name in ASSET_NAMES:
             (fresh / ASSETS).mkdir(parents=True, exist_ok=True)
             (fresh / ASSETS / name).write_bytes(files("astra.web").joinpath(ASSETS, name).read_bytes())
         with reading(database_url) as connection:
             data = night_page.load_night(connection, str(root), instrument, night, thresholds)
+            spectra = spectra_of_night(connection, night)
             if data is None:
-                writer.pages = frozenset({INDEX, page_file("about")})
-                writer.write("report_empty.html", "night", INDEX, day_obs=night, instrument=instrument)
+                _write_without_visits(writer, spectra)
             else:
-                _write_pages(connection, writer, data, thresholds)
+                _write_pages(connection, writer, data, thresholds=thresholds, spectra=spectra)
         _write_about(writer)
         size = sum(path.stat().st_size for path in fresh.rglob("*") if path.is_file())
     return Report(target, target / INDEX, writer.n_pages, size, tuple(writer.left_out))
 
 
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside a report; it takes its place at the end, or is removed on an error."""
-    if target.exists() and not (target / MARKER).is_file() and (not target.is_dir() or any(target.iterdir())):
-        message = f"{target} is there and is no report of astra; name another folder, or remove it"
-        raise ConfigError(message, path=str(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.parent / f".{target.name}~{os.getpid()}~{secrets.token_hex(4)}"
-    older = fresh.with_name(fresh.name + "~older")
-    fresh.mkdir()
-    try:
-        (fresh / MARKER).write_text("A report of astra; it may be replaced by a new one.\n")
-        yield fresh
-        if target.exists():
-            target.rename(older)
-        fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
-
-
 def _write_pages(
-    connection: Connection, writer: _Writer, data: NightData, thresholds: Mapping[str, Any]
+    connection: Connection,
+    writer: ReportWriter,
+    data: NightData,
+    *,
+    thresholds: Mapping[str, Any],
+    spectra: Sequence[SpectrumOfNight],
 ) -> None:
     """Write the pages of a night that has visits."""
-    from astra.database.pages.spectra import spectra_of_night
-
     visits = _chosen_visits(writer, data.visits)
     detectors = _chosen_detectors(writer, visits)
-    spectra = spectra_of_night(connection, writer.night)
     pages = {INDEX, page_file("about"), page_file("alerts")}
     pages |= {page_file("visit", visit=visit.row.visit) for visit in visits}
     pages |= {page_file("detector", visit=visit, detector=number) for visit, number in detectors}
@@ -241,10 +156,10 @@ def _write_pages(
             "report_efficiency.html", "efficiency", page_file("efficiency"), night=data.row, searches=figures
         )
     if spectra:
-        _write_spectra(writer, data, spectra)
+        _write_spectra(writer, spectra)
 
 
-def _chosen_visits(writer: _Writer, visits: Sequence[MeasuredVisit]) -> list[MeasuredVisit]:
+def _chosen_visits(writer: ReportWriter, visits: Sequence[MeasuredVisit]) -> list[MeasuredVisit]:
     limit = writer.settings.max_visits
     if len(visits) > limit:
         writer.left_out.append(f"{len(visits) - limit} of {len(visits)} visits have no page; see --visits")
@@ -253,7 +168,7 @@ def _chosen_visits(writer: _Writer, visits: Sequence[MeasuredVisit]) -> list[Mea
     return ordered[:limit]
 
 
-def _chosen_detectors(writer: _Writer, visits: Sequence[MeasuredVisit]) -> list[tuple[int, int]]:
+def _chosen_detectors(writer: ReportWriter, visits: Sequence[MeasuredVisit]) -> list[tuple[int, int]]:
     every = [(visit.row.visit, number) for visit in visits for number in visit.detectors]
     limit = writer.settings.max_detectors
     if len(every) > limit:
@@ -263,7 +178,7 @@ def _chosen_detectors(writer: _Writer, visits: Sequence[MeasuredVisit]) -> list[
     return every[:limit]
 
 
-def _cards(connection: Connection, writer: _Writer, data: NightData) -> Callable[[str], list[AlertCard]]:
+def _cards(connection: Connection, writer: ReportWriter, data: NightData) -> Callable[[str], list[AlertCard]]:
     """Return what makes the cards of the best alerts for a page."""
     from astra.database.pages.best_alerts import best_alerts
     from astra.database.pages.light_curves import light_curves
@@ -283,7 +198,7 @@ def _cards(connection: Connection, writer: _Writer, data: NightData) -> Callable
 
 def _write_index(
     connection: Connection,
-    writer: _Writer,
+    writer: ReportWriter,
     data: NightData,
     thresholds: Mapping[str, Any],
     cards_at: Callable[[str], list[AlertCard]],
@@ -308,14 +223,16 @@ def _for_mosaics(visits: Sequence[MeasuredVisit], limit: int) -> list[MeasuredVi
     return [visit for visit in visits if visit.detectors][:limit]
 
 
-def _places(connection: Connection, writer: _Writer, visit: MeasuredVisit) -> tuple[Any, Any]:
+def _places(connection: Connection, writer: ReportWriter, visit: MeasuredVisit) -> tuple[Any, Any]:
     from astra.database.pages.places import detections_of_visit, regions_of_visit
 
     regions = regions_of_visit(connection, writer.instrument, visit.row.visit)
     return regions, detections_of_visit(connection, writer.instrument, visit.row.visit)
 
 
-def _write_visit(connection: Connection, writer: _Writer, visit: MeasuredVisit, numbers: set[int]) -> None:
+def _write_visit(
+    connection: Connection, writer: ReportWriter, visit: MeasuredVisit, numbers: set[int]
+) -> None:
     """Write the page of a visit, and those of some of its detectors with all their figures."""
     from astra.database.pages.visits import detectors_of_visits
 
@@ -337,15 +254,25 @@ def _write_visit(connection: Connection, writer: _Writer, visit: MeasuredVisit, 
             writer.write("detector.html", "detector", own, **values, **common)
 
 
-def _write_spectra(writer: _Writer, data: NightData, spectra: Sequence[SpectrumOfNight]) -> None:
+def _write_without_visits(writer: ReportWriter, spectra: Sequence[SpectrumOfNight]) -> None:
+    """Write the pages of a night without visits: what to run, and its spectra if there are any."""
+    pages = {INDEX, page_file("about")} | ({page_file("spectra")} if spectra else set())
+    writer.pages = frozenset(pages)
+    night = {"day_obs": writer.night, "instrument": writer.instrument}
+    writer.write("report_empty.html", "night", INDEX, **night, n_spectra=len(spectra))
+    if spectra:
+        _write_spectra(writer, spectra)
+
+
+def _write_spectra(writer: ReportWriter, spectra: Sequence[SpectrumOfNight]) -> None:
     from astra.database.pages.spectra import sdss_mjd
 
     values = spectra_page.spectra_values(spectra)
-    at = page_file("spectra")
-    writer.write("report_spectra.html", "spectra", at, night=data.row, mjd=sdss_mjd(writer.night), **values)
+    at, mjd = page_file("spectra"), sdss_mjd(writer.night)
+    writer.write("report_spectra.html", "spectra", at, day_obs=writer.night, mjd=mjd, **values)
 
 
-def _write_about(writer: _Writer) -> None:
+def _write_about(writer: ReportWriter) -> None:
     if writer.store.left_out:
         limit = f"{writer.settings.max_mb:g} MB"
         writer.left_out.append(f"{writer.store.left_out} pictures would exceed {limit}; see --max-mb")
@@ -374,7 +301,7 @@ def package_versions() -> list[tuple[str, str]]:
 
 
 def only_instrument(database_url: str, night: int) -> str:
-    """Return the camera that has visits in a night.
+    """Return the camera that has visits in a night; `SPECTRA_ONLY` of one that has nothing but spectra.
 
     Raises
     ------
@@ -383,15 +310,16 @@ def only_instrument(database_url: str, night: int) -> str:
     """
     from astra.database.engine import reading
     from astra.database.pages.nights import instruments_of_night
+    from astra.database.pages.spectra import spectra_of_night
 
     with reading(database_url) as connection:
         found = instruments_of_night(connection, night)
+        if not found and spectra_of_night(connection, night, limit=1):
+            return SPECTRA_ONLY
     if len(found) == 1:
         return found[0]
     if found:
         message = f"night {night} has visits of {', '.join(found)}; name one with --instrument"
     else:
-        message = (
-            f"no camera has a visit in night {night}; name the camera with --instrument for an empty report"
-        )
+        message = f"no camera has a visit in night {night}; name one with --instrument for an empty report"
     raise MissingDataError(message, night=night)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from astra.database.pages.spectra import SpectrumOfNight
 
 SHOWN = 8  # spectra that are drawn
+NOISY = 2.5  # times the typical error from which on a pixel is left out of the picture
 
 
 def spectra_values(spectra: Sequence[SpectrumOfNight], *, shown: int = SHOWN) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def _figure(row: SpectrumOfNight) -> dict[str, Any] | None:
     continuum = _continuum(row, read.n_pixels)
     name = Path(row.path).name
     unit = "1e-17 erg/s/cm²/Å" if read.flux_unit else ""
-    good = ~read.bad[row.row_index]
+    good = _shown(read.ivar[row.row_index], ~read.bad[row.row_index])
     figure = spectrum(
         read.wavelength, read.flux[row.row_index], good, title=name, continuum=continuum, unit=unit
     )
@@ -61,6 +62,13 @@ def _figure(row: SpectrumOfNight) -> dict[str, Any] | None:
         f"{text} {values[key]:.{digits}f}" for text, key, digits in told if values.get(key) is not None
     )
     return {"figure": figure, "caption": f"{name}: {said}" if said else name}
+
+
+def _shown(ivar: NDArray[np.float64], good: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which pixels are drawn: not those of sky lines, whose noise hides the spectrum."""
+    typical = float(np.median(ivar[good])) if good.any() else 0.0
+    shown: NDArray[np.bool_] = good & (ivar > typical / NOISY**2)
+    return shown
 
 
 def _continuum(row: SpectrumOfNight, n_pixels: int) -> NDArray[np.float64] | None:

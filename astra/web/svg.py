@@ -94,7 +94,7 @@ def path(points: Sequence[tuple[float, float]], **attributes: Any) -> Markup:
             continue
         steps.append(f"{'M' if pen_up else 'L'}{_text(float(x))} {_text(float(y))}")
         pen_up = False
-    return element("path", d=" ".join(steps), **attributes)
+    return element("path", d="".join(steps), **attributes)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, **attributes: Any) -> Markup:

@@ -9,7 +9,8 @@ from astra.cli import main
 from astra.database.engine import get_engine
 from astra.errors import ConfigError
 from astra.web import report
-from astra.web.report import MARKER, ReportSettings, write_report
+from astra.web.report import ReportSettings, write_report
+from astra.web.report_folder import MARKER
 from tests.web.pages_night import CAMERA, HOSTILE, NIGHT, VISIT, database_url, fill_night, read_pages
 
 PAGES = {
