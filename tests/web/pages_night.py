@@ -36,9 +36,9 @@ def database_url(root):
     return f"sqlite:///{root}/astra.db"
 
 
-def fill_night(root, *, text="simulated field", with_products=True):
+def fill_night(root, *, text="simulated field", with_products=True, url=None):
     """Write a night of one visit with a detector that is done and one that failed; return the URL."""
-    url = database_url(root)
+    url = url or database_url(root)
     with transaction(url) as connection:
         _survey(connection, text)
         run = rows.start_run(connection)
