@@ -89,7 +89,13 @@ def bytes_text(value: int | None) -> str:
     return f"{size:.3g} TB"
 
 
+def mjd(value: float | None) -> str:
+    """Write an MJD to the second."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.5f}"
+
+
 FILTERS: dict[str, Callable[..., str]] = {
+    "mjd": mjd,
     "number": number,
     "significant": significant,
     "percent": percent,

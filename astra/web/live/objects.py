@@ -27,6 +27,7 @@ COLUMNS = (
     *("snr", "reliability", "visit", "detector", "is_dipole", "is_negative"),
 )
 TABLE_ROWS = 200
+PLOT_SIZE = 1120.0, 320.0
 
 
 def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
@@ -51,10 +52,7 @@ def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
         "n_detections": len(detections),
         "chosen": shown,
         "scale": scale,
-        "flux_plot": plots.light_curve(points, name=str(number), marked=shown.source_id if shown else None),
-        "mag_plot": magnitudes.light_curve(
-            points, name=str(number), marked=shown.source_id if shown else None
-        ),
+        **_plots(points, number, shown),
         "has_packet": shown is not None and packet_is_there(site, shown.visit, shown.detector),
         "triptych": _triptych(site, shown),
         "with_packet": sorted(
@@ -71,6 +69,15 @@ def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     rows = [point.as_dict() for point in points]
     data = {"diaObject": found, "points": rows, "near": near}
     return Answer("object.html", "object", values, data, rows, COLUMNS)
+
+
+def _plots(points: Sequence[LightPoint], number: int, shown: LightPoint | None) -> dict[str, Markup]:
+    """Draw the light curve in flux and in magnitudes."""
+    marked = shown.source_id if shown is not None else None
+    return {
+        "flux_plot": plots.light_curve(points, name=str(number), marked=marked, size=PLOT_SIZE),
+        "mag_plot": magnitudes.light_curve(points, name=str(number), marked=marked, size=PLOT_SIZE),
+    }
 
 
 def _choose(detections: Sequence[LightPoint], wanted: int | None) -> LightPoint | None:
