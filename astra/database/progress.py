@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
 
 from astra.database.bulk import is_among
 from astra.database.models.state import Status
-from astra.database.state import ID_ROWS, attempt_table, chunks, task_table
+from astra.database.state import ID_ROWS, attempt_table, chunks, order_writers, task_table
 
 
 def done_ids(
@@ -99,6 +99,18 @@ def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -
         )
         keys.update((task_id, pk) for task_id, pk in connection.execute(query).all())
     return keys
+
+
+def running_keys(connection: Connection, keys: Iterable[int], run_pk: int) -> set[int]:
+    """Return which of some tasks a run has written as running; nobody else writes in this transaction."""
+    order_writers(connection)
+    columns = task_table.c
+    found: set[int] = set()
+    for chunk in chunks(keys, ID_ROWS):
+        among = is_among(connection, columns.pk, chunk)
+        is_running = (columns.run_pk == run_pk) & (columns.status_code == int(Status.RUNNING))
+        found.update(connection.execute(select(columns.pk).where(among, is_running)).scalars())
+    return found
 
 
 def _matching(

@@ -81,7 +81,7 @@ class PooledWorker(luigi.worker.Worker):
         super().__init__(*args, **kwargs)
         self._owner = os.getpid()
         wear = Wear(config.option("tasks_per_process"), config.option("process_memory_mib"))
-        self._pool = Pool(self._make_process, self._pass_on, wear)
+        self._pool = Pool(self._make_process, self._pass_on, self.take_over, wear)
         self._task_result_queue.close()
         self._task_result_queue = ResultQueue(self._pool, self._purge_children)
         self._ending = Ending(self._start_phasing_out, self._pool.kill_all, config.option("stop_grace_s"))
@@ -113,7 +113,8 @@ class PooledWorker(luigi.worker.Worker):
             self._first_known = frozenset(self._scheduled_tasks)
         is_new = task.task_id not in self._first_known
         spec = (task.task_module, task.task_family, task.to_str_params()) if is_new else None
-        return TaskRun(self._pool, process, Job(task.task_id, spec, self.notes_of(task)), limit_mib)
+        run = TaskRun(self._pool, process, Job(task.task_id, spec), limit_mib)
+        return run if run.must_be_alone else run.with_notes(self.notes_of(task))
 
     def notes_of(self, _task: luigi.Task) -> Any:
         """Return what a process must know of a task that may have changed since it was forked."""
@@ -121,6 +122,13 @@ class PooledWorker(luigi.worker.Worker):
 
     def take_notes(self, task: luigi.Task, notes: Any) -> None:
         """Take in what `notes_of` has returned; called in the process that runs the task."""
+
+    def hand_over(self) -> bytes | None:
+        """Return what goes to the worker with the result of a task; called in the process that has run it."""
+        return None
+
+    def take_over(self, task: luigi.Task, content: bytes | None) -> None:
+        """Take in what `hand_over` has returned, or that it has not."""
 
     def _make_process(self, job: Job, answers: Answers) -> Any:
         """Make the task process of a job, in a process of the pool; None if the task is not known here."""
@@ -130,6 +138,7 @@ class PooledWorker(luigi.worker.Worker):
         self._scheduled_tasks[job.task_id] = task
         if job.notes is not None:
             self.take_notes(task, job.notes)
+        answers.hand_over = self.hand_over
         self._task_result_queue = answers
         if not isinstance(self._scheduler, luigi.rpc.RemoteScheduler):
             self._scheduler = answers

@@ -3,29 +3,53 @@
 They are single tasks that may all run now, so that none of them waits for another: what one has done is
 written before the scheduler, and through it anyone else, hears of it. As in a batch, states are written each
 second or 500 tasks, and a task that a killed process had not written is done again.
+
+A task that runs in a process of the worker's pool takes with it what is known of it, and what there is to
+write of it comes back with its result, see `astra.tasks.relayed_states`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import os
+import pickle
 import socket
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import luigi
 
 from astra.tasks.runner import current_invocation, utc_now
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from astra.database.outcomes import Outcome
 
 logger = logging.getLogger("luigi-interface")
 
 FLUSH_ROWS = 500
 SHOWN_AFTER_S = 1.0  # that a task has run, it is written as running
+
+
+class Sent(NamedTuple):
+    """What the process that is to run a task must know of it."""
+
+    url: str
+    key: int
+    done: list[str]
+
+
+class Running(NamedTuple):
+    """A task that runs: since when, by the clock that never jumps and by that of the wall."""
+
+    since: float
+    started: dt.datetime
+    is_shown: bool = False
 
 
 class Handout:
@@ -35,22 +59,47 @@ class Handout:
     """
 
     def __init__(self) -> None:
+        self._pid_of: Callable[[str], int | None] = lambda _: None
+        self._forget_all()
+
+    def _forget_all(self) -> None:
         self._lock = threading.RLock()
         self._pid = os.getpid()
+        self._is_relayed = False  # another process writes
+        self._running: dict[str, Running] = {}
+        self._keys: dict[str, int] = {}
+        self._required: dict[str, list[str]] = {}
+        self.url = ""
+        self._needs: dict[str, list[str]] = {}
         self._clear("", {}, set())
-        self._place: dict[str, Any] = {}
 
     def _clear(self, url: str, keys: dict[str, int], done: set[str]) -> None:
-        self.url, self._keys, self._done = url, keys, done
-        self._outcomes: list[Outcome] = []
+        """Take other tasks; those that run in other processes stay."""
+        if self._running and url != self.url:
+            url, keys = self.url, {}  # what runs is written there first
+        self.url, self._done = url, done
+        self._keys = {**{task_id: self._keys[task_id] for task_id in self._running}, **keys}
+        self._outcomes: dict[int, list[Outcome]] = {}  # by process
         self._read: dict[str, list[dict[str, Any]]] = {}
-        self._required: dict[str, list[str]] = {}
-        self._running: tuple[str, float] | None = None  # task id, and since when; None if that is written
+        self._required = {name: ids for name, ids in self._required.items() if name in self._running}
 
-    def begin(self, tasks: Sequence[Any]) -> None:
-        """Take tasks that are about to run; ask the database once about them and what they need."""
+    def begin(self, tasks: Sequence[Any], pid_of: Callable[[str], int | None] | None = None) -> None:
+        """Take tasks that are about to run; ask the database once about them and what they need.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+            The tasks.
+        pid_of : callable, optional
+            Says in which process a task runs that was sent to another one, by its id.
+        """
         self.flush()
         with self._lock:
+            if pid_of is not None:
+                self._pid_of = pid_of
+            own = [task_id for task_id in self._running if self._pid_of(task_id) is None]
+            for task_id in own:  # they have run here, and not told how they ended
+                del self._running[task_id]
             self._clear("", {}, set())
             try:
                 self._ask(tasks)
@@ -64,7 +113,8 @@ class Handout:
         from astra.tasks.completeness import known_completeness
 
         own = _of_one_database(tasks)
-        needed = {task.task_id: task for one in tasks for task in one.deps()}
+        needs = {one.task_id: one.deps() for one in tasks}
+        needed = {task.task_id: task for some in needs.values() for task in some}
         asked = [*own, *needed.values()]
         known = known_completeness(asked, at_least=1) if len(asked) > 1 else {}
         wanted = [task.task_id for task in own if known.get(task.task_id) is False]
@@ -74,13 +124,15 @@ class Handout:
             run_pk = current_invocation().run_pk(url)
             with reading(url) as connection:
                 keys = planned_keys(connection, wanted, run_pk)
-        self._pid, self._place = os.getpid(), {"host": socket.gethostname(), "pid": os.getpid()}
+        self._pid = os.getpid()
         self._clear(url, keys, {task_id for task_id, is_done in known.items() if is_done})
+        self._needs = {task_id: [task.task_id for task in some] for task_id, some in needs.items()}
 
     def end(self) -> None:
         """Write the rest, and forget the tasks."""
         self.flush()
         with self._lock:
+            self._running = {}
             self._clear("", {}, set())
 
     def is_done(self, task_id: str) -> bool:
@@ -95,58 +147,131 @@ class Handout:
         """Return the key of the row of a task that was handed out."""
         return self._keys[task_id]
 
+    # -- tasks that run in other processes ------------------------------------------------------------------
+
+    def send(self, task: Any) -> Sent | None:
+        """Return what the process that is to run a task must know of it; None if it is not one of these."""
+        if not self.is_to_do(task):
+            return None
+        with self._lock:
+            self._running[task.task_id] = Running(time.monotonic(), utc_now())
+            done = [task_id for task_id in self._needs.get(task.task_id, ()) if task_id in self._done]
+            return Sent(self.url, self._keys[task.task_id], done)
+
+    def receive(self, task_id: str, sent: Sent | None) -> None:
+        """Take what is known of the task that this process is to run next."""
+        self._forget_all()
+        self._pid_of = lambda _: None
+        if sent is not None:
+            self._is_relayed = True
+            self._clear(sent.url, {task_id: sent.key}, set(sent.done))
+
+    def hand_over(self) -> bytes | None:
+        """Return what is to be written of the task that has run in this process, if anything."""
+        if not (self._is_relayed and self._outcomes):
+            return None
+        try:
+            return pickle.dumps((self._outcomes, self._read, self._required), pickle.HIGHEST_PROTOCOL)
+        except Exception as exc:  # noqa: BLE001  # a figure of a user's class may refuse in any way
+            logger.debug("a task writes its state itself: %s", exc)
+            self._is_relayed = False
+            self.flush()
+            return None
+
+    def take_over(self, task_id: str, content: bytes | None) -> None:
+        """Take what is to be written of a task that has run in another process."""
+        with self._lock:
+            self._running.pop(task_id, None)
+            if content is not None:
+                outcomes, read, required = pickle.loads(content)  # noqa: S301  # of a process of our own
+                self._required.update(required)
+                for pid, some in outcomes.items():
+                    self.note_ended(some, read, pid)
+
+    def note_cut_off(self, outcome: Outcome) -> bool:
+        """Take the end of a task whose process could not tell it; return whether it is one of these."""
+        with self._lock:
+            running = self._running.get(outcome.task_id)
+            if running is None or self._pid != os.getpid():
+                return False
+            pid = self._pid_of(outcome.task_id) or 0
+            self.note_ended([replace(outcome, started=running.started)], {}, pid)
+            return True
+
     # -- what is to be written ------------------------------------------------------------------------------
 
     def note_running(self, task_id: str, required: Iterable[luigi.Task]) -> None:
         """Note that a task runs, and what it has required."""
         with self._lock:
             self._required[task_id] = [needed.task_id for needed in required]
-            self._running = (task_id, time.monotonic())
+            self._running[task_id] = Running(time.monotonic(), utc_now())
 
-    def note_ended(self, outcomes: Sequence[Outcome], read: Mapping[str, list[dict[str, Any]]]) -> None:
-        """Note how tasks ended; write it if that is much, or a failure."""
+    def note_ended(
+        self, outcomes: Sequence[Outcome], read: Mapping[str, list[dict[str, Any]]], pid: int | None = None
+    ) -> None:
+        """Note how tasks ended, by default in this process; write it if that is much, or a failure."""
         from astra.database.models.state import Status
 
         with self._lock:
-            self._outcomes += outcomes
+            noted = self._outcomes.setdefault(os.getpid() if pid is None else pid, [])
+            noted += outcomes
             self._read.update(read)
-            self._running = None
+            for outcome in outcomes:
+                self._running.pop(outcome.task_id, None)
             done = {outcome.task_id for outcome in outcomes if outcome.status_code == Status.DONE}
             self._done |= done
-            if len(done) < len(outcomes) or len(self._outcomes) >= FLUSH_ROWS:
+            if len(done) < len(outcomes) or sum(map(len, self._outcomes.values())) >= FLUSH_ROWS:
                 self.flush()
 
     def flush(self, *, show: bool = False) -> None:
-        """Write what is noted, and that a task runs if it has run for long, or must be seen to."""
-        if not self._keys or self._pid != os.getpid():
+        """Write what is noted, and which tasks run that have run for long, or must be seen to."""
+        if not self._keys or self._pid != os.getpid() or (self._is_relayed and not show):
             return
         with self._lock:
-            since = self._running[1] if self._running is not None else None
-            shows = since is not None and (show or time.monotonic() - since > SHOWN_AFTER_S)
-            if self._outcomes or shows:
-                self._write(self._running[0] if self._running is not None and shows else None)
+            now = time.monotonic()
+            shown = [
+                task_id
+                for task_id, running in self._running.items()
+                if not running.is_shown and (show or now - running.since > SHOWN_AFTER_S)
+            ]
+            if self._outcomes or shown:
+                self._write({} if self._is_relayed else self._outcomes, shown)
 
-    def _write(self, running: str | None) -> None:
+    def _write(self, outcomes: Mapping[int, Sequence[Outcome]], shown: Sequence[str]) -> None:
         from astra.database.engine import transaction
         from astra.database.inputs import store_inputs
         from astra.database.outcomes import end_tasks
-        from astra.database.state import link_dependencies, start_tasks
+        from astra.database.state import link_dependencies
 
-        run_pk = current_invocation().run_pk(self.url)
-        ended = {outcome.task_id for outcome in self._outcomes}
+        run_pk, host = current_invocation().run_pk(self.url), socket.gethostname()
+        ended = {outcome.task_id for some in outcomes.values() for outcome in some}
         linked = {task_id: needed for task_id, needed in self._required.items() if task_id in ended}
+        read = {self._keys[task_id]: files for task_id, files in self._read.items() if task_id in ended}
         with transaction(self.url) as connection:
             pairs = [(task_id, needed) for task_id, ids in linked.items() for needed in ids]
             link_dependencies(connection, pairs, linked)
-            end_tasks(connection, self._outcomes, self._keys, run_pk, **self._place)
-            store_inputs(connection, {self._keys[task_id]: files for task_id, files in self._read.items()})
-            if running is not None:
-                start_tasks(connection, [self._keys[running]], run_pk, now=utc_now(), **self._place)
-        self._outcomes, self._read = [], {}  # not before they are written
+            for pid, some in outcomes.items():
+                end_tasks(connection, some, self._keys, run_pk, host=host, pid=pid)
+            store_inputs(connection, read)
+            self._show(connection, shown, run_pk, host)
+        if outcomes:
+            self._outcomes, self._read = {}, {}  # not before they are written
         for task_id in ended:
             self._required.pop(task_id, None)
-        if running is not None:
-            self._running = None
+        for task_id in shown:
+            self._running[task_id] = self._running[task_id]._replace(is_shown=True)
+
+    def _show(self, connection: Connection, task_ids: Sequence[str], run_pk: int, host: str) -> None:
+        """Write that tasks run; the process that runs one may have written it already."""
+        from astra.database.progress import running_keys
+        from astra.database.state import start_tasks
+
+        keys = {task_id: self._keys[task_id] for task_id in task_ids}
+        known = running_keys(connection, keys.values(), run_pk) if keys else set()
+        for task_id, key in keys.items():
+            if key not in known:
+                pid = self._pid_of(task_id) or os.getpid()
+                start_tasks(connection, [key], run_pk, now=utc_now(), host=host, pid=pid)
 
 
 _current = Handout()

@@ -54,20 +54,22 @@ def record_cut_off(
     """Record that what ran of a task, itself and members of its batch, was ended from outside."""
     from astra.database.engine import transaction
     from astra.database.models.state import Status
+    from astra.database.outcomes import Outcome
     from astra.database.plan import close_running
+    from astra.tasks.handout import current_handout
 
+    end: dict[str, Any] = {
+        "message": plain_text(message),
+        "exit_signal": exit_signal,
+        "error_class": error_class,
+    }
+    now = utc_now()
+    if current_handout().note_cut_off(Outcome(task.task_id, Status[status_name], now, now, **end)):
+        return
     run_pk = current_invocation().run_pk(task.database_url)
     ids = list(dict.fromkeys([task.task_id, *task.member_ids()]))
     with transaction(task.database_url) as connection:
-        close_running(
-            connection,
-            ids,
-            run_pk,
-            status=Status[status_name],
-            message=plain_text(message),
-            exit_signal=exit_signal,
-            error_class=error_class,
-        )
+        close_running(connection, ids, run_pk, status=Status[status_name], **end)
 
 
 def _record_end(task: Any, status: int, message: str, *, pid: int | None = None, **details: Any) -> None:

@@ -30,6 +30,7 @@ from astra.errors import AstraError, StateError
 from astra.scheduler.bulk_worker import BulkWorker
 from astra.tasks.exit_status import count_work_of_others, exit_status
 from astra.tasks.merged_tasks import MemberReports
+from astra.tasks.relayed_states import RelayedStates
 from astra.tasks.remote_worker import RemoteTasks
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def restore_invocation(invocation: Invocation) -> None:
     _current = invocation
 
 
-class AstraWorker(RemoteTasks, MemberReports, BulkWorker):
+class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
     """Luigi's worker, which records the invocation, its plan and what was left undone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -227,9 +228,8 @@ class AstraWorker(RemoteTasks, MemberReports, BulkWorker):
         if n_exchanges != self._n_exchanges and response.task_id is not None:
             self._n_exchanges = n_exchanges
             ids = [response.task_id, *self._scheduler.held_ids()]
-            is_here = self.worker_processes == 1 and not self._config.force_multiprocessing
             known = [self._scheduled_tasks[task_id] for task_id in ids if task_id in self._scheduled_tasks]
-            current_handout().begin(known if is_here else [])
+            current_handout().begin(known, self.pid_of)
         return response
 
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
@@ -240,15 +240,6 @@ class AstraWorker(RemoteTasks, MemberReports, BulkWorker):
         if asked:
             wait_for(self._scheduled_tasks[kwargs["task_id"]], asked)
         super()._add_task(*args, **kwargs)
-
-    def notes_of(self, task: luigi.Task) -> Any:
-        """Tell the process that runs a task whether another one has asked for it since."""
-        return getattr(task, "required_in", None) is self.invocation or None
-
-    def take_notes(self, task: Any, notes: Any) -> None:
-        """Note that another task has asked for this one."""
-        if notes:
-            task.required_in = current_invocation()
 
     def _end(self, exit_status: int) -> None:
         """Record the end of the run, in the databases of its root tasks even if nothing was to do."""

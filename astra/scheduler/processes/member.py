@@ -53,6 +53,7 @@ class Answers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._result: Result | None = None
+        self.hand_over: Callable[[], bytes | None] = lambda: None  # what goes with a result
 
     def put(self, result: Result) -> None:
         """Keep the result of the task until its process is free again."""
@@ -64,11 +65,12 @@ class Answers:
     def finish(self, *, is_free: bool) -> None:
         """Send the result, if there is one, and whether another task may follow."""
         result, self._result = self._result, None
+        content = self.hand_over()
         try:
-            self._send(ENDED, (result, is_free))
+            self._send(ENDED, (result, is_free, content))
         except (pickle.PicklingError, TypeError, AttributeError):  # what `on_success` has returned
             task_id, status, explanation, *others = result or ("", "", "")
-            self._send(ENDED, ((task_id, status, str(explanation), *others), is_free))
+            self._send(ENDED, ((task_id, status, str(explanation), *others), is_free, content))
 
     def say_unknown(self) -> None:
         """Say that the task is not known, and could not be made."""

@@ -9,7 +9,7 @@ import selectors
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import util
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -118,6 +118,11 @@ class TaskRun:
         self.used_mib: float | None = None  # set if it was ended for its memory
         self.is_over = False  # its end has been noted
 
+    def with_notes(self, notes: Any) -> TaskRun:
+        """Return itself, with what its process must know of the task."""
+        self.job = replace(self.job, notes=notes)
+        return self
+
     @property
     def must_be_alone(self) -> bool:
         """Whether it needs a process that is forked for it: its queue of messages cannot be sent."""
@@ -146,6 +151,8 @@ class Pool:
         Makes Luigi's task process of a job, in a process of the pool; None if the task is not known there.
     on_call : callable
         Called with name, arguments and keyword arguments of what a task tells a scheduler in this process.
+    on_end : callable
+        Called with a task that has run to its end, and what its process has handed over, or None.
     wear : Wear, optional
         When a process is replaced.
     """
@@ -154,10 +161,12 @@ class Pool:
         self,
         make_process: MakeProcess,
         on_call: Callable[[str, Any, Any], Any],
+        on_end: Callable[[Any, bytes | None], Any],
         wear: Wear | None = None,
     ) -> None:
         self._make_process = make_process
         self._on_call = on_call
+        self._on_end = on_end
         self._wear = wear or Wear()
         self._members: dict[int, Member] = {}
         self._free: list[Member] = []
@@ -216,10 +225,13 @@ class Pool:
                 self._start_anew(run)
         return results
 
-    def _note_end(self, member: Member, result: Result | None, is_free: bool) -> list[Result]:
+    def _note_end(
+        self, member: Member, result: Result | None, is_free: bool, content: bytes | None
+    ) -> list[Result]:
         run, member.run = member.run, None
         if run is not None:
             run.member, run.is_over = None, True
+            self._on_end(run.task, content)
         if is_free and not self._is_worn(member):
             self._free.append(member)
         else:
