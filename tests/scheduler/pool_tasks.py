@@ -163,3 +163,14 @@ class Recorded(AstraTask):
             kept = bytearray(self.mib << 20)
             kept[::4096] = b"1" * len(kept[::4096])
             time.sleep(60)
+
+
+class ManyRecorded(luigi.WrapperTask):
+    """Many with a state, of which one dies of a signal, and one uses too much memory."""
+
+    size = luigi.IntParameter(description="How many.")
+
+    def requires(self):
+        dying = Recorded(number=-1, how="SIGKILL")
+        eating = Recorded(number=-2, mib=400, worker_memory_mib=150.0)
+        return [*(Recorded(number=number) for number in range(self.size)), dying, eating]
