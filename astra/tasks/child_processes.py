@@ -1,8 +1,12 @@
-"""Calls in child processes, one process a call, each with a deadline past which it is ended, then killed."""
+"""Calls in child processes, one process a call, each with a deadline past which it is ended, then killed.
+
+With a child ends all that it has started, and with this process all children do, also if it is killed.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import signal
 import time
@@ -11,6 +15,20 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import psutil
+
+from astra.scheduler.processes.guardian import Guardian
+from astra.scheduler.processes.tree import (
+    adopt_orphans,
+    ask_to_end,
+    descendants,
+    die_with,
+    end_descendants,
+    has_children,
+    kill_tree,
+    lead_group,
+)
 
 GRACE_S = 1.0  # between the request to end and the kill
 LONGEST_WAIT_S = 3600.0  # the system's poll takes no month
@@ -85,36 +103,50 @@ def run_in_children(
     answers: list[Any] = [None] * len(targets)
     waiting = list(enumerate(targets))[::-1]
     running: list[_Child] = []
+    guardian = Guardian()
     try:
         while waiting or running:
             while waiting and len(running) < processes:
-                running.append(_start(call, *waiting.pop(), timeout))
+                running.append(_start(call, *waiting.pop(), timeout, guardian))
             for child in _ready(running):
                 running.remove(child)
                 answers[child.index] = _collect(child, timeout, on_lost)
+                guardian.forget(child.process.pid or 0)
     finally:
         for child in running:
             _end(child)
+        guardian.end()
     return answers
 
 
-def _start(call: Callable[[Any], Any], index: int, target: Any, timeout: float) -> _Child:
+def _start(call: Callable[[Any], Any], index: int, target: Any, timeout: float, guardian: Guardian) -> _Child:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(call, target, sender))
+    process = context.Process(target=_work, args=(call, target, sender, guardian, os.getpid()))
     process.start()
     sender.close()
+    pid = process.pid or 0
+    lead_group(pid)
+    guardian.watch(pid)
     return _Child(index, process, receiver, time.monotonic() + timeout)
 
 
-def _work(call: Callable[[Any], Any], target: Any, sender: Connection) -> None:
+def _work(
+    call: Callable[[Any], Any], target: Any, sender: Connection, guardian: Guardian, parent: int
+) -> None:
     """Answer in the child."""
+    lead_group()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its children
+    guardian.leave_to_parent()
+    die_with(parent)
+    adopt_orphans()
     try:
         answer: tuple[bool, Any] = (True, call(target))
     except Exception as exc:  # noqa: BLE001  # raised again in the parent
         answer = (False, exc)
+    if has_children():
+        end_descendants()
     sender.send_bytes(_pickled(answer))
     sender.close()
 
@@ -142,8 +174,8 @@ def _collect(child: _Child, timeout: float, on_lost: Callable[[Lost], Any]) -> A
     content = _content(child)
     if content:
         succeeded, answer = pickle.loads(content)  # noqa: S301  # our own child
-        child.process.join()
-        child.receiver.close()
+        child.process.join(GRACE_S)
+        _kill(child)
         if not succeeded:
             raise answer
         return answer
@@ -164,10 +196,15 @@ def _content(child: _Child) -> bytes:
 
 
 def _end(child: _Child) -> None:
-    """Ask a child to end; kill it if it does not."""
-    child.process.terminate()
-    child.process.join(GRACE_S)
-    if child.process.is_alive():
-        child.process.kill()
-        child.process.join()
+    """Ask a child to end, with all that it has started; kill what does not."""
+    others = descendants(child.process.pid or 0)
+    ask_to_end(child.process.pid or 0, GRACE_S)
+    _kill(child, others)
+
+
+def _kill(child: _Child, others: Sequence[psutil.Process] = ()) -> None:
+    """End what is left of a child, and of what it has started."""
+    pid = child.process.pid or 0
+    kill_tree(pid, [*others, *descendants(pid)])
+    child.process.join()
     child.receiver.close()

@@ -153,6 +153,13 @@ def kill_tree(leader: int, others: Iterable[psutil.Process] = ()) -> None:
         os.killpg(leader, signal.SIGKILL)  # at last: it may be that of this process
 
 
+def end_descendants() -> None:
+    """Kill all that this process has started."""
+    for process in descendants(os.getpid()):
+        with suppress(psutil.Error):
+            process.kill()
+
+
 def ask_to_end(leader: int, grace_s: float) -> bool:
     """Ask the group of a process to end, and wait; return whether the process has ended.
 
