@@ -184,7 +184,9 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
             if now - self._asked.get(worker_id, 0.0) >= ASK_AGAIN_S:
                 self._asked[worker_id] = now
                 self.tally["give_back_asked"] += 1
-                self._state.get_worker(worker_id).add_rpc_message("give_back_work")
+                holder = self._state.get_worker(worker_id)
+                if not any(message["name"] == "give_back_work" for message in holder.rpc_messages):
+                    holder.add_rpc_message("give_back_work")
 
     def _prune_workers(self) -> None:
         super()._prune_workers()
