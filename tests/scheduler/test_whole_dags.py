@@ -35,17 +35,15 @@ OPTIONS = {
 tasks = st.lists(
     st.fixed_dictionaries(
         {
-            "needs": st.lists(st.integers(0, 20), max_size=3),
+            "needs": st.one_of(st.just([]), st.lists(st.integers(0, 30), max_size=3)),
             "priority": st.integers(0, 3),
-            "resources": st.sampled_from(
-                [{}, {}, {}, {"db": 1}, {"disk": 1}, {"disk": 2}, {"db": 1, "disk": 1}]
-            ),
+            "resources": st.sampled_from([{}, {}, {"db": 1}, {"disk": 1}, {"disk": 2}, {"db": 1, "disk": 1}]),
             "n_failures": st.sampled_from([0, 0, 0, 0, 1, 2]),
-            "batchable": st.booleans(),
+            "batchable": st.sampled_from([False, False, True]),
         }
     ),
-    min_size=1,
-    max_size=16,
+    min_size=4,
+    max_size=24,
 )
 
 
@@ -163,10 +161,13 @@ class Drive:
 
     def check_resources(self):
         used = Counter()
-        for runs in self.running.values():
-            for key, members in runs.items():
-                used.update(self.dag.tasks[members[0] if members else key]["resources"])
+        for key, members in self.given_out():
+            used.update(self.resources_of(key, members))
         assert all(number <= AVAILABLE[name] for name, number in used.items())
+
+    def given_out(self):
+        """What runs, with the members of its batch."""
+        return [item for runs in self.running.values() for item in runs.items()]
 
     def end(self, worker, key):
         members = self.running[worker].pop(key)
@@ -234,6 +235,14 @@ class BulkDrive(Drive):
         reply = held.pop(0)
         self.runs[reply["task_id"]] = reply.get("run")
         return reply
+
+    def given_out(self):
+        """What runs or is held, with the members of its batch."""
+        held = [reply for replies in self.held.values() for reply in replies]
+        return [
+            *super().given_out(),
+            *((reply["task_id"], reply.get("batch_task_ids", [])) for reply in held),
+        ]
 
     def taken(self, worker):
         reports, self.reports[worker] = self.reports[worker], []
