@@ -51,6 +51,7 @@ class ApNight(AssociatedTask):
         description="Whether the report of the night is written: reports/<instrument>_<night> below root.",
     )
 
+    runs_in_place = True
     accepts_partial_batches = True  # what fails of a night is counted, and stops nothing
 
     def requires(self) -> list[luigi.Task]:

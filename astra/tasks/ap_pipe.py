@@ -52,6 +52,8 @@ class ApPipe(AssociatedTask):
     A second run does nothing. ``--rerun`` runs every step again, but for those that ``--reuse`` names.
     """
 
+    runs_in_place = True
+
     reuse = luigi.ChoiceParameter(
         default=NOTHING,
         choices=[NOTHING, *STEPS, LAST_STEP],

@@ -49,6 +49,8 @@ class SimulateNight(AstraTask):
 class Demo(AstraTask):
     """Simulate a night, process it from raw frames to alerts, and count what was found."""
 
+    runs_in_place = True
+
     output_root = PathParameter(
         default="astra-demo", significant=False, description="Folder of all that the demonstration writes."
     )

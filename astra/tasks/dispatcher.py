@@ -10,7 +10,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,7 @@ class Dispatcher:
             faster = {job.owner for job in live_jobs(connection, owners) if job.pk not in known}
             rows = [row for array in arrays for row in array if row["owner"] not in faster]
             insert_jobs(connection, rows)
+        self._submitted |= {job.submission for job in adopted}
         if adopted:
             logger.info("%d jobs of an earlier run are still there, and are waited for", len(adopted))
         with reading(url) as connection:
@@ -182,7 +184,10 @@ class Dispatcher:
         """Return the tasks whose jobs have ended; nothing is looked at before it is time."""
         if self._held and self.interval_s <= 0:
             for url in {held.url for held in self._held}:
-                self._look([held for held in self._held if held.url == url], url)
+                try:
+                    self._look([held for held in self._held if held.url == url], url)
+                except UnavailableError as exc:
+                    logger.warning("%s; nothing is concluded from that, jobs are looked at again", exc)
             self._looked = time.monotonic()
         ended = [held for held in self._held if not held.keys]
         self._held = [held for held in self._held if held.keys]
@@ -190,8 +195,9 @@ class Dispatcher:
         for held in ended:
             if held not in over:
                 self.take(held)
-        if over:
-            self._sweep({held.url for held in over})
+        for url in {held.url for held in over}:
+            with suppress(UnavailableError):
+                self._sweep(url)
         return over
 
     @staticmethod
@@ -202,31 +208,25 @@ class Dispatcher:
         asked = bool(held.asked)
         try:
             held.look_at_asked()
+            left = held.recorder.unbegun() if not asked else set()
         except Exception as exc:  # noqa: BLE001  # whatever a task raises that cannot tell if it is complete
             held.error = exc
             return True
         if held.needed:
             return True
-        return not asked and (held.rounds >= held.settings.attempts or not held.recorder.unbegun())
+        return not asked and (not left or held.rounds >= held.settings.attempts)
 
     def _look(self, some: list[Held], url: str) -> None:
         """Take what jobs have written of themselves, and ask the executors for those that write nothing."""
         from astra.database.engine import reading
         from astra.database.jobs import get_jobs
 
-        try:
-            with reading(url) as connection:
-                jobs = get_jobs(connection, {key for held in some for key in held.keys})
-        except UnavailableError as exc:
-            logger.warning("%s; jobs are looked at again later", exc)
-            return
+        with reading(url) as connection:
+            jobs = get_jobs(connection, {key for held in some for key in held.keys})
         self._note_ended(some, url, [job for job in jobs if not job.is_live])
         live = [job for job in jobs if job.is_live]
         for name in {job.executor for job in live}:
-            try:
-                self._look_at_live(some, url, name, [job for job in live if job.executor == name])
-            except UnavailableError as exc:
-                logger.warning("%s; nothing is concluded from that", exc)
+            self._look_at_live(some, url, name, [job for job in live if job.executor == name])
 
     def _look_at_live(self, some: list[Held], url: str, name: str, jobs: list[JobRecord]) -> None:
         from astra.database.engine import reading
@@ -310,22 +310,21 @@ class Dispatcher:
             place = run_place(connection, job.submitter_pk)
         return place is None or (place[0] == socket.gethostname() and not psutil.pid_exists(place[1]))
 
-    def _sweep(self, urls: Collection[str]) -> None:
+    def _sweep(self, url: str) -> None:
         """Remove the folders of arrays of which every job has run to its end: their logs say nothing more."""
         from astra.database.engine import reading
         from astra.database.jobs import jobs_of
         from astra.database.models.state import Status
 
-        for url in urls:
-            with reading(url) as connection:
-                jobs = jobs_of(connection, self._submitted)
-            for name in {job.submission for job in jobs}:
-                own = [job for job in jobs if job.submission == name]
-                if any(job.is_live for job in own):
-                    continue
-                self._submitted.discard(name)
-                if all(job.status_code == Status.DONE for job in own):
-                    shutil.rmtree(own[0].folder, ignore_errors=True)
+        with reading(url) as connection:
+            jobs = jobs_of(connection, self._submitted)
+        for name in {job.submission for job in jobs}:
+            own = [job for job in jobs if job.submission == name]
+            if any(job.is_live for job in own):
+                continue
+            self._submitted.discard(name)
+            if all(job.status_code == Status.DONE for job in own):
+                shutil.rmtree(own[0].folder, ignore_errors=True)
 
 
 def _handle(job: JobRecord) -> Handle:

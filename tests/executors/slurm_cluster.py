@@ -18,7 +18,7 @@ SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={munge}/socket
 CredType=cred/munge
-SlurmctldPort={port}
+SlurmctldPort={ports[0]}
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
@@ -43,7 +43,8 @@ KillWait=5
 SlurmdTimeout=10
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
-NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=8 RealMemory=4000
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=4000
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=4000
 PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:4
 """
 
@@ -57,12 +58,12 @@ def is_installed():
 class Cluster:
     """Two nodes, n1 and n2, of 8 declared cores and 4000 MB each."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, ports):
         self.folder = Path(folder)
         self.configuration = self.folder / "slurm.conf"
         self.munge = Path(tempfile.mkdtemp(prefix="munge-"))  # whose parents its own user may pass
         self.munge.chmod(0o755)
-        self.port = port
+        self.ports = ports  # of the controller and the nodes
         self.processes = []
 
     def start(self):
@@ -108,14 +109,11 @@ class Cluster:
     def _prepare(self):
         for name in ("state", "spool-n1", "spool-n2"):
             (self.folder / name).mkdir(parents=True)
-        first = self.port + 1
         text = CONFIGURATION.format(
             host=socket.gethostname().partition(".")[0],
-            port=self.port,
+            ports=self.ports,
             folder=self.folder,
             munge=self.munge,
-            first=first,
-            last=first + 1,
         )
         self.configuration.write_text(text)
         key = self.munge / "key"
