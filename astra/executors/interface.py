@@ -57,16 +57,27 @@ class Settings:
         ConfigError
             If an option is unknown or its value cannot be used.
         """
-        names = [item.name for item in fields(cls)]
-        unknown = sorted(set(options) - set(names))
+        kinds = {item.name: type(item.default) for item in fields(cls)}
+        unknown = sorted(set(options) - set(kinds))
         if unknown:
-            message = f"option {unknown[0]!r} is unknown; known are {', '.join(names)}"
+            message = f"option {unknown[0]!r} is unknown; known are {', '.join(kinds)}"
             raise ConfigError(message, option=unknown[0])
-        return cls(**options)
+        return cls(**{name: _typed(name, value, kinds[name]) for name, value in options.items()})
 
     def after(self, _ended: Ended) -> Self | None:
         """Return the settings for another attempt after a job was lost; None if none would help."""
         return self
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    """Return a value of the type of its default: of plug-ins' options the text alone is known."""
+    if not isinstance(value, str) or kind is str:
+        return value
+    try:
+        return value.strip().lower() in {"1", "true", "yes", "on"} if kind is bool else kind(value)
+    except ValueError as exc:
+        message = f"{name} must be of type {kind.__name__}, found {value!r}"
+        raise ConfigError(message, option=name, value=value) from exc
 
 
 def check_range(name: str, value: float, least: float, most: float) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from astra.database.jobs import JobRecord
 
 MANY = 1000  # tasks that are submitted without waiting for more
-LONGEST_WAIT_S = 2.0
+LONGEST_WAIT_S = 10.0
 DOUBT_S = 60.0  # after which what was written and is nowhere to be found counts as never submitted
 NEVER_STARTED = "has not started within {:g} min and is cancelled"
 

@@ -135,7 +135,7 @@ def _run(task: Any) -> list[Any] | None:
         return _drive(result) if inspect.isgenerator(result) else None
     except UnavailableError:
         raise
-    except Exception as exc:  # noqa: BLE001  # it is recorded
+    except (Exception, SystemExit) as exc:  # noqa: BLE001  # it is recorded
         logger.error("%r: %s", task, exc)  # noqa: TRY400
         return None
 

@@ -1,0 +1,170 @@
+"""Tasks that an executor runs, with one that runs them as a test has staged it."""
+
+import re
+
+import luigi
+import pytest
+
+from astra.errors import ConfigError
+from astra.plugins import EXECUTORS
+from astra.tasks import dispatcher
+from tests.tasks.night import build, rows
+from tests.tasks.staged_executor import stage
+from tests.tasks.toy_tasks import Careless, Double, Odd, Sum, Toy
+
+
+@pytest.fixture(autouse=True)
+def staged(monkeypatch, astra_root):
+    monkeypatch.setitem(EXECUTORS.built_in, "staged", "tests.tasks.staged_executor:StagedExecutor")
+    stored = luigi.configuration.get_config()
+    stored.set("astra", "executor", "staged")
+    for name, value in {"poll_s": "0.05", "members_per_job": "4"}.items():
+        stored.set("staged", name, value)
+    stage.forget()
+    yield stored
+    stored.remove_option("astra", "executor")
+    for section in ("staged", "executors", "staged:Toy"):
+        stored.remove_section(section)
+
+
+def states(root, family="Toy"):
+    query = """SELECT json_extract(parameters, '$.number'), state FROM task_state
+               WHERE family = ? AND batch_size IS NULL""".replace("?", f"'{family}'")
+    return {int(number): state for number, state in rows(root, query)}
+
+
+def jobs(root):
+    return rows(root, "SELECT attempt, status_code FROM job ORDER BY pk")
+
+
+def n_attempts(root, family="Toy"):
+    query = f"""SELECT json_extract(parameters, '$.number'), count(*) FROM task_attempt
+                JOIN task ON task.pk = task_pk WHERE family = '{family}' AND batch_size IS NULL
+                GROUP BY 1"""  # noqa: S608
+    return {int(number): count for number, count in rows(root, query)}
+
+
+def test_a_batch_is_one_array_of_jobs_and_its_members_run_once(astra_root):
+    assert build(Double(number=tuple(range(10))))
+    assert stage.submitted == [3, 3]
+    assert states(astra_root) == states(astra_root, "Double") == dict.fromkeys(range(10), "done")
+    assert set(n_attempts(astra_root).values()) == {1}
+    assert not list((astra_root / "jobs").iterdir())
+    assert build(Double(number=tuple(range(10))))
+    assert stage.submitted == [3, 3]  # nothing is done twice
+
+
+def test_single_tasks_that_may_run_together_share_an_array(astra_root):
+    assert build(*[Toy(number=number) for number in range(60)])
+    assert stage.submitted == [50, 10]  # no more in one than the executor takes
+    assert states(astra_root) == dict.fromkeys(range(60), "done")
+
+
+def test_a_member_fails_alone_and_is_the_only_one_to_run_again(astra_root):
+    assert not build(Toy(number=(1, 2, 3), refuse=2))
+    assert states(astra_root) == {1: "done", 2: "failed", 3: "done"}
+    ((message,),) = rows(
+        astra_root,
+        "SELECT DISTINCT message FROM task_attempt JOIN task ON task.pk = task_pk WHERE batch_size = 3 "
+        "AND error_class = 'BatchError'",
+    )
+    assert "1 of 3 members" in message
+    assert "DataError: number 2 is refused" in message
+    assert build(Toy(number=(1, 2, 3)))
+    assert n_attempts(astra_root) == {1: 1, 2: 2, 3: 1}
+
+
+def test_a_single_task_fails_with_the_error_of_its_job(astra_root, caplog):
+    assert not build(Careless(number=-1))
+    assert "failed in its job: DataError: number -1 is negative" in caplog.text
+
+
+def test_what_exits_in_a_job_does_not_end_the_worker(astra_root):
+    assert not build(Odd(number=(1, 3, 4)), Toy(number=5))
+    assert states(astra_root, "Odd") == {1: "done", 3: "failed", 4: "done"}
+    assert states(astra_root) == {5: "done"}
+
+
+def test_a_lost_job_is_submitted_again(astra_root):
+    lost = []
+
+    def lose(name, number):
+        if number == 1 and not lost:
+            lost.append(name)
+            return True
+        return False
+
+    stage.lost = lose
+    assert build(Toy(number=tuple(range(10))))
+    assert stage.submitted == [3, 1]
+    assert sorted(jobs(astra_root)) == [(1, 1), (1, 1), (1, 40), (2, 1)]
+    assert states(astra_root) == dict.fromkeys(range(10), "done")
+
+
+def test_what_is_always_lost_fails_after_the_last_attempt_and_the_rest_is_done(astra_root, staged):
+    staged.set("staged:Toy", "attempts", "2")
+    lost = set()
+
+    def lose(name, number):
+        if number == 1 or (name in lost) or (stage.submitted == [3, 1] and number == 0 and len(lost) < 2):
+            lost.add(name)
+            return number == 1 or stage.submitted != [3]
+        return False
+
+    stage.lost = lose
+    assert not build(Toy(number=tuple(range(10))))
+    assert sorted(states(astra_root).values()) == ["done"] * 6 + ["failed"] * 4
+    found = rows(astra_root, "SELECT DISTINCT message FROM task_attempt WHERE error_class = 'JobLost'")
+    ((message,),) = found
+    assert re.fullmatch(
+        rf"staged job 0 is LOST; attempt 2 of 2, given up; its log: {astra_root}/jobs/[\w-]+/0\.log", message
+    )
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_submission_of_which_nobody_knows_is_looked_for(astra_root, monkeypatch, is_there):
+    monkeypatch.setattr(dispatcher, "DOUBT_S", 0.0)
+    stage.submit_fails = [is_there]
+    assert build(Toy(number=tuple(range(10))))
+    assert stage.submitted == [3]
+    assert set(n_attempts(astra_root).values()) == {1}
+
+
+def test_nothing_is_lost_because_nothing_can_be_told(astra_root):
+    stage.look_fails = 3
+    assert build(Toy(number=(1, 2)))
+    assert jobs(astra_root) == [(1, 1)]
+
+
+def test_a_job_that_does_not_start_in_time_is_cancelled_and_submitted_again(astra_root, staged):
+    staged.set("staged:Toy", "start_within_min", "0.001")
+    stage.waits = lambda: not stage.cancelled
+    assert build(Toy(number=(1, 2)))
+    assert len(stage.cancelled) == 1
+    assert jobs(astra_root) == [(1, 40), (2, 1)]
+    ((message,),) = rows(astra_root, "SELECT message FROM job WHERE status_code = 40")
+    assert "has not started within 0.001 min and is cancelled" in message
+
+
+def test_a_worker_runs_other_tasks_while_jobs_wait(astra_root, staged):
+    staged.set("executors", "Sum", "local")
+    staged.set("executors", "toy_space.Careless", "local")
+    stage.waits = lambda: (
+        not rows(astra_root, "SELECT 1 FROM task WHERE family = 'toy_space.Careless' AND status_code = 1")
+    )
+    assert build(Sum(numbers=(1, 2, 3)), Careless(number=4))
+    assert stage.submitted == [1]
+
+
+def test_an_unknown_executor_is_refused_before_anything_runs(astra_root, staged):
+    staged.set("executors", "Toy", "warp-drive")
+    with pytest.raises(ConfigError, match=r"executor 'warp-drive' is unknown; known are dask, slurm, staged"):
+        build(Double(number=(1, 2)))
+    assert stage.submitted == []
+
+
+def test_an_unknown_option_of_a_family_is_refused_before_anything_runs(astra_root, staged):
+    staged.set("staged:Toy", "colour", "red")
+    with pytest.raises(ConfigError, match=r"the options of executor 'staged' for Toy cannot be used: option"):
+        build(Double(number=(1, 2)))
+    assert stage.submitted == []
