@@ -122,7 +122,10 @@ class Dispatcher:
         parts = []
         for held in group:
             own = in_jobs.get(held.task.task_id, set())
-            held.recorder.begin_remote(own)
+            if held.rounds == 1:
+                held.recorder.begin_remote(own)
+            else:  # what has failed in an earlier round is not tried again
+                own |= set(held.recorder.undone) - held.recorder.unbegun()
             parts += [(held.task.task_id, part) for part in held.parts(own)]
         size = self._executor(group[0].executor).max_jobs
         return [
