@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from luigi.scheduler import rpc_method
-from luigi.task_status import BATCH_RUNNING, DISABLED, FAILED, RUNNING
+from luigi.task_status import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING
 
 from astra.scheduler.additions import Additions
 from astra.scheduler.scheduled_task import Kind, ScheduledTask
@@ -22,6 +22,12 @@ class GoingsOn(Additions):
             for task in self._state.get_active_tasks_by_status(FAILED, DISABLED)
             if worker in task.stakeholders
         ]
+
+    @rpc_method()
+    def done_among(self, task_ids: Sequence[str]) -> list[str]:
+        """Return those of some ids of which the tasks are done."""
+        found = ((task_id, self._state.get_task(task_id)) for task_id in task_ids)
+        return [task_id for task_id, task in found if task is not None and task.status == DONE]
 
     @rpc_method()
     def goes_on(self, worker: str) -> bool:

@@ -338,14 +338,18 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
 
     def goes_on(self, worker: str) -> bool:
         """Say whether a worker that has nothing to do may yet see its tasks done; a stock luigid cannot."""
-        return bool(self._ask_of_others("/api/goes_on", worker))
+        return bool(self._ask_of_others("/api/goes_on", worker=worker))
 
     def failed_of(self, worker: str) -> list[str]:
         """Return the ids of the tasks that a worker needs and that have failed, in whatever hands."""
-        return list(self._ask_of_others("/api/failed_of", worker) or ())
+        return list(self._ask_of_others("/api/failed_of", worker=worker) or ())
 
-    def _ask_of_others(self, path: str, worker: str) -> Any:
-        return self._request(path, {"worker": worker}) if self.is_bulk else None
+    def done_among(self, task_ids: Sequence[str]) -> list[str]:
+        """Return those of some ids of which the tasks are done; a stock luigid does not say."""
+        return list(self._ask_of_others("/api/done_among", task_ids=list(task_ids)) or ())
+
+    def _ask_of_others(self, path: str, **arguments: Any) -> Any:
+        return self._request(path, arguments) if self.is_bulk else None
 
     def was_lost(self, task_id: str) -> bool:
         """Say whether a task that has been begun was lost by another worker: it may have been done."""

@@ -59,17 +59,26 @@ def count_work_of_others(
         return
     failed = {task.task_id for task, status, _ in history if status == FAILED} - done
     lost = _failed_elsewhere(worker) - done - failed
-    if complete_ids(roots, done) >= {root.task_id for root in roots}:
+    if complete_ids(roots, done | _wrappers_done(worker, roots)) >= {root.task_id for root in roots}:
         history[:] = [entry for entry in history if entry[1] != UNKNOWN]
         found = {task.task_id for task in tasks} - failed
         found |= _wholly_done(task for task in tasks if task.task_id in failed)
     else:
         found = complete_ids((task for task in tasks if task.task_id not in failed), done)
-    history.extend((task, DONE, True) for task in tasks if task.task_id in found - done - lost)
+    new = found - done - lost
+    history.extend((task, DONE, True) for task in tasks if task.task_id in new)
     history.extend((task, FAILED, None) for task in tasks if task.task_id in lost)
+    over = found | lost
     for response in worker._get_work_response_history:  # noqa: SLF001
         running = response["running_tasks"] or ()
-        response["running_tasks"] = [other for other in running if other["task_id"] not in found | lost]
+        response["running_tasks"] = [other for other in running if other["task_id"] not in over]
+
+
+def _wrappers_done(worker: luigi.worker.Worker, roots: Sequence[luigi.Task]) -> set[str]:
+    """Ask the scheduler which of the roots that only wrap others are done: they would ask each of these."""
+    ask = getattr(worker._scheduler, "done_among", None)  # noqa: SLF001
+    wrappers = [root.task_id for root in roots if _only_wraps(root)]
+    return set(ask(wrappers)) if ask is not None and wrappers else set()
 
 
 def complete_ids(tasks: Iterable[luigi.Task], known: Iterable[str] = ()) -> set[str]:

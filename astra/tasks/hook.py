@@ -79,6 +79,8 @@ def install() -> None:
     factory.create_remote_scheduler = _luigi_create_remote if plain else _create_remote_scheduler
     lines = summary.luigi_lines if plain else summary.summary_lines
     luigi.execution_summary._get_str = lines  # noqa: SLF001
+    reasons = summary.luigi_reasons if plain else summary.find_reasons
+    luigi.execution_summary._populate_unknown_statuses = reasons  # noqa: SLF001
 
 
 _luigi_root_task = CmdlineParser.get_task_obj

@@ -1,7 +1,8 @@
 """Luigi's summary of an invocation, which names tasks by the parameters that their users gave.
 
 Luigi leaves out parameters whose names are long together, and the hidden ones of every `AstraTask` are. A
-batch is still shown without its values.
+batch is still shown without its values. And Luigi recurs, to the limit of Python, to find out why tasks that
+stand in a long chain have not run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from typing import Any
 import luigi.execution_summary
 from luigi.parameter import ParameterVisibility
 
-luigi_lines = luigi.execution_summary._get_str  # noqa: SLF001  # Luigi has no public name for it
+luigi_lines = luigi.execution_summary._get_str  # noqa: SLF001  # Luigi has no public names for these
+luigi_reasons = luigi.execution_summary._populate_unknown_statuses  # noqa: SLF001
+
+CAUSES = (  # what a required task may be, and what the task that waits for it is then
+    ("ever_failed", "upstream_failure"),
+    ("still_pending_ext", "upstream_missing_dependency"),
+    ("run_by_other_worker", "upstream_run_by_other_worker"),
+    ("scheduling_error", "upstream_scheduling_error"),
+)
 
 
 class ShownTask:
@@ -52,3 +61,40 @@ def _shown(group: list[Any]) -> list[Any]:
 
     single = all(isinstance(task, AstraTask) and not task.is_batch_mode for task in group)
     return [ShownTask(task) for task in group] if single else group
+
+
+def find_reasons(sets: dict[str, set[Any]]) -> None:
+    """Find out why tasks wait that could run; what each of them requires is looked at first.
+
+    Parameters
+    ----------
+    sets : dict
+        Sets of tasks by what became of them; those of reasons are filled.
+    """
+    waiting = sets["still_pending_not_ext"]
+    required: dict[Any, list[Any]] = {}
+    seen: set[Any] = set()
+    stack = list(waiting)
+    while stack:
+        task = stack[-1]
+        if task not in required and task in waiting:
+            required[task] = list(task._requires())  # noqa: SLF001  # as Luigi asks
+            stack += [needed for needed in required[task] if needed in waiting and needed not in required]
+            continue
+        stack.pop()
+        if task not in seen:
+            seen.add(task)
+            _judge(sets, task, required[task])
+
+
+def _judge(sets: dict[str, set[Any]], task: Any, required: list[Any]) -> None:
+    """Put a task that waits into the sets of its reasons."""
+    reasons = [
+        behind
+        for cause, behind in CAUSES
+        if any(needed in sets[cause] or needed in sets[behind] for needed in required)
+    ]
+    if not reasons and task not in sets["run_by_other_worker"]:
+        reasons = ["not_run"]
+    for reason in reasons:
+        sets[reason].add(task)

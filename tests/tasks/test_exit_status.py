@@ -10,6 +10,7 @@ import pytest
 from luigi.retcodes import run_with_retcodes
 
 from astra.scheduler.bulk import BulkScheduler
+from astra.scheduler.central import CentralScheduler
 from astra.tasks import completeness
 from astra.tasks.base import AstraTask
 from astra.tasks.exit_status import complete_ids, count_work_of_others, exit_status
@@ -107,7 +108,7 @@ def test_both_answer_zero_if_the_root_is_complete(astra_root):
     assert luigi.execution_summary.LuigiRunResult(second).status.name == "SUCCESS"
 
 
-def test_states_of_tasks_are_asked_for_once(astra_root, monkeypatch):
+def test_what_a_done_root_requires_is_not_asked_for(astra_root, monkeypatch):
     scheduler = BulkScheduler()
     root = AllToys(size=30)
     first, second = planned(scheduler, root), planned(scheduler, root)
@@ -117,7 +118,36 @@ def test_states_of_tasks_are_asked_for_once(astra_root, monkeypatch):
     monkeypatch.setattr(completeness, "known_completeness", lambda some: asked.append(len(some)) or ask(some))
     monkeypatch.setattr(AstraTask, "complete", lambda _: pytest.fail("asked one by one"))
     assert ran(second) == 0
-    assert asked == [30]
+    assert asked == [0]  # the root is done, as the scheduler knows
+
+
+def test_without_word_of_the_scheduler_states_are_asked_for_at_once(astra_root, monkeypatch):
+    root = AllToys(size=30)
+    assert ran(planned(BulkScheduler(), root)) == 0
+    monkeypatch.setattr(AstraTask, "complete", lambda _: pytest.fail("asked one by one"))
+    assert root.task_id in complete_ids([root])
+
+
+def test_a_long_chain_that_has_not_run_has_its_reasons(astra_root):
+    length = sys.getrecursionlimit() + 200
+    worker = planned(CentralScheduler(), ExitChain(number=length))
+    assert ran(worker) == 30
+    summary = luigi.execution_summary._summary_dict(worker)
+    assert len(summary["upstream_failure"]) == length
+    assert not summary["not_run"]
+
+
+class ExitChain(luigi.Task):
+    number = luigi.IntParameter(description="How many stand behind it.")
+
+    def requires(self):
+        return [ExitChain(number=self.number - 1)] if self.number else []
+
+    def output(self):
+        return luigi.LocalTarget("nowhere")
+
+    def run(self):
+        raise ValueError("as it must")
 
 
 def test_what_failed_with_another_worker_is_a_failure(astra_root):
