@@ -32,7 +32,8 @@ from tests.tasks.night import apdb_rows, sqlite_rows
 NETWORK = "198.18.0"  # set aside for measurements of networks, RFC 2544
 PORT = 8082
 PATIENCE_S = 1500
-STATES = "SELECT task_id, family, state, batch_size FROM task_state ORDER BY task_id"
+TASKS = "states of single tasks"
+STATES = "SELECT task_id, family, state FROM task_state WHERE batch_size IS NULL ORDER BY task_id"
 MODULE = "tests.tasks.single_night"
 
 
@@ -129,6 +130,14 @@ class Processes:
     def log(self, name):
         return (self.folder / f"{name}.log").read_text()
 
+    def await_line(self, name, text):
+        """Wait until a process has said something."""
+        deadline = time.monotonic() + PATIENCE_S
+        while text not in self.log(name):
+            if self._running[name].poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{name} does not begin:\n{self.log(name)[-3000:]}")
+            time.sleep(0.05)
+
     def end(self, name, number=None):
         """Wait for the end of a process, which may be asked for; return exit status and CPU time [s]."""
         process = self._running.pop(name)
@@ -185,10 +194,15 @@ def on_one_host(night, detectors, root):
         raise SystemExit(done.stderr[-3000:])
     after = os.times()
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
+    return time.monotonic() - began, cpu_s, rows_of(root)
+
+
+def rows_of(root):
+    """The rows of a night whose SQLite database is in a root."""
     connection = sqlite3.connect(root / "astra.db")
     states = connection.execute(STATES).fetchall()
     connection.close()
-    return time.monotonic() - began, cpu_s, {**sqlite_rows(root), "task states": states}
+    return {**sqlite_rows(root), TASKS: states}
 
 
 def on_hosts(night, detectors, root, hosts, count):
@@ -234,6 +248,8 @@ def run_night(night, detectors, processes, n_hosts, count):
     for number in range(1, n_hosts):
         words = ("astra.cli", "workers", "--count", count, "--modules", MODULE, "--name", f"host{number}")
         processes.start(f"host{number}", number, *words)
+    for number in range(1, n_hosts):  # each is to have its part, though it may be slow to start
+        processes.await_line(f"host{number}", " at a time for ")
     processes.start("planner", 0, *night_words(night, detectors), "--workers", 0)
     ends = [("planner", None)]
     ends += [(f"host{number}", signal.SIGTERM) for number in range(1, n_hosts)] + [
@@ -259,7 +275,7 @@ def read(url):
             return [dict(row) for row in connection.execute(text(query)).mappings()]
 
         states = [tuple(row.values()) for row in execute(STATES)]
-        found = {**apdb_rows(execute), "task states": states}
+        found = {**apdb_rows(execute), TASKS: states}
         counts = execute("SELECT host, count(*) AS n FROM task_attempt GROUP BY host ORDER BY host")
     engine.dispose()
     return found, {row["host"]: row["n"] for row in counts}

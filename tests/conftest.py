@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 # Files of a minute and more, which begin first: at the end one process would wait for the other.
 LONG_FILES = (
     "test_killed_and_shared.py",
+    "test_four_hosts.py",
     "test_alert_production.py",
     "test_luigi_suite.py",
     "test_templates.py",
