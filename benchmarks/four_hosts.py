@@ -1,6 +1,6 @@
 """One night on several hosts, PostgreSQL and the scheduler on the first of them, and the same on one host.
 
-    python benchmarks/four_hosts.py [--hosts 4] [--detectors 2] [--count 1] [--seed 7]
+    python benchmarks/four_hosts.py [--hosts 4] [--detectors 2] [--count 1] [--seed 7] [--folder FOLDER]
 
 The hosts are network namespaces of this machine with names and addresses of their own, joined by a bridge in
 a namespace of its own, so that they see each other and nothing else; what they share is the disk. The first
@@ -10,6 +10,7 @@ every task must be those of one process with SQLite. Needs root, iproute2 and Po
 """
 
 import argparse
+import contextlib
 import os
 import secrets
 import shutil
@@ -298,7 +299,8 @@ def measure(n_hosts, detectors, count, seed, folder):
 
 
 def report(arguments):
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = arguments.folder or stack.enter_context(tempfile.TemporaryDirectory())
         alone, shared = measure(
             arguments.hosts, arguments.detectors, arguments.count, arguments.seed, Path(folder)
         )
@@ -321,6 +323,7 @@ if __name__ == "__main__":
     parser.add_argument("--detectors", type=int, choices=(1, 2, 3, 4), default=2)
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--folder", help="empty folder for files and logs, which are kept then")
     given = parser.parse_args()
     if reason := why_not():
         raise SystemExit(reason)

@@ -79,6 +79,7 @@ class Connections:
             parts.path.rstrip("/"),
         )
         self._own = threading.local()
+        self._opened: list[tuple[int, http.client.HTTPConnection]] = []
         self._headers = _authorization(parts.username, parts.password)
         self.url = f"{parts.scheme}://{self._host}:{self._port or self._make.default_port}{self._prefix}"
 
@@ -107,6 +108,7 @@ class Connections:
         own = self._own.__dict__
         if own.get("pid") != os.getpid():  # never speak on a connection of the process that forked this one
             own["pid"], own["connection"] = os.getpid(), self._make(self._host, self._port, timeout=timeout)
+            self._opened.append((own["pid"], own["connection"]))
         connection: http.client.HTTPConnection = own["connection"]
         connection.timeout = timeout
         if connection.sock is not None:
@@ -118,6 +120,14 @@ class Connections:
         connection = self._own.__dict__.pop("connection", None)
         if connection is not None and self._own.__dict__.pop("pid") == os.getpid():
             connection.close()
+            self._opened = [pair for pair in self._opened if pair[1] is not connection]
+
+    def close(self) -> None:
+        """Close those of all threads of this process; none of them may be in use."""
+        for pid, connection in self._opened:
+            if pid == os.getpid():
+                connection.close()
+        self._opened.clear()
 
 
 def _authorization(user: str | None, password: str | None) -> dict[str, str]:
@@ -379,5 +389,5 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         if self._version and os.getpid() == self._owner:
             self.send_reports()
             self.give_back()
-        self._connections.drop()
+        self._connections.close()
         super().close()

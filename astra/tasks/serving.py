@@ -15,7 +15,7 @@ from typing import Any
 
 import luigi
 import luigi.rpc
-from luigi.task_status import DONE, FAILED
+from luigi.task_status import DONE, FAILED, RUNNING
 
 from astra import config
 from astra.errors import ConfigError
@@ -271,11 +271,14 @@ class ServingWorker(AstraWorker):
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         is_ended = kwargs["task_id"] in self._ended or self._ending.is_over
         super()._add_task(*args, **kwargs)
-        began = self.served.begun.get(kwargs["task_id"])
-        if began is not None and kwargs["status"] in (DONE, FAILED):
-            del self.served.begun[kwargs["task_id"]]
-            took = f"{kwargs['task_id']} after {time.monotonic() - began:.1f} s"
+        if kwargs["task_id"] not in self.served.begun or kwargs["status"] == RUNNING:
+            return
+        took_s = time.monotonic() - self.served.begun.pop(kwargs["task_id"])
+        took = f"{kwargs['task_id']} after {took_s:.1f} s"
+        if kwargs["status"] in (DONE, FAILED):
             self._tell_end(took, kwargs["status"], kwargs.get("expl"), is_ended=is_ended)
+        else:
+            self._tell(f"waiting {took}: it has asked for {len(kwargs.get('new_deps') or ())} tasks")
 
     def _tell_end(self, took: str, status: str, explanation: Any, *, is_ended: bool) -> None:
         if status == DONE:

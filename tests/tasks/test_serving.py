@@ -14,11 +14,13 @@ from astra.cli import main
 from astra.errors import ConfigError
 from astra.scheduler.access import TOKEN_VARIABLE
 from astra.scheduler.bulk import BulkScheduler
+from astra.scheduler.remote import RemoteScheduler
 from astra.tasks import references
 from astra.tasks.runner import AstraWorker
 from astra.tasks.serving import ServedModules, ServedWork, ServingWorker
 from tests.conftest import PROJECT
 from tests.scheduler.conftest import Server
+from tests.tasks.exit_tasks import ExitAsking
 from tests.tasks.served_tasks import ServedFile, ServedSleep
 from tests.tasks.test_engine import rows, states
 from tests.tasks.test_merged_tasks import Merged
@@ -114,6 +116,17 @@ def test_an_assistant_batches_as_those_do_who_planned(astra_root):
     assert sum(line.startswith("done") for line in told) == 3
 
 
+def test_with_a_stock_luigid_it_batches_once_it_knows_the_family(astra_root, luigid):
+    url = f"http://127.0.0.1:{luigid}"
+    planner, scheduler = RemoteScheduler(url), RemoteScheduler(url)
+    plan(planner, *[Merged(number=n) for n in range(10)])
+    worker, _ = serve(scheduler)
+    worker.close()
+    planner.close()
+    assert set(states(astra_root, "Merged").values()) == {"done"}
+    assert worker.served.n_done == 4  # the first one alone, then batches of four at most
+
+
 def test_a_member_of_a_batch_of_an_assistant_fails_alone(astra_root):
     scheduler = BulkScheduler()
     tasks = [Merged(number=n, refuse=2) for n in range(4)]
@@ -144,6 +157,16 @@ def test_the_members_of_a_large_batch_come_from_the_database(astra_root):
     worker, _ = serve(scheduler)
     assert worker.served.n_done == 1
     assert rows(astra_root, "SELECT count(*) FROM task WHERE status_code = 1") == [(351,)]
+
+
+def test_what_a_run_asks_for_is_run_too(astra_root):
+    scheduler = BulkScheduler()
+    plan(scheduler, ExitAsking())
+    worker, told = serve(scheduler)
+    assert worker.served.n_done == 2
+    assert not worker.served.begun
+    assert [line.split()[0] for line in told] == ["begun", "waiting", "begun", "done", "begun", "done"]
+    assert "it has asked for 1 tasks" in told[1]
 
 
 # -- how long -----------------------------------------------------------------------------------------------
