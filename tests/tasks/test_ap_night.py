@@ -5,6 +5,7 @@ import pytest
 from astra.tasks.ap_night import ApNight
 from astra.tasks.process_ccd import ProcessCcd
 from tests.tasks.night import attempts, build, rows, sqlite_rows, states
+from tests.web.pages_night import read_pages
 
 SUMMARY = """SELECT n_visits, n_detectors, n_done, n_failed, n_dia_sources, n_new_objects, n_updated_objects,
              n_forced_sources, n_alerts FROM night_summary"""
@@ -35,6 +36,23 @@ def test_a_night_that_is_processed_is_summed_up(processed, night, task):
     [(median, largest)] = rows(processed, "SELECT latency_median_s, latency_max_s FROM night_summary")
     assert largest >= median
     assert totals[0] > 20
+    pages = read_pages(processed / "reports" / f"simcam_{task().night}")
+    assert {"index.html", "alerts.html"} <= set(pages)
+    assert len([name for name in pages if name.startswith("visits/")]) == 6  # of 2 visits and 4 detectors
+    text = " ".join(" ".join(pages["alerts.html"].words).split())
+    assert "arcsec wide, north is up, east is left" in text
+    assert "No stamps" not in text
+
+
+def test_a_report_that_cannot_be_written_is_told_and_fails_nothing(processed, task, caplog):
+    folder = processed / "reports" / f"simcam_{task().night}"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("mine")
+    assert build(task())
+    assert "is there and is no report of astra" in caplog.text
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+    query = "SELECT value FROM task_metadata WHERE key = 'ApNight:report.error'"
+    assert "is no report of astra" in rows(processed, query)[0][0]
 
 
 def test_a_detector_that_fails_stops_no_other_and_is_done_by_the_next_run(processed, night, task):
@@ -44,11 +62,11 @@ def test_a_detector_that_fails_stops_no_other_and_is_done_by_the_next_run(proces
     path = lost.require(ProcessCcd).path("calexp")
     kept = path.read_bytes()
     path.unlink()
-    assert not build(task(rerun=True, reuse="differencer"))
+    assert not build(task(rerun=True, reuse="differencer", report=False))
     assert states(processed, "ApPipe")[visit, detector] != "done"
     assert rows(processed, SUMMARY)[0][:4] == (2, 4, 3, 1)
     path.write_bytes(kept)
-    assert build(task())
+    assert build(task(report=False))
     assert rows(processed, SUMMARY)[0][:4] == (2, 4, 4, 0)
     assert sqlite_rows(processed) == expected
 
@@ -57,7 +75,7 @@ def test_a_night_of_which_every_detector_fails_is_summed_up_too(processed, night
     members = list(night.pipeline().get_batch_tasks())
     for path in {member.require(ProcessCcd).path("calexp") for member in members}:
         path.unlink()
-    assert not build(task(rerun=True, reuse="differencer"))
+    assert not build(task(rerun=True, reuse="differencer", report=False))
     assert rows(processed, SUMMARY)[0][:4] == (2, 4, 0, 4)
     assert rows(processed, "SELECT n_alerts FROM night_summary") == [(0,)]
 
