@@ -47,7 +47,7 @@ def make_small(path, max_bytes=MAX_BYTES):
     """Reduce the colours of a PNG until it is small enough; return its size [byte]."""
     original = Image.open(path).convert("RGB")
     for colours in COLOURS:
-        reduced = original.quantize(colours, dither=Image.Dither.NONE)
+        reduced = original.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         reduced.save(path, optimize=True)
         if path.stat().st_size <= max_bytes:
             break
