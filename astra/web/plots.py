@@ -62,7 +62,7 @@ def light_curve(
     ends = [(p.flux or 0.0) / scale + sign * _error(p) / scale for p in usable for sign in (-1.0, 1.0)]
     plot = frame(
         span([(p.mjd_tai - zero) / step for p in usable]), span(ends, pad=0.1, include=(0.0,)),
-        width=size[0], height=size[1], margins=(26.0, 58.0, 40.0, 58.0),
+        width=size[0], height=size[1], margins=(26.0, 52.0, 40.0, 40.0),
     )  # fmt: skip
     label = f"{'hours' if in_hours else 'days'} from MJD {zero:.4f} TAI"
     parts: list[Markup] = [*plot.axes(label, f"difference flux [{unit}]")]

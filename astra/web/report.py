@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from astra.web.measures import MeasuredVisit
     from astra.web.night_page import NightData
 
+__all__ = ["Report", "ReportSettings", "only_instrument", "package_versions", "write_report"]
+
 INDEX = "index.html"
 SPECTRA_ONLY = "SDSS"
 ASSET_NAMES = ("style.css",)
