@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ class AlertCard:
         Pages of its object and of its detector.
     problem : str
         Why there are no stamps.
+    n_times : int
+        Times at which a flux was measured.
     """
 
     alert: BestAlert
@@ -55,12 +57,14 @@ class AlertCard:
     href: str | None
     visit_href: str | None
     problem: str = ""
+    n_times: int = 0
 
 
 def make_cards(
     alerts: Sequence[BestAlert],
     curves: Mapping[int, Sequence[LightPoint]],
     *,
+    bodies: Mapping[int, Sequence[LightPoint]] | None = None,
     root: Path,
     instrument: str,
     links: Links,
@@ -74,6 +78,8 @@ def make_cards(
         The alerts.
     curves : mapping of int to sequence of LightPoint
         Light curves by object.
+    bodies : mapping of int to sequence of LightPoint, optional
+        Detections of bodies of the solar system, by ``ssObjectId``.
     root : Path
         Folder of products.
     instrument : str
@@ -94,10 +100,11 @@ def make_cards(
                 drawn = draw_triptych(make_triptych(packet, store, key=_key(packet)), links, title=name)
             except (AlertError, DataError) as exc:
                 problem = str(exc)
-        points = curves.get(alert.dia_object_id or 0, ())
+        points = curves.get(alert.dia_object_id or 0) or (bodies or {}).get(alert.ss_object_id or 0, ())
         curve = light_curve(points, name=name, marked=alert.dia_source_id, size=CURVE_SIZE)
         said = problem or "the alert is not written yet"
-        cards.append(_card(alert, drawn, curve, instrument=instrument, links=links, problem=said))
+        card = _card(alert, drawn, curve, instrument=instrument, links=links, problem=said)
+        cards.append(replace(card, n_times=len({point.mjd_tai for point in points})))
     return cards
 
 

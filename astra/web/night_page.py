@@ -62,6 +62,12 @@ class NightData:
         return sum(len(visit.detectors) for visit in self.visits)
 
     @property
+    def task_pks(self) -> set[int]:
+        """Keys of the tasks of all detectors."""
+        detectors = (detector for visit in self.visits for detector in visit.detectors.values())
+        return {task.pk for detector in detectors for task in detector.tasks}
+
+    @property
     def n_failed(self) -> int:
         """Detectors that failed, or wait for what failed."""
         return sum(visit.n_failed for visit in self.visits)

@@ -30,6 +30,7 @@ __all__ = ["Report", "ReportSettings", "only_instrument", "package_versions", "w
 
 INDEX = "index.html"
 SPECTRA_ONLY = "SDSS"
+FIRST_ALERTS = 6
 ASSET_NAMES = ("style.css",)
 PACKAGES = (
     "astra-pipeline", "luigi", "numpy", "scipy", "astropy", "numba", "sep", "sqlalchemy", "fastavro",
@@ -130,6 +131,10 @@ def _write_pages(
     spectra: Sequence[SpectrumOfNight],
 ) -> None:
     """Write the pages of a night that has visits."""
+    from astra.database.pages.spectra import spectra_analysed_with
+
+    of_night = bool(spectra)
+    spectra = spectra or spectra_analysed_with(connection, data.task_pks)
     visits = _chosen_visits(writer, data.visits)
     detectors = _chosen_detectors(writer, visits)
     pages = {INDEX, page_file("about"), page_file("alerts")}
@@ -158,7 +163,7 @@ def _write_pages(
             "report_efficiency.html", "efficiency", page_file("efficiency"), night=data.row, searches=figures
         )
     if spectra:
-        _write_spectra(writer, spectra)
+        _write_spectra(writer, spectra, of_night=of_night)
 
 
 def _chosen_visits(writer: ReportWriter, visits: Sequence[MeasuredVisit]) -> list[MeasuredVisit]:
@@ -183,16 +188,17 @@ def _chosen_detectors(writer: ReportWriter, visits: Sequence[MeasuredVisit]) -> 
 def _cards(connection: Connection, writer: ReportWriter, data: NightData) -> Callable[[str], list[AlertCard]]:
     """Return what makes the cards of the best alerts for a page."""
     from astra.database.pages.best_alerts import best_alerts
-    from astra.database.pages.light_curves import light_curves
+    from astra.database.pages.light_curves import body_curves, light_curves
 
     ids = [visit.row.visit for visit in data.visits]
     alerts = best_alerts(connection, writer.instrument, ids, limit=writer.settings.max_alerts)
     curves = light_curves(connection, [one.dia_object_id for one in alerts if one.dia_object_id])
+    bodies = body_curves(connection, [one.ss_object_id for one in alerts if one.ss_object_id])
 
     def make(at: str) -> list[AlertCard]:
         return make_cards(
-            alerts, curves, root=writer.root, instrument=writer.instrument, links=writer.links(at),
-            store=writer.store,
+            alerts, curves, bodies=bodies, root=writer.root, instrument=writer.instrument,
+            links=writer.links(at), store=writer.store,
         )  # fmt: skip
 
     return make
@@ -217,7 +223,12 @@ def _write_index(
             {"figure": drawn[0], "visit": visit.row.visit, "href": href, "n_marks": len(detections)}
         )
     values = night_page.night_values(data, links, thresholds)
-    writer.write("night.html", "night", INDEX, mosaics=mosaics, cards=cards_at(INDEX)[:6], **values)
+    writer.write("night.html", "night", INDEX, mosaics=mosaics, cards=_first_cards(cards_at(INDEX)), **values)
+
+
+def _first_cards(cards: list[AlertCard]) -> list[AlertCard]:
+    """Return those alerts that the first page shows: of the best ones, those with a history."""
+    return sorted(cards, key=lambda card: card.n_times < 2)[:FIRST_ALERTS]
 
 
 def _for_mosaics(visits: Sequence[MeasuredVisit], limit: int) -> list[MeasuredVisit]:
@@ -263,15 +274,16 @@ def _write_without_visits(writer: ReportWriter, spectra: Sequence[SpectrumOfNigh
     night = {"day_obs": writer.night, "instrument": writer.instrument}
     writer.write("report_empty.html", "night", INDEX, **night, n_spectra=len(spectra))
     if spectra:
-        _write_spectra(writer, spectra)
+        _write_spectra(writer, spectra, of_night=True)
 
 
-def _write_spectra(writer: ReportWriter, spectra: Sequence[SpectrumOfNight]) -> None:
+def _write_spectra(writer: ReportWriter, spectra: Sequence[SpectrumOfNight], *, of_night: bool) -> None:
     from astra.database.pages.spectra import sdss_mjd
 
     values = spectra_page.spectra_values(spectra)
     at, mjd = page_file("spectra"), sdss_mjd(writer.night)
-    writer.write("report_spectra.html", "spectra", at, day_obs=writer.night, mjd=mjd, **values)
+    values |= {"day_obs": writer.night, "mjd": mjd, "of_night": of_night}
+    writer.write("report_spectra.html", "spectra", at, **values)
 
 
 def _write_about(writer: ReportWriter) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import AstraError
+from astra.web.formats import number
 from astra.web.spectrum_plot import spectrum
 
 if TYPE_CHECKING:
@@ -57,10 +58,9 @@ def _figure(row: SpectrumOfNight) -> dict[str, Any] | None:
         read.wavelength, read.flux[row.row_index], good, title=name, continuum=continuum, unit=unit
     )
     values = row.values
-    told = [("S/N", "snr", 1), ("v_rad", "v_rad", 2), ("z", "z", 5)]
-    said = ", ".join(
-        f"{text} {values[key]:.{digits}f}" for text, key, digits in told if values.get(key) is not None
-    )
+    told = (("S/N", "snr", 1, ""), ("v_rad", "v_rad", 2, " km/s"), ("z", "z", 5, ""))
+    known = [(text, values[key], digits, of) for text, key, digits, of in told if values.get(key) is not None]
+    said = ", ".join(f"{text} {number(value, digits)}{of}" for text, value, digits, of in known)
     return {"figure": figure, "caption": f"{name}: {said}" if said else name}
 
 

@@ -3,11 +3,12 @@
 import datetime as dt
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from astra.database.engine import reading, transaction
+from astra.database.models.apdb import dia_source
 from astra.database.pages.best_alerts import best_alerts
-from astra.database.pages.light_curves import light_curve, light_curves
+from astra.database.pages.light_curves import body_curves, light_curve, light_curves
 from astra.database.pages.nights import (
     failures_of_night,
     families_of_night,
@@ -17,7 +18,7 @@ from astra.database.pages.nights import (
 )
 from astra.database.pages.places import detections_of_visit, regions_of_visit
 from astra.database.pages.searches import searches_of_night
-from astra.database.pages.spectra import sdss_mjd, spectra_of_night
+from astra.database.pages.spectra import sdss_mjd, spectra_analysed_with, spectra_of_night
 from astra.database.pages.visits import detectors_of_visits, get_visit, products_of_visits, visits_of_night
 from astra.database.spectra import signal_to_noise_table
 from astra.database.state import product_table, task_keys
@@ -166,6 +167,17 @@ def test_a_light_curve_has_detections_and_forced_fluxes_in_the_order_of_time(con
     assert set(light_curves(connection, [OBJECT, 51, 52])) == {OBJECT, 51}
 
 
+def test_a_body_of_the_solar_system_has_its_detections(any_database_url, tmp_path):
+    fill_night(tmp_path, url=any_database_url)
+    with transaction(any_database_url) as connection:
+        is_first = dia_source.c.diaSourceId == 8
+        connection.execute(update(dia_source).where(is_first).values(diaObjectId=None, ssObjectId=77))
+    with reading(any_database_url) as connection:
+        assert [point.source_id for point in body_curves(connection, [77, 78])[77]] == [8]
+        body = next(a for a in best_alerts(connection, CAMERA, [VISIT]) if a.ss_object_id)
+        assert (body.dia_source_id, body.dia_object_id, body.ss_object_id) == (8, None, 77)
+
+
 def test_places_of_a_visit_are_told(connection):
     regions = regions_of_visit(connection, CAMERA, VISIT)
     assert set(regions) == {DETECTOR, FAILED}
@@ -198,3 +210,6 @@ def test_spectra_are_of_the_night_by_the_mjd_in_their_names(any_database_url):
         assert spectrum.path.endswith("-55844-128.fits")
         assert (spectrum.values["snr"], spectrum.values["z"]) == (42.0, None)
         assert spectra_of_night(connection, 20111011) == []
+        together = spectra_analysed_with(connection, task_keys(connection, [task]).values())
+        assert [one.path[-14:-9] for one in together] == ["55844", "55845"]
+        assert spectra_analysed_with(connection, []) == []

@@ -3,14 +3,23 @@
 import json
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from sqlalchemy import insert
 
 from astra.cli import main
-from astra.database.engine import get_engine
+from astra.database.engine import get_engine, transaction
+from astra.database.pages.spectra import continuum_table
+from astra.database.spectra import signal_to_noise_table
+from astra.database.state import product_table, task_keys
 from astra.errors import ConfigError
+from astra.products.apogee import read_ap_visit
+from astra.products.spectrum_files import write_planes
 from astra.web import report
 from astra.web.report import ReportSettings, write_report
 from astra.web.report_folder import MARKER
+from tests.cli import rows
+from tests.products.synthetic_spectra import write_ap_visit
 from tests.web.pages_night import CAMERA, HOSTILE, NIGHT, VISIT, database_url, fill_night, read_pages
 
 PAGES = {
@@ -195,3 +204,38 @@ def test_thresholds_of_ones_own_change_the_lights(root, tmp_path):
     night = {"instrument": CAMERA, "night": NIGHT, "folder": tmp_path / "report"}
     written = write_report(database_url(root), root, **night, settings=ReportSettings(thresholds=own))
     assert "Seeing: bad" in written.index.read_text()
+
+
+def test_spectra_of_the_night_are_drawn_with_their_continuum(tmp_path):
+    path = tmp_path / "sas" / "apVisit-r13-1-61365-001.fits"
+    path.parent.mkdir()
+    write_ap_visit(path)
+    spectrum = read_ap_visit(path)
+    url = fill_night(tmp_path)
+    with transaction(url) as connection:
+        run = rows.start_run(connection)
+        task = rows.end(connection, run, rows.record("ContinuumNormalize", {"path": str(path)}), 1)
+        pk = task_keys(connection, [task])[task]
+        row = {
+            "task_pk": pk,
+            "row_index": 0,
+            "product": "apVisit",
+            "path": str(path),
+            "kind": "visit",
+            "flags": 0,
+        }
+        connection.execute(insert(signal_to_noise_table), [{**row, "snr": 42.0}])
+        connection.execute(insert(continuum_table), [{**row, "chi2_dof": 1.1}])
+        fitted = tmp_path / "normal.fits"
+        write_planes(fitted, spectrum.wavelength, {"CONTINUUM": (np.full_like(spectrum.flux, 95.0), "")})
+        product = {"path": str(fitted), "kind": "spectrum", "size": 1, "checksum": "", "created": rows.NOW}
+        connection.execute(insert(product_table), [{**product, "task_pk": pk}])
+    written = write_report(url, tmp_path, instrument=CAMERA, night=NIGHT)
+    page = read_pages(written.folder)["spectra.html"]
+    text = (written.folder / "spectra.html").read_text()
+    assert "apVisit-r13-1-61365-001.fits: S/N 42.0" in words(page)
+    assert "1 spectra with results, of SDSS MJD 61365." in words(page)
+    assert text.count('class="data"') == text.count('class="second"') == 1
+    path.unlink()
+    again = write_report(url, tmp_path, instrument=CAMERA, night=NIGHT)
+    assert 'class="data"' not in (again.folder / "spectra.html").read_text()

@@ -91,12 +91,22 @@ def light_curves(
     }
 
 
-def _rows(connection: Connection, table: Table, ids: Sequence[int], limit: int) -> list[Any]:
+def body_curves(
+    connection: Connection, ss_object_ids: Sequence[int], *, max_points: int = MAX_POINTS
+) -> dict[int, list[LightPoint]]:
+    """Return the detections of bodies of the solar system by their ``ssObjectId``, oldest first."""
+    found: dict[int, list[LightPoint]] = {}
+    for row in _rows(connection, dia_source, ss_object_ids, max_points, "ssObjectId"):
+        found.setdefault(row["ssObjectId"], []).append(_point(row, is_forced=False))
+    return {name: sorted(points, key=lambda point: point.mjd_tai) for name, points in found.items()}
+
+
+def _rows(
+    connection: Connection, table: Table, ids: Sequence[int], limit: int, column: str = "diaObjectId"
+) -> list[Any]:
     query = (
         select(table)
-        .where(
-            is_among(connection, table.c.diaObjectId, sorted(set(ids))), table.c.timeWithdrawnMjdTai.is_(None)
-        )
+        .where(is_among(connection, table.c[column], sorted(set(ids))), table.c.timeWithdrawnMjdTai.is_(None))
         .order_by(table.c.midpointMjdTai.desc(), *table.primary_key.columns)
         .limit(limit)
     )

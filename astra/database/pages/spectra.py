@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import Connection, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, or_, select
 
 from astra.database.bulk import is_among
 from astra.database.models import metadata
 from astra.database.models.spectra import BarycentricCorrection, ContinuumFit
 from astra.database.spectra import signal_to_noise_table, spectrum_table
-from astra.database.state import product_table
+from astra.database.state import product_table, task_table
 
 correction_table: Table = BarycentricCorrection.__table__  # type: ignore[assignment]
 continuum_table: Table = ContinuumFit.__table__  # type: ignore[assignment]
@@ -84,11 +85,37 @@ def spectra_of_night(connection: Connection, day_obs: int, *, limit: int = 500) 
         How many at most, by path.
     """
     mjd = sdss_mjd(day_obs)
-    table, noon = signal_to_noise_table.c, _NOON_JD + mjd - 1
+    path, noon = signal_to_noise_table.c.path, _NOON_JD + mjd - 1
     by_time = select(correction_table.c.path).where(correction_table.c.jd_mid.between(noon, noon + 1.0))
+    return _spectra(connection, or_(path.like(f"%-{mjd}-%"), path.in_(by_time)), limit)
+
+
+def spectra_analysed_with(
+    connection: Connection, task_pks: Collection[int], *, limit: int = 500
+) -> list[SpectrumOfNight]:
+    """Return the spectra that were analysed in the runs in which some tasks were planned.
+
+    Parameters
+    ----------
+    connection : Connection
+        The caller's transaction.
+    task_pks : collection of int
+        Keys of the tasks.
+    limit : int, optional
+        How many at most, by path.
+    """
+    of_tasks = is_among(connection, task_table.c.pk, sorted(task_pks))
+    runs = list(connection.execute(select(task_table.c.run_pk).where(of_tasks).distinct()).scalars())
+    in_runs = select(task_table.c.pk).where(task_table.c.run_pk.in_([run for run in runs if run is not None]))
+    return _spectra(connection, signal_to_noise_table.c.task_pk.in_(in_runs), limit)
+
+
+def _spectra(connection: Connection, condition: ColumnElement[bool], limit: int) -> list[SpectrumOfNight]:
+    """Return the spectra of which a condition holds, with all that is known of them."""
+    table = signal_to_noise_table.c
     query = (
         select(*(table[name] for name in ("path", "product", "row_index", "kind", "flags")))
-        .where(or_(table.path.like(f"%-{mjd}-%"), table.path.in_(by_time)))
+        .where(condition)
         .distinct()
         .order_by(table.path, table.row_index)
         .limit(limit)
