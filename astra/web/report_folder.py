@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from astra.errors import ConfigError
 from astra.web.links import StaticLinks
 from astra.web.pictures import PictureStore
 from astra.web.render import FILE_POLICY, render
 
+ASIDE = "~older"
 MARKER = ".astra-report"  # in a folder that a report may take the place of
 
 
@@ -85,20 +91,62 @@ class ReportWriter:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside a report; it takes its place at the end, or is removed on an error."""
+    """Yield a new folder beside a report; it takes its place at the end, or is removed on an error.
+
+    What killed writers of this host have left there is removed, too; an older report that one of them had put
+    aside is put back.
+
+    Parameters
+    ----------
+    target : Path
+        Where the report is to be.
+
+    Raises
+    ------
+    ConfigError
+        If something else than a report is there.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target)
     if target.exists() and not (target / MARKER).is_file() and (not target.is_dir() or any(target.iterdir())):
         message = f"{target} is there and is no report of astra; name another folder, or remove it"
         raise ConfigError(message, path=str(target))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = target.parent / f".{target.name}~{os.getpid()}~{secrets.token_hex(4)}"
-    older = fresh.with_name(fresh.name + "~older")
+    fresh = target.parent / f".{target.name}~{_host()}~{os.getpid()}~{secrets.token_hex(4)}"
     fresh.mkdir()
     try:
         (fresh / MARKER).write_text("A report of astra; it may be replaced by a new one.\n")
         yield fresh
-        if target.exists():
-            target.rename(older)
-        fresh.rename(target)
+        _take_place(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(older, ignore_errors=True)
+
+
+def _take_place(fresh: Path, target: Path) -> None:
+    """Put an older report aside, the new one in its place, and remove the older one."""
+    aside = fresh.with_name(fresh.name + ASIDE)
+    if target.exists():
+        target.rename(aside)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if aside.exists():
+            aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what writers of this host that no longer live have left; put back what they had put aside."""
+    for path in target.parent.glob(f".{glob.escape(target.name)}~{glob.escape(_host())}~*"):
+        pid = path.name.removeprefix(f".{target.name}~{_host()}~").partition("~")[0]
+        if not pid.isdigit() or psutil.pid_exists(int(pid)):
+            continue
+        if path.name.endswith(ASIDE) and not target.exists():
+            path.rename(target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _host() -> str:
+    """Name of this host, as far as it can stand in a file name."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())[:64]

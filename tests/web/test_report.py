@@ -1,6 +1,8 @@
 """The report of a night: whole, closed in itself, and unmoved by what it is told."""
 
 import json
+import os
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -15,9 +17,9 @@ from astra.database.state import product_table, task_keys
 from astra.errors import ConfigError
 from astra.products.apogee import read_ap_visit
 from astra.products.spectrum_files import write_planes
-from astra.web import report
+from astra.web import report, report_folder
 from astra.web.report import ReportSettings, write_report
-from astra.web.report_folder import MARKER
+from astra.web.report_folder import MARKER, replacing
 from tests.cli import rows
 from tests.products.synthetic_spectra import write_ap_visit
 from tests.web.pages_night import CAMERA, HOSTILE, NIGHT, VISIT, database_url, fill_night, read_pages
@@ -168,6 +170,43 @@ def test_a_report_that_fails_leaves_the_older_one(root, tmp_path, monkeypatch):
         write_report(database_url(root), root, **night)
     assert written.index.read_text() == text
     assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_an_older_report_is_back_if_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    target = tmp_path / "report"
+    with replacing(target) as fresh:
+        (fresh / "index.html").write_text("older")
+    rename = Path.rename
+
+    def refuse(self, other):
+        if other == target and not self.name.endswith("~older"):
+            raise PermissionError(13, "no")
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(PermissionError), replacing(target) as fresh:
+        (fresh / "index.html").write_text("new")
+    assert (target / "index.html").read_text() == "older"
+    assert [path.name for path in tmp_path.iterdir()] == ["report"]
+
+
+def test_what_killed_writers_have_left_is_swept_and_put_back(tmp_path):
+    target, dead = tmp_path / "report", 2**22 + 1
+    host = report_folder._host()
+    for name in (f".report~{host}~{dead}~ab", f".report~{host}~{dead}~ab~older", f".report~other~{dead}~ab",
+                 f".report~{host}~{os.getpid()}~cd", f".reports~{host}~{dead}~ab"):  # fmt: skip
+        (tmp_path / name).mkdir()
+        (tmp_path / name / MARKER).touch()
+    with pytest.raises(ZeroDivisionError), replacing(target):
+        raise ZeroDivisionError
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [
+            "report",
+            f".report~other~{dead}~ab",
+            f".report~{host}~{os.getpid()}~cd",
+            f".reports~{host}~{dead}~ab",
+        ]
+    )
 
 
 def test_what_does_not_fit_is_told(root, tmp_path):
