@@ -231,7 +231,7 @@ class Additions(luigi.scheduler.Scheduler):
         workers, runnable = task.workers, task.runnable
         given = call.get("runnable", True)
         if given and call.get("status", PENDING) != FAILED and worker.enabled:
-            workers, runnable = self._state.with_worker(workers, worker.id), bool(given)
+            workers, runnable = self._state.shared_ids.with_worker(workers, worker.id), bool(given)
             worker.tasks.add(task)
         self._state.set_kind(task, call.get("resources") or EMPTY, workers, runnable)
 

@@ -28,6 +28,28 @@ class WorkerIds(tuple[str, ...]):
         return self[-1 if last else 0]
 
 
+class SharedIds:
+    """Ids of workers: one object for all tasks that have the same."""
+
+    def __init__(self) -> None:
+        self._workers: dict[tuple[WorkerIds, str], WorkerIds] = {}
+        self._stakes: dict[tuple[frozenset[str], str], frozenset[str]] = {}
+
+    def with_worker(self, workers: WorkerIds, worker_id: str) -> WorkerIds:
+        """Return some ids and one more, at the end if it is new."""
+        key = (workers, worker_id)
+        if key not in self._workers:
+            self._workers[key] = workers if worker_id in workers else WorkerIds((*workers, worker_id))
+        return self._workers[key]
+
+    def with_stake(self, stakeholders: frozenset[str], worker_id: str) -> frozenset[str]:
+        """Return some ids and one more."""
+        key = (stakeholders, worker_id)
+        if key not in self._stakes:
+            self._stakes[key] = stakeholders | {worker_id}
+        return self._stakes[key]
+
+
 class Kind:
     """Tasks that the scheduler treats alike: the same resources, and the same workers can run them.
 

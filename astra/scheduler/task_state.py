@@ -18,7 +18,7 @@ from luigi.task_status import BATCH_RUNNING, DISABLED, DONE, FAILED, PENDING, RU
 from astra.scheduler.due import DueTasks
 from astra.scheduler.ready import ReadyQueue
 from astra.scheduler.retries import RetryingState
-from astra.scheduler.scheduled_task import ScheduledTask, WorkerIds
+from astra.scheduler.scheduled_task import ScheduledTask, SharedIds, WorkerIds
 
 
 class ReadyState(RetryingState):
@@ -48,8 +48,7 @@ class ReadyState(RetryingState):
         self._touched: dict[ScheduledTask, None] = {}
         self._batches: dict[str, dict[str, ScheduledTask]] = {}
         self._running: collections.defaultdict[str, dict[str, ScheduledTask]] = collections.defaultdict(dict)
-        self._worker_ids: dict[tuple[WorkerIds, str], WorkerIds] = {}
-        self._stakes: dict[tuple[frozenset[str], str], frozenset[str]] = {}
+        self.shared_ids = SharedIds()
         self._with_resources: collections.Counter[str] = collections.Counter()
         self.due = DueTasks()
         self.unclaimed: dict[ScheduledTask, None] = {}
@@ -192,13 +191,6 @@ class ReadyState(RetryingState):
         if not kind.n_tasks:
             self.queue.forget_kind(kind)
 
-    def with_worker(self, workers: WorkerIds, worker_id: str) -> WorkerIds:
-        """Return some ids and one more, at the end if it is new."""
-        key = (workers, worker_id)
-        if key not in self._worker_ids:
-            self._worker_ids[key] = workers if worker_id in workers else WorkerIds((*workers, worker_id))
-        return self._worker_ids[key]
-
     def _count_resources(self, task: ScheduledTask, change: int) -> None:
         if task.resources:
             for worker_id in task.workers:
@@ -329,10 +321,7 @@ class ReadyState(RetryingState):
         """Note that a worker needs a task."""
         if worker_id in task.stakeholders:
             return
-        key = (task.stakeholders, worker_id)
-        if key not in self._stakes:
-            self._stakes[key] = task.stakeholders | {worker_id}
-        task.stakeholders = self._stakes[key]
+        task.stakeholders = self.shared_ids.with_stake(task.stakeholders, worker_id)
         self.unclaimed.pop(task, None)
         if self.changed is not None:
             self.changed[task] = None
@@ -357,8 +346,7 @@ class ReadyState(RetryingState):
             if not gone.isdisjoint(task.workers):
                 left = WorkerIds(worker for worker in task.workers if worker not in gone)
                 self.set_kind(task, task.resources, left, task.runnable)
-        self._worker_ids.clear()
-        self._stakes.clear()
+        self.shared_ids = SharedIds()
 
     def inactivate_workers(self, delete_workers: Iterable[str]) -> None:
         """Forget workers."""
