@@ -33,6 +33,7 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sequences: dict[str, int] = {}  # of the last message of each worker
+        self._answers: dict[str, list[tuple[str, int]]] = {}  # tasks and runs that were the answer to it
         self._asked: dict[str, float] = {}  # when a worker was asked to give back
 
     @rpc_method()
@@ -55,7 +56,8 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
         families : dict
             By family: arguments that its reports do not repeat.
         sequence : int
-            Number of this message; one that has been taken already is not taken again.
+            Number of this message, higher than of those before; one that has been taken already, or comes
+            after a later one, is not taken.
         """
         self._take_reports(self._update_worker(worker), reports, families, sequence)
 
@@ -87,8 +89,13 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
             Replies of ``get_work``; the only one may say that there is nothing to do. The first one holds
             the length of the lease too, ``lease_s``.
         """
-        self._take_reports(self._update_worker(worker), reports, families, sequence)
-        work = self._work_for(worker, host, current_tasks, n_wanted, assistant=assistant)
+        asking, last = self._update_worker(worker), self._sequences.get(worker)
+        self._take_reports(asking, reports, families, sequence)
+        if sequence and last is not None and sequence < last:
+            return [give_nothing(asking)]  # it was on its way for long: it has been answered since
+        again = self._given_before(asking) if sequence and sequence == last else []
+        work = again or self._work_for(worker, host, current_tasks, n_wanted, assistant=assistant)
+        self._answers[worker] = [(reply["task_id"], reply["run"]) for reply in work if "run" in reply]
         work[0]["lease_s"] = self.lease_s
         return work
 
@@ -102,12 +109,26 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
             return [{**self._counts_beside_work(asking), **self._give(task, worker, host)} for task in lost]
         return self._give_many(asking, host, n_wanted, assistant=assistant)
 
+    def _given_before(self, worker: Worker) -> list[dict[str, Any]]:
+        """Return the work that was the answer to the last message of a worker, if it is still its own."""
+        given = ((self._state.get_task(task_id), run) for task_id, run in self._answers.get(worker.id, ()))
+        own = [task for task, run in given if task is not None and self._is_run(task, worker.id, run)]
+        counts = self._counts_beside_work(worker)
+        return [{**counts, **self._reply(task)} for task in own]
+
+    @staticmethod
+    def _is_run(task: ScheduledTask, worker_id: str, run: int | None) -> bool:
+        runs = task.status == RUNNING and task.worker_running == worker_id
+        return runs and run in (None, task.run)
+
     @rpc_method()
-    def return_work(self, worker: str, task_ids: Sequence[str]) -> None:
-        """Take back tasks that a worker has not begun; they wait again."""
-        for task_id in task_ids:
+    def return_work(
+        self, worker: str, task_ids: Sequence[str], runs: Sequence[int | None] | None = None
+    ) -> None:
+        """Take back tasks that a worker has not begun, with the numbers of their runs; they wait again."""
+        for task_id, run in zip(task_ids, runs or [None] * len(task_ids), strict=True):
             task = self._state.get_task(task_id)
-            if task is not None and task.status == RUNNING and task.worker_running == worker:
+            if task is not None and self._is_run(task, worker, run):
                 self._state.set_status(task, PENDING, self._config)
                 self._state.set_runner(task, None)
                 self.tally["given_back"] += 1
@@ -119,7 +140,7 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
         families: Families,
         sequence: int,
     ) -> None:
-        if sequence and self._sequences.get(worker.id) == sequence:
+        if sequence and self._sequences.get(worker.id, 0) >= sequence:
             logger.info("message %d of %s came twice", sequence, worker.id)
             self.tally["messages_twice"] += 1
             return
@@ -191,6 +212,6 @@ class BulkScheduler(GoingsOn, LeasedScheduler):
     def _prune_workers(self) -> None:
         super()._prune_workers()
         known = self._state.get_worker_ids()
-        for notes in (self._sequences, self._asked):
+        for notes in (self._sequences, self._asked, self._answers):
             for worker_id in notes.keys() - known:
                 del notes[worker_id]

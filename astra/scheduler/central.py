@@ -238,6 +238,9 @@ class CentralScheduler(Additions):
         self.update_metrics_task_started(task)
         self._state.start(task, worker_id, self._config)
         self._update_task_history(task, RUNNING, host=host)
+        return self._reply(task)
+
+    def _reply(self, task: ScheduledTask) -> dict[str, Any]:
         return {"task_id": task.id, **_description(task)}
 
     def _give_batch(self, batch: list[ScheduledTask], worker_id: str) -> dict[str, Any]:

@@ -58,6 +58,10 @@ class HeldWork:
         """Return the ids of the tasks that have not been begun."""
         return [reply["task_id"] for reply in self._waiting if reply.get("task_id") is not None]
 
+    def held_runs(self) -> list[int | None]:
+        """Return the numbers of their runs."""
+        return [reply.get("run") for reply in self._waiting if reply.get("task_id") is not None]
+
     def ids(self) -> list[str]:
         """Return the ids of the tasks that have been begun, or not."""
         return [*self._begun, *self.held_ids()]
@@ -68,10 +72,9 @@ class HeldWork:
         self._waiting = deque(reply for reply in self._waiting if reply.get("task_id") not in gone)
         return [task_id for task_id in self._begun if task_id in gone]
 
-    def forget(self, task_ids: Iterable[str]) -> None:
-        """Note that runs are over that have not ended by themselves."""
-        for task_id in task_ids:
-            self._begun.pop(task_id, None)
+    def forget(self, task_ids: Iterable[str]) -> list[int | None]:
+        """Note that runs are over that have not ended by themselves; return their numbers."""
+        return [self._begun.pop(task_id, None) for task_id in task_ids]
 
     def note_heard(self, sent: float, lease_s: float | None) -> None:
         """Note that the scheduler has answered what was sent at a moment."""

@@ -207,8 +207,13 @@ class LeasedScheduler(CentralScheduler):
     def _give(self, task: ScheduledTask, worker_id: str, host: str | None) -> dict[str, Any]:
         self._lost.pop(task.id, None)
         task.seen_done = None
+        super()._give(task, worker_id, host)
+        return self._reply(task)
+
+    def _reply(self, task: ScheduledTask) -> dict[str, Any]:
+        """Return what the worker must know of a task that is its own."""
         lost = {} if task.n_lost is None else {"lost": True}
-        return {**super()._give(task, worker_id, host), "run": task.run, **lost}
+        return {**super()._reply(task), "run": task.run, **lost}
 
     def is_void(self, report: Call) -> bool:
         """Say whether a report is of a run in whose place another one has begun.

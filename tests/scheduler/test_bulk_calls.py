@@ -44,6 +44,38 @@ def test_a_message_that_came_twice_counts_once():
     assert scheduler._state.get_task("t0").num_failures() == 1
 
 
+def test_a_message_that_came_twice_is_answered_alike():
+    """Copies of a message were on their way while the network was cut: any one answer may be read."""
+    scheduler = scheduler_with(6)
+    first = scheduler.exchange_work("w", n_wanted=3, sequence=5)
+    again = scheduler.exchange_work("w", n_wanted=3, sequence=5)
+    assert [(reply["task_id"], reply["run"]) for reply in again] == [("t0", 1), ("t1", 1), ("t2", 1)]
+    assert ids(first) == ids(again)
+    done = [{"task_id": "t0", "status": "DONE", "family": "F", "run": 1}]
+    assert ids(scheduler.exchange_work("w", done, current_tasks=["t1", "t2"], n_wanted=1, sequence=6)) == [
+        "t3"
+    ]
+    assert ids(scheduler.exchange_work("w", n_wanted=3, sequence=5)) == [None]  # and that copy came late
+    runs = {name: scheduler._state.get_task(name).run for name in ("t1", "t2", "t3", "t4")}
+    assert runs == {"t1": 1, "t2": 1, "t3": 1, "t4": None}
+
+
+def test_reports_that_come_after_later_ones_are_not_taken():
+    scheduler = scheduler_with(1)
+    scheduler.add_tasks("w", [{"task_id": "t0", "status": "DONE", "family": "F"}], sequence=6)
+    scheduler.add_tasks("w", [{"task_id": "t0", "family": "F"}], sequence=5)
+    assert scheduler._state.get_task("t0").status == "DONE"
+
+
+def test_what_is_given_back_late_is_not_taken_from_a_later_run():
+    scheduler = scheduler_with(2)
+    scheduler.exchange_work("w", n_wanted=2)
+    scheduler.return_work("w", ["t1"], [1])
+    assert ids(scheduler.exchange_work("w", current_tasks=["t0"])) == ["t1"]
+    scheduler.return_work("w", ["t1"], [1])
+    assert scheduler._state.get_task("t1").status == "RUNNING"
+
+
 def test_what_uses_a_resource_or_may_be_merged_is_given_alone():
     scheduler = BulkScheduler(resources={"db": 5})
     scheduler.add_task_batcher("w", "B", ["x"], 3)
