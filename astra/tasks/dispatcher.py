@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 MANY = 1000  # tasks that are submitted without waiting for more
 LONGEST_WAIT_S = 10.0
 DOUBT_S = 60.0  # after which what was written and is nowhere to be found counts as never submitted
+SHARED_SQLITE = (
+    "the state is in SQLite, which jobs on other hosts can use only on a file system whose locks they share; "
+    "PostgreSQL is meant for that"
+)
 NEVER_STARTED = "has not started within {:g} min and is cancelled"
 
 
@@ -43,6 +47,7 @@ class Dispatcher:
         self._held: list[Held] = []
         self._executors: dict[str, Executor] = {}
         self._looked = self._taken = 0.0
+        self._is_told = False
         self._submitted: set[str] = set()  # names of arrays, whose folders may be of no more use
 
     def __len__(self) -> int:
@@ -79,6 +84,9 @@ class Dispatcher:
     def submit(self) -> None:
         """Submit what was taken: an array for each kind of tasks; what jobs have in hand is adopted."""
         queue, self._queue = self._queue, []
+        if not self._is_told and any(held.url.startswith("sqlite") for held in queue):
+            self._is_told = True
+            logger.warning("%s", SHARED_SQLITE)
         groups: dict[Any, list[Held]] = {}
         for held in queue:
             held.rounds += 1

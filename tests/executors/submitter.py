@@ -8,7 +8,7 @@ import time
 
 from tests.conftest import PROJECT
 
-LONGEST_S = 240
+LONGEST_S = 900
 CONFIGURATION = """\
 [astra]
 executor = slurm

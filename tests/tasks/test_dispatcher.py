@@ -7,7 +7,10 @@ import pytest
 
 from astra.errors import ConfigError
 from astra.plugins import EXECUTORS
+from astra.scheduler.bulk import BulkScheduler
+from astra.scheduler.central import CentralScheduler
 from astra.tasks import dispatcher
+from astra.tasks.runner import AstraWorker
 from tests.tasks.night import build, rows
 from tests.tasks.staged_executor import stage
 from tests.tasks.toy_tasks import Careless, Double, Odd, Sum, Toy
@@ -168,3 +171,39 @@ def test_an_unknown_option_of_a_family_is_refused_before_anything_runs(astra_roo
     with pytest.raises(ConfigError, match=r"the options of executor 'staged' for Toy cannot be used: option"):
         build(Double(number=(1, 2)))
     assert stage.submitted == []
+
+
+def test_a_worker_that_is_asked_to_end_leaves_its_jobs_to_the_next(astra_root, caplog):
+    task = Toy(number=tuple(range(10)))
+    worker = AstraWorker(scheduler=CentralScheduler(prune_on_get_work=True), worker_processes=1)
+    stage.waits = lambda: worker._start_phasing_out() or True
+    with worker:
+        assert worker.add(task)
+        worker.run()
+    assert "1 tasks are left to their jobs" in caplog.text
+    assert jobs(astra_root) == [(1, 0)] * 3
+    stage.waits = lambda: False
+    assert build(task)
+    assert stage.submitted == [3]
+    assert jobs(astra_root) == [(1, 1)] * 3
+    assert set(n_attempts(astra_root).values()) == {1}
+    assert not list((astra_root / "jobs").iterdir())
+
+
+def test_a_central_scheduler_hears_of_what_is_held(astra_root):
+    scheduler, seen = BulkScheduler(), []
+
+    def waits():
+        seen.append(set(scheduler.task_list("RUNNING", "")))
+        return len(seen) < 5
+
+    stage.waits = waits
+    tasks = [Toy(number=(1, 2)), Toy(number=3, label="other")]
+    worker = AstraWorker(scheduler=scheduler, worker_processes=1)
+    with worker:
+        assert all(worker.add(task) for task in tasks)
+        assert worker.run()
+    ids = {task.task_id for task in tasks}
+    assert seen == [ids] * 5
+    assert set(scheduler.task_list("DONE", "")) == ids
+    assert stage.submitted == [2]
