@@ -10,6 +10,7 @@
 `astra.instruments`  one file per camera
 `astra.alerts`    alert packets: schema, cutouts, wire format
 `astra.simulation`   a seeded sky and camera
+`astra.executors`  where tasks run other than in a worker: Slurm, Dask
 `astra.plugins`   ingredients chosen by name, open to other distributions
 `astra.config`    the options of ``[astra]`` in luigi.cfg
 `astra.errors`    the errors that astra raises on purpose

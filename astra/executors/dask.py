@@ -104,7 +104,10 @@ class DaskExecutor(Executor):
         return external_id
 
     def find(self, name: str) -> str | None:
-        """Return where jobs of a name are, if this process has submitted them. See `Executor.find`."""
+        """Return where jobs of a name are, if this process has submitted them. See `Executor.find`.
+
+        Those that another has are not submitted twice: their keys are known to the scheduler.
+        """
         for external_id in self._clients:
             if self._states(external_id, [_key(name, 0)]):
                 return external_id
