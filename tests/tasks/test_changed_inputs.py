@@ -1,5 +1,6 @@
 """A task runs again if a file that it depends on, at any distance, has changed, and only then."""
 
+import dataclasses
 import logging
 import os
 
@@ -8,8 +9,11 @@ import pytest
 
 from astra.database.engine import reading
 from astra.database.inputs import files_behind
+from astra.errors import DataError
+from astra.products.checksums import stamp, with_checksum
 from astra.tasks.base import AstraTask
 from astra.tasks.batch import per_member
+from astra.tasks.inputs import input_rows
 from astra.tasks.parameters import PathParameter
 from astra.tasks.recorded_run import recorded
 from astra.tasks.runner import begin_invocation
@@ -341,6 +345,20 @@ def test_a_member_whose_file_changes_while_it_is_read_fails_alone(files):
     states = task._states(set(task.member_ids()))
     assert [states[task_id].status_code for task_id in task.member_ids()] == [1, 30, 1]
     assert "changed while it was read" in failure(task.member_ids()[1])
+
+
+def test_a_file_that_is_made_again_while_it_is_read_is_the_same(tmp_path):
+    path = tmp_path / "made"
+    path.write_text("content")
+    noted = with_checksum(stamp(path))
+    not_noted = dataclasses.replace(noted, modified_ns=noted.modified_ns - 1)
+    os.utime(path, ns=(1, noted.modified_ns + 10**9))
+    assert [row["checksum"] for row in input_rows([noted])] == [noted.checksum]
+    with pytest.raises(DataError, match="changed while it was read"):
+        input_rows([not_noted])
+    path.write_text("another")
+    with pytest.raises(DataError, match="changed while it was read"):
+        input_rows([noted])
 
 
 def test_inputs_are_replaced_by_those_of_the_last_run(files, any_database_url, monkeypatch):
