@@ -30,7 +30,7 @@ __all__ = ["Report", "ReportSettings", "only_instrument", "package_versions", "w
 
 INDEX = "index.html"
 SPECTRA_ONLY = "SDSS"
-FIRST_ALERTS = 6
+FIRST_ALERTS, ENOUGH_TIMES = 6, 4
 ASSET_NAMES = ("style.css",)
 PACKAGES = (
     "astra-pipeline", "luigi", "numpy", "scipy", "astropy", "numba", "sep", "sqlalchemy", "fastavro",
@@ -228,7 +228,7 @@ def _write_index(
 
 def _first_cards(cards: list[AlertCard]) -> list[AlertCard]:
     """Return those alerts that the first page shows: of the best ones, those with a history."""
-    return sorted(cards, key=lambda card: card.n_times < 2)[:FIRST_ALERTS]
+    return sorted(cards, key=lambda card: -min(card.n_times, ENOUGH_TIMES))[:FIRST_ALERTS]
 
 
 def _for_mosaics(visits: Sequence[MeasuredVisit], limit: int) -> list[MeasuredVisit]:
