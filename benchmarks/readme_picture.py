@@ -16,7 +16,7 @@ from PIL import Image
 
 WIDTH, HEIGHT = 1280, 1480  # of the window [pixel]
 MAX_BYTES = 200_000
-COLOURS = (128, 96, 64, 48, 32, 24, 16)
+COLOURS = (256, 192, 128, 96, 64, 48, 32)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
