@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import html
 import logging
 from collections.abc import Callable, Mapping
@@ -68,9 +69,9 @@ class Threads:
         if self._n_asked >= self._n_most:
             raise BusyError
         self._n_asked += 1
+        loop = asyncio.get_running_loop()
         future = self._pool.submit(work)
-        future.add_done_callback(lambda _: asyncio_loop.call_soon_threadsafe(self._leave))
-        asyncio_loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: _call_soon(loop, self._leave))
         return await asyncio.wait_for(asyncio.wrap_future(future), self._limit_s)
 
     def _leave(self) -> None:
@@ -79,6 +80,12 @@ class Threads:
     def close(self) -> None:
         """End the threads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call something in the thread of a loop; one that has ended is left alone."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 class GuardedPage(tornado.web.RequestHandler):

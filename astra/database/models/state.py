@@ -39,6 +39,9 @@ class Status(IntEnum):
 
 UTC = DateTime(timezone=True)
 _IS_TOLD = text("message IS NOT NULL")
+# The visit among a task's own parameters, in the words of both databases.
+VISIT_OF = "(parameters ->> 'visit')"
+_HAS_VISIT = text(f"{VISIT_OF} IS NOT NULL")
 
 
 class Run(Base):
@@ -78,7 +81,11 @@ class Task(Base):
 
     __tablename__ = "task"
     # No index on what changes with the state: PostgreSQL then rewrites a row without touching any index.
-    __table_args__ = (UniqueConstraint("task_id"), Index(None, "family"))
+    __table_args__ = (
+        UniqueConstraint("task_id"),
+        Index(None, "family"),
+        Index("ix_task_visit", text(VISIT_OF), sqlite_where=_HAS_VISIT, postgresql_where=_HAS_VISIT),
+    )
 
     pk: Mapped[int] = mapped_column(BigInt, primary_key=True)
     task_id: Mapped[str] = mapped_column(String(255))

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from astra.database.bulk import is_among
 from astra.database.models.apdb import apdb_marker
 from astra.database.nights import summary_table
-from astra.database.queries import failure_messages, family_counts
-from astra.database.selection import Selection
+from astra.database.pages.visit_tasks import count_tasks, failures
 from astra.database.survey import visit_table
 from astra.sky.grouping import ONE_TO_ONE
 
@@ -184,7 +183,7 @@ def families_of_night(
         Detectors of all its visits: of each family in `PER_DETECTOR` that has begun so many tasks are
         expected, of the others those that are planned.
     """
-    counts = family_counts(connection, Selection(night=day_obs, instrument=instrument))
+    counts = count_tasks(connection, instrument, _visit_ids(connection, instrument, day_obs))
     return [
         FamilyOfNight(
             count.family, count.done, count.failed, count.blocked, count.running, count.pending,
@@ -198,7 +197,13 @@ def failures_of_night(
     connection: Connection, instrument: str, day_obs: int, limit: int = 20
 ) -> list[tuple[str, str]]:
     """Return (task id, message) of tasks of a night whose last attempt failed, newest first."""
-    return failure_messages(connection, limit, selection=Selection(night=day_obs, instrument=instrument))
+    return failures(connection, instrument, _visit_ids(connection, instrument, day_obs), limit)
+
+
+def _visit_ids(connection: Connection, instrument: str, day_obs: int) -> list[int]:
+    visit = visit_table.c
+    of_night = visit.instrument == instrument, visit.day_obs == day_obs
+    return list(connection.execute(select(visit.visit).where(*of_night).distinct()).scalars())
 
 
 def count_dia_sources(connection: Connection, instrument: str, visits: Collection[int]) -> dict[int, int]:

@@ -11,10 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, String, cast, exists, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    cast,
+    exists,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 
+from astra.database.bulk import is_among
 from astra.database.constants import all_parameters, constants_of
-from astra.database.models.state import Status
+from astra.database.models.state import VISIT_OF, Status
 from astra.database.queries import as_utc
 from astra.database.selection import STATES, codes_of
 from astra.database.state import attempt_table, dependency_table, task_table
@@ -22,8 +34,11 @@ from astra.database.survey import visit_table
 
 PAGE_ROWS = 100
 WINDOW = 50_000
+MAX_VISITS = 5_000  # of a night
 MAX_WALK = 5_000  # tasks that are looked at upstream of those of a page
+FEW = 500  # tasks that are created, of which each is followed upstream by itself
 TROUBLED = ("failed", "blocked")
+VISIT: ColumnElement[str] = literal_column(VISIT_OF.replace("parameters", "task.parameters"), String)
 
 _task, _attempt = task_table.c, attempt_table.c
 _WORD_OF = {int(code): word for word, codes in STATES.items() for code in codes}
@@ -94,11 +109,14 @@ def list_task_page(
     n_rows : int, optional
         How many at most.
     """
-    candidates = _candidates(wanted, before).subquery("candidate")
+    # Where nothing else chooses, the page itself is all that is looked at.
+    window = WINDOW if _chooses_further(wanted) else n_rows + 1
+    of_visit = _of_visit(connection, wanted)
+    candidates = _candidates(wanted, of_visit, before, window).subquery("candidate")
     query = (
         _columns()
         .join(candidates, candidates.c.pk == _task.pk)
-        .where(*_conditions(wanted))
+        .where(*_conditions(wanted), *of_visit)
         .order_by(_task.pk.desc())
         .limit(n_rows + 1)
     )
@@ -107,7 +125,7 @@ def list_task_page(
     if len(found) > n_rows:
         return TaskPage(_with_messages(connection, rows), rows[-1]["pk"])
     last, number = connection.execute(select(func.min(candidates.c.pk), func.count())).one()
-    is_cut = number >= WINDOW
+    is_cut = number >= window
     return TaskPage(_with_messages(connection, rows), int(last) if is_cut else None, is_cut)
 
 
@@ -116,16 +134,24 @@ def _columns() -> Select[Any]:
     return select(*(_task[name] for name in names), constants_of(task_table))
 
 
-def _candidates(wanted: TaskFilter, before: int | None) -> Select[Any]:
+def _chooses_further(wanted: TaskFilter) -> bool:
+    """Say whether a filter has more than what `_candidates` answers."""
+    further = (wanted.state, wanted.detector, wanted.text, wanted.min_duration_s)
+    return any(value is not None for value in further)
+
+
+def _candidates(
+    wanted: TaskFilter, of_visit: Sequence[ColumnElement[bool]], before: int | None, window: int
+) -> Select[Any]:
     """Keys of the tasks that are looked at: by family, or by their attempts, or the newest."""
     if wanted.state == "blocked":
         stopped = stopped_tasks()
         key = stopped.c.pk
-        return select(key).where(*_earlier(key, before)).distinct().order_by(key.desc()).limit(WINDOW)
+        return select(key).where(*_earlier(key, before)).distinct().order_by(key.desc()).limit(window)
     if wanted.state == "failed":
         key = _attempt.task_pk
         told = select(key.label("pk")).where(_attempt.message.is_not(None), *_earlier(key, before))
-        return told.distinct().order_by(key.desc()).limit(WINDOW)
+        return told.distinct().order_by(key.desc()).limit(window)
     if wanted.state == "running":
         newest = select(_attempt.task_pk, _attempt.status_code).order_by(_attempt.pk.desc()).limit(WINDOW)
         last = newest.subquery("last")
@@ -134,7 +160,11 @@ def _candidates(wanted: TaskFilter, before: int | None) -> Select[Any]:
     conditions = _earlier(_task.pk, before)
     if wanted.family is not None:
         conditions.append(_task.family == wanted.family)
-    return select(_task.pk).where(*conditions).order_by(_task.pk.desc()).limit(WINDOW)
+    if not of_visit:
+        return select(_task.pk).where(*conditions).order_by(_task.pk.desc()).limit(window)
+    # By itself, so that no database goes through all tasks in the order of their keys instead.
+    some = select(_task.pk).where(*of_visit, *conditions).cte("of_visit").prefix_with("MATERIALIZED")
+    return select(some.c.pk).order_by(some.c.pk.desc()).limit(window)
 
 
 def _earlier(key: ColumnElement[Any], before: int | None) -> list[ColumnElement[bool]]:
@@ -152,20 +182,20 @@ def _conditions(wanted: TaskFilter) -> list[ColumnElement[bool]]:
         found.append(_task.duration >= wanted.min_duration_s)
     if wanted.text is not None:
         found.append(_last_message_has(wanted.text))
-    return [*found, *_of_data(wanted)]
-
-
-def _of_data(wanted: TaskFilter) -> list[ColumnElement[bool]]:
-    """Conditions on the parameters that say what data a task is of."""
-    found: list[ColumnElement[bool]] = []
-    own = {name: cast(_task.parameters[name].as_string(), String) for name in ("visit", "detector")}
-    if wanted.visit is not None:
-        found.append(own["visit"] == str(wanted.visit))
     if wanted.detector is not None:
-        found.append(own["detector"] == str(wanted.detector))
+        found.append(cast(_task.parameters["detector"].as_string(), String) == str(wanted.detector))
+    return found
+
+
+def _of_visit(connection: Connection, wanted: TaskFilter) -> list[ColumnElement[bool]]:
+    """Conditions on the visit of a task, which an index answers."""
+    found: list[ColumnElement[bool]] = []
+    if wanted.visit is not None:
+        found.append(is_among(connection, VISIT, [str(wanted.visit)]))
     if wanted.night is not None:
-        number = cast(visit_table.c.visit, String)
-        found.append(own["visit"].in_(select(number).where(visit_table.c.day_obs == wanted.night)))
+        query = select(visit_table.c.visit).where(visit_table.c.day_obs == wanted.night).distinct()
+        visits = connection.execute(query.limit(MAX_VISITS)).scalars()
+        found.append(is_among(connection, VISIT, [str(visit) for visit in visits]))
     return found
 
 
@@ -220,6 +250,9 @@ def states_of(connection: Connection, tasks: Iterable[tuple[int, int]]) -> dict[
 
 def _stopped_among(connection: Connection, created: Sequence[int]) -> set[int]:
     """Of tasks that are created, those that something upstream keeps from running."""
+    if len(created) > FEW:
+        query = select(_task.pk).where(is_among(connection, _task.pk, created))
+        return set(connection.execute(query.where(_task.pk.in_(select(stopped_tasks().c.pk)))).scalars())
     start = select(_task.pk.label("root"), _task.pk, _task.status_code).where(_task.pk.in_(created))
     walk = start.cte("upstream", recursive=True)
     needed = task_table.alias("needed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 
 from astra.database.bulk import is_among
 from astra.database.models.apdb import apdb_marker
+from astra.database.pages.tasks import states_of
+from astra.database.pages.visit_tasks import of_visits
 from astra.database.queries import as_utc
-from astra.database.selection import Selection, parameter_text, state_of_task
+from astra.database.selection import parameter_text
 from astra.database.state import attempt_table, chunks, metadata_table, product_table, task_table
 from astra.database.survey import definition_table, raw_table, visit_table
 from astra.sky.grouping import ONE_TO_ONE
@@ -109,7 +112,7 @@ class DetectorRow:
     tasks: Sequence[TaskOfDetector] = ()
     association: Association | None = None
 
-    @property
+    @functools.cached_property
     def state(self) -> str:
         """The worst state among its tasks; ``none`` without any."""
         states = {task.state for task in self.tasks}
@@ -282,24 +285,20 @@ def tasks_of_visits(
 ) -> dict[tuple[int, int], list[TaskOfDetector]]:
     """Return the tasks of the detectors of visits, by visit and detector, in the order they began."""
     visit, detector = parameter_text("visit"), parameter_text("detector")
-    chosen = Selection(instrument=instrument, visit=next(iter(visits)) if len(visits) == 1 else None)
     query = select(
-        *(task_table.c[name] for name in ("pk", "task_id", "family", "duration")),
+        *(task_table.c[name] for name in ("pk", "task_id", "family", "duration", "status_code")),
         visit.label("visit"),
         detector.label("detector"),
-        state_of_task(),
-    ).where(
-        *chosen.conditions(), is_among(connection, visit, [str(one) for one in visits]), detector.is_not(None)
-    )
-    rows = list(connection.execute(query.order_by(task_table.c.started, task_table.c.pk)))
-    messages = _messages(connection, [row.pk for row in rows if row.state in {"failed", "blocked"}])
+    ).where(of_visits(connection, instrument, visits), detector.is_not(None))
+    rows = connection.execute(query.order_by(task_table.c.started, task_table.c.pk)).all()
+    states = states_of(connection, [(row[0], row[4]) for row in rows])
+    messages = _messages(connection, [pk for pk, state in states.items() if state in {"failed", "blocked"}])
     found: dict[tuple[int, int], list[TaskOfDetector]] = {}
-    for row in rows:
-        if row.visit.isdigit() and row.detector.isdigit():
-            task = TaskOfDetector(
-                row.pk, row.task_id, row.family, row.state, row.duration, messages.get(row.pk)
-            )
-            found.setdefault((int(row.visit), int(row.detector)), []).append(task)
+    # A night of a wide camera has ten thousands of them.
+    for pk, task_id, family, duration, _, visit_number, number in rows:
+        if visit_number.isdigit() and number.isdigit():
+            task = TaskOfDetector(pk, task_id, family, states[pk], duration, messages.get(pk))
+            found.setdefault((int(visit_number), int(number)), []).append(task)
     return found
 
 
