@@ -154,7 +154,7 @@ def _lines(plot: Frame, z: float) -> Markup:
         is_inside = plot.x.start <= place <= plot.x.end
         mark = [
             svg.line(0.0, plot.y.end, 0.0, plot.y.start, class_="line-mark"),
-            svg.text(0.0, plot.y.end - 4 - 11 * (number % 2), name, anchor="middle", class_="line-name"),
+            svg.text(3.0, plot.y.end + 11 + 12 * (number % 3), name, class_="line-name"),
         ]
         parts.append(
             svg.group(

@@ -74,11 +74,12 @@ async function walk(scheme, width, options) {
   await page.goto(`${address}/task/${site.failed}`);
   await look(page, `task that failed ${at}`, options);
   await follow(page, `a[href="/task/${site.done}"]`, `task that it needed ${at}`, options);
-  for (const [name, path] of Object.entries({
+  const further = options.quick ? {} : {
     tasks: "/tasks", "hostile task": `/task/${site.hostile}`, batch: `/task/${site.batch}`, spectra: "/spectra",
     spectrum: `/spectrum/${site.spectrum}`, about: "/about", efficiency: `/efficiency/${site.instrument}/${site.night}`,
     "no task": "/tasks?text=nothing", login: "/login",
-  })) {
+  };
+  for (const [name, path] of Object.entries(further)) {
     await page.goto(`${address}${path}`, { waitUntil: "load" });
     await look(page, `${name} ${at}`, options);
   }

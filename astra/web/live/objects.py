@@ -27,7 +27,7 @@ COLUMNS = (
     *("snr", "reliability", "visit", "detector", "is_dipole", "is_negative"),
 )
 TABLE_ROWS = 200
-PLOT_SIZE = 1120.0, 320.0
+PLOT_SIZE = 860.0, 300.0
 
 
 def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
