@@ -82,6 +82,9 @@ class astra(luigi.Config):
         description="After how many runs in a row that ended their process or worker a task is disabled; "
         "0 for never.",
     )
+    web_url = luigi.Parameter(
+        default="", description="Address of astra web: the scheduler's page then links each task to its page."
+    )
     plain_luigi = luigi.BoolParameter(
         default=False, description="Whether the luigi command keeps to its own options; see astra.tasks.hook."
     )

@@ -1,10 +1,10 @@
-"""How long the pages take over a million tasks and a hundred thousand alerts: alone, with 50 readers, while a night runs.
+"""How long the pages take over a million tasks and a hundred thousand alerts.
 
     python benchmarks/web_pages.py [--url URL] [--tasks 1000000] [--alerts 100000] [--seconds 10]
 
-A table of every page: median and 95th percentile of its time [ms], and the same while something writes tasks and
-detections as a night does. Then 50 readers at once, and the server's memory before, in and after. A database that
-is kept (--folder) is not made again.
+A table of every page: median and 95th percentile of its time, and the processor's time of the server [ms]; and
+the same while something writes tasks as a night does. Then 50 readers at once, and the server's memory before,
+in and after. A database that is kept (--folder) is not made again.
 """
 
 from __future__ import annotations
@@ -86,10 +86,18 @@ def fill_survey(connection, n_visits):
     for number in range(N_NIGHTS):
         visits = visits_of(number, n_visits)
         common = {
-            "instrument": INSTRUMENT, "day_obs": night(number), "seq_num": 1, "band": "r", "physical_filter": "r",
-            "begin_mjd_tai": 61000.0 + number, "end_mjd_tai": 61000.0003 + number, "exposure_time_s": 30.0,
-            "target_name": "field", "science_program": "s", "observation_reason": "science",
-        }  # fmt: skip
+            "instrument": INSTRUMENT,
+            "day_obs": night(number),
+            "seq_num": 1,
+            "band": "r",
+            "physical_filter": "r",
+            "begin_mjd_tai": 61000.0 + number,
+            "end_mjd_tai": 61000.0003 + number,
+            "exposure_time_s": 30.0,
+            "target_name": "field",
+            "science_program": "s",
+            "observation_reason": "science",
+        }
         own = {
             "obs_id": "o",
             "seq_start": 1,
@@ -136,20 +144,44 @@ def fill_tasks(connection, run, common, n_tasks, n_visits):
         visit = night(min(which, N_NIGHTS - 1)) * 100_000 + seq + 1
         failed = number % 1000 == 7
         begin = NOW + dt.timedelta(seconds=number // 100)
-        rows.append({
-            "pk": number + 1, "task_id": f"{FAMILIES[step]}_{number:016x}", "family": FAMILIES[step], "module": "astra",
-            "parameters": {"instrument": INSTRUMENT, "visit": str(visit), "detector": str(detector)},
-            "constants_pk": common, "status_code": 30 if failed else 1, "batch_size": None, "created": begin,
-            "started": begin, "modified": begin, "completed": None if failed else begin, "duration": 1.5 + number % 7,
-            "overhead": 0.01, "run_pk": run, "version": "0",
-        })  # fmt: skip
-        attempts.append({
-            "task_pk": number + 1, "run_pk": run, "status_code": 30 if failed else 1, "host": "node", "pid": 1,
-            "started": begin, "ended": begin, "duration": 1.5, "exit_signal": None,
-            "error_class": "TooFewSourcesError" if failed else None,
-            "message": f"{number % 10} sources are usable, 10 are required" if failed else None,
-            "context": None, "traceback": "Traceback ..." if failed else None, "log": None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "pk": number + 1,
+                "task_id": f"{FAMILIES[step]}_{number:016x}",
+                "family": FAMILIES[step],
+                "module": "astra",
+                "parameters": {"instrument": INSTRUMENT, "visit": str(visit), "detector": str(detector)},
+                "constants_pk": common,
+                "status_code": 30 if failed else 1,
+                "batch_size": None,
+                "created": begin,
+                "started": begin,
+                "modified": begin,
+                "completed": None if failed else begin,
+                "duration": 1.5 + number % 7,
+                "overhead": 0.01,
+                "run_pk": run,
+                "version": "0",
+            }
+        )
+        attempts.append(
+            {
+                "task_pk": number + 1,
+                "run_pk": run,
+                "status_code": 30 if failed else 1,
+                "host": "node",
+                "pid": 1,
+                "started": begin,
+                "ended": begin,
+                "duration": 1.5,
+                "exit_signal": None,
+                "error_class": "TooFewSourcesError" if failed else None,
+                "message": f"{number % 10} sources are usable, 10 are required" if failed else None,
+                "context": None,
+                "traceback": "Traceback ..." if failed else None,
+                "log": None,
+            }
+        )
         if len(rows) == ROWS:
             execute_rows(connection, sa.insert(state.task_table), rows)
             execute_rows(connection, sa.insert(state.attempt_table), attempts)
@@ -195,15 +227,30 @@ def fill_apdb(connection, n_alerts, n_visits):
         visit, detector = night(which) * 100_000 + seq + 1, number % N_DETECTORS
         one = number % n_objects
         common = {
-            "visit": visit, "detector": detector, "diaObjectId": one + 1, "midpointMjdTai": 61000.0 + which + seq * 1e-3,
-            "ra": float(ra[one]), "dec": float(dec[one]), "psfFlux": float(rng.normal(2000, 300)), "psfFluxErr": 100.0,
-            "band": "r", "timeProcessedMjdTai": 61000.5 + which,
-        }  # fmt: skip
+            "visit": visit,
+            "detector": detector,
+            "diaObjectId": one + 1,
+            "midpointMjdTai": 61000.0 + which + seq * 1e-3,
+            "ra": float(ra[one]),
+            "dec": float(dec[one]),
+            "psfFlux": float(rng.normal(2000, 300)),
+            "psfFluxErr": 100.0,
+            "band": "r",
+            "timeProcessedMjdTai": 61000.5 + which,
+        }
         source = visit * 1_000_000 + number
-        rows.append(required | common | {
-            "diaSourceId": source, "pixelId": pixels[one], "snr": float(rng.exponential(10) + 5),
-            "reliability": float(rng.uniform()), "isDipole": False, "isNegative": False,
-        })  # fmt: skip
+        rows.append(
+            required
+            | common
+            | {
+                "diaSourceId": source,
+                "pixelId": pixels[one],
+                "snr": float(rng.exponential(10) + 5),
+                "reliability": float(rng.uniform()),
+                "isDipole": False,
+                "isNegative": False,
+            }
+        )
         forced.append(common | {"diaForcedSourceId": source})
         if number >= n_alerts - N_PACKETS:
             packets.setdefault((visit, detector), []).append(source)
@@ -215,24 +262,55 @@ def fill_apdb(connection, n_alerts, n_visits):
         for c in dia_object.c
         if not c.nullable
     }
-    connection.execute(sa.insert(dia_object), [
-        own | {"diaObjectId": n + 1, "validityStartMjdTai": 61000.0, "ra": float(ra[n]), "dec": float(dec[n]),
-               "nDiaSources": 10, "pixelId": pixels[n], "r_psfFluxNdata": 10, "firstDiaSourceMjdTai": 61000.0,
-               "lastDiaSourceMjdTai": 61099.0}
-        for n in range(n_objects)
-    ])  # fmt: skip
+    connection.execute(
+        sa.insert(dia_object),
+        [
+            own
+            | {
+                "diaObjectId": n + 1,
+                "validityStartMjdTai": 61000.0,
+                "ra": float(ra[n]),
+                "dec": float(dec[n]),
+                "nDiaSources": 10,
+                "pixelId": pixels[n],
+                "r_psfFluxNdata": 10,
+                "firstDiaSourceMjdTai": 61000.0,
+                "lastDiaSourceMjdTai": 61099.0,
+            }
+            for n in range(n_objects)
+        ],
+    )
     markers = [
-        {"instrument": INSTRUMENT, "visit": visit, "detector": detector, "task_id": "t", "band": "r", "midpointMjdTai": 61000.0 + which,
-         "timeProcessedMjdTai": 61000.5 + which, "n_dia_sources": 1, "n_new_objects": 0, "n_updated_objects": 1, "n_forced_sources": 1}
-        for which in range(N_NIGHTS) for visit in visits_of(which, n_visits) for detector in range(N_DETECTORS)
-    ]  # fmt: skip
+        {
+            "instrument": INSTRUMENT,
+            "visit": visit,
+            "detector": detector,
+            "task_id": "t",
+            "band": "r",
+            "midpointMjdTai": 61000.0 + which,
+            "timeProcessedMjdTai": 61000.5 + which,
+            "n_dia_sources": 1,
+            "n_new_objects": 0,
+            "n_updated_objects": 1,
+            "n_forced_sources": 1,
+        }
+        for which in range(N_NIGHTS)
+        for visit in visits_of(which, n_visits)
+        for detector in range(N_DETECTORS)
+    ]
     for start in range(0, len(markers), ROWS):
         execute_rows(connection, sa.insert(apdb_marker), markers[start : start + ROWS])
     last = rows[-1]
     return {
-        "packets": packets, "object": last["diaObjectId"], "visit": last["visit"], "detector": last["detector"],
-        "night": last["visit"] // 100_000, "source": last["diaSourceId"], "ra": last["ra"], "dec": last["dec"],
-    }  # fmt: skip
+        "packets": packets,
+        "object": last["diaObjectId"],
+        "visit": last["visit"],
+        "detector": last["detector"],
+        "night": last["visit"] // 100_000,
+        "source": last["diaSourceId"],
+        "ra": last["ra"],
+        "dec": last["dec"],
+    }
 
 
 def fill_packets(root, packets):
@@ -418,17 +496,17 @@ def main():
             f"\n{'page':<30} {'median':>7} {'p95':>7} {'cpu':>7}   while a night runs: {'median':>7} {'p95':>7}   [ms]"
         )
         for name in wanted:
-            row = [1000 * float(np.percentile(alone[name][0], q)) for q in (50, 95)] + [1000 * alone[name][1]]
-            night_row = [1000 * float(np.percentile(beside[name][0], q)) for q in (50, 95)]
-            print(
-                f"{name:<30} {row[0]:7.0f} {row[1]:7.0f} {row[2]:7.0f}   {'':<19} {night_row[0]:7.0f} {night_row[1]:7.0f}"
-            )
+            cells = []
+            for times, cpu in (alone[name], beside[name]):
+                cells += [*np.percentile(times, [50, 95]).tolist(), cpu]
+            print(f"{name:<30}" + "".join(f"{1000 * cell:8.0f}" for cell in cells))
         print(f"{writer.n_tasks} tasks were written meanwhile")
         times, memory, failed = read_in_parallel(pages, wanted, options.seconds)
         print(
             f"\n50 readers: {len(times) / options.seconds:.0f} pages/s, median {1000 * np.median(times):.0f} ms, "
             f"p95 {1000 * np.percentile(times, 95):.0f} ms, {len(failed)} failed {sorted(set(failed))}\n"
-            f"memory: {before:.0f} MB before, {' '.join(f'{m:.0f}' for m in memory[::2])} in, {pages.memory_mb():.0f} after"
+            f"memory [MB]: {before:.0f} before, {' '.join(f'{m:.0f}' for m in memory[::2])} in, "
+            f"{pages.memory_mb():.0f} after"
         )
     finally:
         pages.stop()

@@ -232,6 +232,13 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
             current_handout().begin(known, self.pid_of)
         return response
 
+    def _run_task(self, task_id: str) -> None:
+        """Run a task; the scheduler is told where its page is."""
+        from astra.tasks.tracking import report_page
+
+        report_page(self._scheduler, self._id, task_id)
+        super()._run_task(task_id)
+
     def _add_task(self, *args: Any, **kwargs: Any) -> None:
         """Report a task to the scheduler; what its `run` has asked for is waited for in this process too."""
         from astra.tasks.further import wait_for

@@ -1,4 +1,4 @@
-"""A small night for the pages: tasks that ended in all ways, alerts with stamps, a spectrum, hostile texts."""
+"""A small night for the pages: tasks that ended in all ways, alerts with stamps, hostile texts."""
 
 import json
 from dataclasses import dataclass

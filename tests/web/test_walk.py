@@ -1,4 +1,4 @@
-"""The pages in a real browser: Chromium of the system, driven by playwright-core and looked at by axe-core of npm."""
+"""The pages in a real browser: Chromium of the system, driven by playwright-core, judged by axe-core."""
 
 import json
 import os
