@@ -2,9 +2,9 @@
 
     python benchmarks/web_pages.py [--url URL] [--tasks 1000000] [--alerts 100000] [--seconds 10]
 
-A table of every page: median and 95th percentile of its time, and the processor's time of the server [ms]; and
-the same while something writes tasks as a night does. Then 50 readers at once, and the server's memory before,
-in and after. A database that is kept (--folder) is not made again.
+A table of every page: median and 95th percentile of its time, and the processor's time of the server [ms];
+the same while something writes tasks as a night does. Then 50 readers at once, and the server's memory
+before, in and after. A database that is kept (--folder) is not made again.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def fill_survey(connection, n_visits):
 
 
 def fill_tasks(connection, run, common, n_tasks, n_visits):
-    """Write tasks of all detectors of all visits, in the order of the nights; one in a thousand has failed."""
+    """Write tasks of all detectors of all visits by night; one in a thousand has failed."""
     rows, attempts = [], []
     for number in range(n_tasks):
         per_visit = N_DETECTORS * len(FAMILIES)
@@ -492,8 +492,9 @@ def main():
         beside = time_pages(pages, wanted, options.times)
         writer.ended.set()
         writer.join()
+        head = ("median", "p95", "cpu", "median", "p95", "cpu")
         print(
-            f"\n{'page':<30} {'median':>7} {'p95':>7} {'cpu':>7}   while a night runs: {'median':>7} {'p95':>7}   [ms]"
+            f"\n{'[ms]':<30}" + "".join(f"{one:>8}" for one in head) + "   the last three while a night runs"
         )
         for name in wanted:
             cells = []
@@ -502,9 +503,10 @@ def main():
             print(f"{name:<30}" + "".join(f"{1000 * cell:8.0f}" for cell in cells))
         print(f"{writer.n_tasks} tasks were written meanwhile")
         times, memory, failed = read_in_parallel(pages, wanted, options.seconds)
+        median, high = (1000 * np.percentile(times, [50, 95])).tolist()
         print(
-            f"\n50 readers: {len(times) / options.seconds:.0f} pages/s, median {1000 * np.median(times):.0f} ms, "
-            f"p95 {1000 * np.percentile(times, 95):.0f} ms, {len(failed)} failed {sorted(set(failed))}\n"
+            f"\n50 readers: {len(times) / options.seconds:.0f} pages/s, median {median:.0f} ms, p95 {high:.0f} ms, "
+            f"{len(failed)} failed {sorted(set(failed))}\n"
             f"memory [MB]: {before:.0f} before, {' '.join(f'{m:.0f}' for m in memory[::2])} in, "
             f"{pages.memory_mb():.0f} after"
         )

@@ -339,10 +339,10 @@ def figures_of_tasks(
 ) -> dict[int, dict[str, Any]]:
     """Return the figures of tasks by their key in the database; ``keys`` chooses among them."""
     table, found = metadata_table, dict[int, dict[str, Any]]()
-    for chunk in chunks(sorted(task_pks)):
-        query = select(table.c.task_pk, table.c.key, table.c.value).where(table.c.task_pk.in_(chunk))
-        if keys is not None:
-            query = query.where(table.c.key.in_(sorted(keys)))
-        for row in connection.execute(query):
-            found.setdefault(row.task_pk, {})[row.key] = row.value
+    query = select(table.c.task_pk, table.c.key, table.c.value)
+    query = query.where(is_among(connection, table.c.task_pk, sorted(task_pks)))
+    if keys is not None:
+        query = query.where(table.c.key.in_(sorted(keys)))
+    for task_pk, key, value in connection.execute(query).all():
+        found.setdefault(task_pk, {})[key] = value
     return found
