@@ -13,8 +13,8 @@ from astra.cli.status import add_selection, selection_of
 from astra.cli.terminal import escape, print_json, print_lines
 
 if TYPE_CHECKING:
-    from astra.cli.commands import LuigiCommand
     from astra.database.stored import StoredTask
+    from astra.tasks.commands import LuigiCommand
 
 DESCRIPTION = """Print the luigi commands that run tasks again, or run them. Members of one family whose other
 parameters are equal go into one batch. Only what is not done is done."""
@@ -35,7 +35,7 @@ def add_commands(commands: Any) -> None:
 
 def retry_tasks(options: argparse.Namespace) -> int:
     """Print or run the commands; return 1 if one of them fails."""
-    from astra.cli.commands import make_commands
+    from astra.tasks.commands import make_commands
 
     tasks = _chosen(options)
     commands = make_commands(tasks, options.root)

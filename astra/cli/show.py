@@ -15,8 +15,8 @@ from astra.cli.terminal import escape, print_json, print_lines, table_lines
 from astra.errors import ConfigError
 
 if TYPE_CHECKING:
-    from astra.cli.commands import LuigiCommand
     from astra.database.lineage import TaskReport
+    from astra.tasks.commands import LuigiCommand
 
 LOG_LINES = 20
 AS_RECORDED = ("there", "as recorded")
@@ -54,9 +54,9 @@ def add_commands(commands: Any) -> None:
 
 def show_task(options: argparse.Namespace) -> int:
     """Print all that is known of a task."""
-    from astra.cli.commands import make_command
     from astra.database.engine import reading
     from astra.database.lineage import get_named_task, get_task_by_parameters, report_task
+    from astra.tasks.commands import make_command
 
     with reading(existing_database()) as connection:
         if options.parameters:

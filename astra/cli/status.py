@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from astra.cli.moments import moment_text, night, seconds_text
 from astra.cli.place import existing_database
 from astra.cli.terminal import escape, print_json, print_lines, table_lines
+from astra.tasks.progress import changed_families
 
 if TYPE_CHECKING:
     from astra.database.selection import Selection
@@ -153,7 +154,6 @@ def _watch(url: str, options: argparse.Namespace) -> None:
 def _print_changes(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
     """Print a line for each family whose numbers have changed."""
     now = moment_text(dt.datetime.now(dt.UTC))
-    for family in after:
-        if family not in before:
-            numbers = " ".join(f"{name} {family[name]}" for name in COLUMNS)
-            print(f"{now} {escape(family['family'])}: {numbers}", flush=True)
+    for family in changed_families(before, after):
+        numbers = " ".join(f"{name} {family[name]}" for name in COLUMNS)
+        print(f"{now} {escape(family['family'])}: {numbers}", flush=True)

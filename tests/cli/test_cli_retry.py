@@ -8,7 +8,7 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from astra.cli import main
-from astra.cli.commands import LONGEST_ARGUMENT, make_commands
+from astra.tasks.commands import LONGEST_ARGUMENT, make_commands
 from astra.database.engine import reading, transaction
 from astra.database.models.state import Status
 from astra.database.selection import Selection

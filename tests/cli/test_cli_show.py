@@ -11,7 +11,7 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from astra.cli import main
-from astra.cli.commands import find_task_class, make_command
+from astra.tasks.commands import find_task_class, make_command
 from astra.database.engine import reading, transaction
 from astra.database.lineage import find_task_ids, get_task_id, report_task
 from astra.database.models.state import Status

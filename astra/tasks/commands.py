@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import luigi
 from luigi.task_register import Register, TaskClassException
 
-from astra.cli.terminal import shell_word
+from astra.terminal import shell_word
 
 if TYPE_CHECKING:
     from astra.database.stored import StoredTask
@@ -74,6 +74,7 @@ def make_command(
     *,
     run_command: str | None,
     root: str | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> LuigiCommand:
     """Make the command that runs a stored task.
 
@@ -88,6 +89,8 @@ def make_command(
         was not ``luigi``.
     root : str, optional
         The root that was named on the command line, to be named again.
+    environment : mapping, optional
+        Variables to set for it, in place of those that name the root.
     """
     task_class = find_task_class(module, family)
     known = dict(task_class.get_params()) if task_class is not None else {}
@@ -96,7 +99,8 @@ def make_command(
         words += _parameter_words(name, str(text), known.get(name))
     if _is_local(run_command or ""):
         words.append("--local-scheduler")
-    environment = {name: os.environ[name] for name in OWN_ENVIRONMENT if root and os.environ.get(name)}
+    if environment is None:
+        environment = {name: os.environ[name] for name in OWN_ENVIRONMENT if root and os.environ.get(name)}
     not_said = [
         name
         for name, parameter in known.items()
@@ -120,14 +124,16 @@ def _is_switch(parameter: luigi.Parameter | None) -> bool:
     return isinstance(parameter, luigi.BoolParameter) and parameter.parsing == parameter.IMPLICIT_PARSING
 
 
-def make_commands(tasks: Iterable[StoredTask], root: str | None = None) -> list[LuigiCommand]:
+def make_commands(
+    tasks: Iterable[StoredTask], root: str | None = None, environment: Mapping[str, str] | None = None
+) -> list[LuigiCommand]:
     """Make the commands that run stored tasks: one batch for those that differ in batch parameters alone.
 
     Parameters
     ----------
     tasks : iterable of StoredTask
         Single tasks and members; a batch stays by itself.
-    root : str, optional
+    root, environment : optional
         As in `make_command`.
     """
     groups: dict[tuple[Any, ...], list[StoredTask]] = {}
@@ -138,7 +144,14 @@ def make_commands(tasks: Iterable[StoredTask], root: str | None = None) -> list[
         is_local = _is_local(task.run_command or "")
         groups.setdefault((task.module, task.family, is_local, common, alone), []).append(task)
     return [
-        make_command(group[0].module, group[0].family, merged, run_command=group[0].run_command, root=root)
+        make_command(
+            group[0].module,
+            group[0].family,
+            merged,
+            run_command=group[0].run_command,
+            root=root,
+            environment=environment,
+        )
         for group in groups.values()
         for merged in _merge(group)
     ]
