@@ -7,6 +7,7 @@ from typing import Any
 import luigi
 
 from astra.errors import ConfigError
+from astra.tasks.parameters import PathParameter
 from astra.tasks.template_rule import DifferenceTask
 
 FURTHER, ALL, RUBIN = "further", "all", "rubin"
@@ -29,6 +30,17 @@ class AssociatedTask(DifferenceTask):
         default=FURTHER,
         description="Statistics of objects beside those that DiaObject has columns for: further "
         "(all but the periodograms), all, rubin (none), or Rubin's names as in ap_madFlux,ap_skewFlux.",
+    )
+    ephemeris = PathParameter(
+        default="",
+        description="Table (FITS, Parquet, ECSV, CSV) of where known bodies are seen: ssObjectId, ra, dec "
+        "[deg], and visit or mjdTai [d]; perhaps raErr, decErr [deg].",
+    )
+    orbits = PathParameter(
+        default="",
+        description="Table of orbits of known bodies: ssObjectId, e, inclination, node, argPeri [deg, J2000] "
+        "and q [AU], tPeri [MJD TDB] or a [AU], meanAnomaly [deg], epochMjdTdb; perhaps positionErr "
+        "[arcsec]. Without perturbations: Mars is off by 1 arcsec after 10 days, by 6 after 30.",
     )
 
 

@@ -12,7 +12,6 @@ from astra.tasks.associated import AssociatedTask, chosen_plugins
 from astra.tasks.batch import per_member
 from astra.tasks.diffim import DiffIm
 from astra.tasks.options import OptionsParameter, with_options
-from astra.tasks.parameters import PathParameter
 from astra.tasks.process_ccd import ProcessCcd
 from astra.tasks.reopened_alerts import reopen_alerts
 from astra.tasks.sky_cells import sky_resources
@@ -59,18 +58,6 @@ class Associate(AssociatedTask):
     )
     release = luigi.IntParameter(
         default=0, description="Processing release, 0 to 63, in the identifiers; 0 is for development."
-    )
-
-    ephemeris = PathParameter(
-        default="",
-        description="Table (FITS, Parquet, ECSV, CSV) of where known bodies are seen: ssObjectId, ra, dec "
-        "[deg], and visit or mjdTai [d]; perhaps raErr, decErr [deg].",
-    )
-    orbits = PathParameter(
-        default="",
-        description="Table of orbits of known bodies: ssObjectId, e, inclination, node, argPeri [deg, J2000] "
-        "and q [AU], tPeri [MJD TDB] or a [AU], meanAnomaly [deg], epochMjdTdb; perhaps positionErr "
-        "[arcsec]. Without perturbations: Mars is off by 1 arcsec after 10 days, by 6 after 30.",
     )
 
     step = "diaPipe"
