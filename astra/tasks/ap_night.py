@@ -13,6 +13,7 @@ import luigi
 from astra.errors import BatchError, MissingDataError
 from astra.tasks.ap_pipe import LAST_STEP, NOTHING, ApPipe
 from astra.tasks.associated import AssociatedTask
+from astra.tasks.attended_night import AttendedNight
 from astra.tasks.exposures import IngestRaws
 from astra.tasks.imaging import STEPS
 from astra.tasks.parameters import IdsParameter
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from astra.database.nights import NightCounts
 
 
-class ApNight(AssociatedTask):
+class ApNight(AttendedNight, AssociatedTask):
     """Process all visits of a night, from raw frames to alerts.
 
     Detectors are associated in the order of their midpoints. One that fails stops no other; the task then
@@ -52,6 +53,13 @@ class ApNight(AssociatedTask):
     )
 
     runs_in_place = True
+    progress = luigi.BoolParameter(
+        default=False,
+        significant=False,
+        description="Show the progress by family on standard error; Luigi's log goes to a file in logs below "
+        "the root.",
+    )
+
     accepts_partial_batches = True  # what fails of a night is counted, and stops nothing
 
     def requires(self) -> list[luigi.Task]:

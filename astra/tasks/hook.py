@@ -30,6 +30,7 @@ from astra.errors import ConfigError
 from astra.scheduler.central import CentralScheduler
 from astra.scheduler.remote import RemoteScheduler
 from astra.tasks import summary
+from astra.tasks.attended import prepare
 from astra.tasks.runner import AstraWorker
 
 
@@ -144,6 +145,7 @@ def root_task(parser: CmdlineParser) -> Any:
         write_plan_lines(task, AstraOptions().dry_run_members)
         sys.exit(0)
     _named["task"] = task
+    prepare(task)
     return task
 
 

@@ -258,7 +258,13 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
             restore_invocation(self.invocation_before)
 
     def run(self) -> bool:
-        """Run the scheduled tasks."""
+        """Run the scheduled tasks; a root task may have words of its own for whoever waits."""
+        from astra.tasks.attended import attended
+
+        with attended(self._scheduled_tasks.get(self._first_task), self.invocation):
+            return self._run_recorded()
+
+    def _run_recorded(self) -> bool:
         from astra.tasks.handout import current_handout
         from astra.tasks.plan import close_plan, write_found, write_plan
 

@@ -85,3 +85,20 @@ def test_a_night_without_visits_says_what_to_do(processed, task):
     query = "SELECT message FROM task_attempt WHERE error_class = 'MissingDataError'"
     found = rows(processed, query)
     assert not found or "no detector of night 19990101 of simcam" in found[0][0]
+
+
+def test_a_night_that_shows_its_progress_ends_with_its_words(processed, night, run_luigi):
+    given = {k: v for k, v in night.parameters().items() if k not in {"visit", "detector"}}
+    arguments = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", value)]
+    day = night.files.science_visits[0] // 100000
+    command = ["ApNight", "--night", day, *arguments, "--progress"]
+    first = run_luigi(*command)
+    assert first.returncode == 0, first.stderr
+    assert "0 failed, 0 blocked" in first.stdout
+    assert "INFO" not in first.stdout + first.stderr
+    assert "ApNight 1/1" in first.stderr
+    log = processed / "logs" / f"simcam_{day}.log"
+    assert "Luigi Execution Summary" in log.read_text()
+    again = run_luigi(*command)
+    assert again.stdout == f"night {day} of simcam is done already - nothing to do\n"
+    assert again.stderr == ""
