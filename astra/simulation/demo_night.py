@@ -111,8 +111,7 @@ SMALL = DemoScale(
     ),
     EARLIER_NIGHTS[-1:],
     n_biases=3,
-    n_darks=2,
-    flat_times_s=(20.0,),
+    flat_times_s=(12.0, 20.0),
 )
 
 

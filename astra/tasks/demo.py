@@ -1,136 +1,154 @@
-"""A demonstration: a simulated field from raw frames to alerts, without network."""
+"""A demonstration: simulated nights from raw frames to alerts, and spectra, without network or service."""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from collections.abc import Generator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import luigi
 
-from astra.tasks.ap_pipe import ApPipe
-from astra.tasks.base import AstraTask
+from astra import config
+from astra.tasks.attended import log_to_file, n_processors, set_where_silent
+from astra.tasks.closing import shown_path
+from astra.tasks.demo_folder import LOG, prepare_folder
+from astra.tasks.demo_simulation import SimulatedTask
+from astra.tasks.demo_steps import AnalyseSimulatedSpectra, ProcessSimulatedNights
 from astra.tasks.parameters import PathParameter
+from astra.terminal import escape
 
-MATCH_RADIUS_ARCSEC = 1.0
+if TYPE_CHECKING:
+    from astra.database.selection import Selection
 
-
-class SimulateNight(AstraTask):
-    """Simulate three template visits and two science visits of two detectors of a camera."""
-
-    seed = luigi.IntParameter(default=42, description="Seed of the sky, the camera and the noise.")
-
-    @property
-    def folder(self) -> Path:
-        """Folder of the simulated files."""
-        return self.root / f"simulation-{self.seed}"
-
-    def output(self) -> dict[str, luigi.LocalTarget]:
-        """Return what the night holds, the reference catalogue and the truth."""
-        names = {"night": "night.json", "reference": "reference.fits", "truth": "truth.fits"}
-        return {kind: luigi.LocalTarget(str(self.folder / name)) for kind, name in names.items()}
-
-    def run(self) -> None:
-        """Render the frames and write them."""
-        from astra.products.atomic import write_text
-        from astra.simulation.night import LOWER_ROW, simulate_night
-
-        night = simulate_night(self.folder, self.seed, detectors=LOWER_ROW)
-        content = {
-            "template_visits": night.template_visits,
-            "science_visits": night.science_visits,
-            "detectors": LOWER_ROW,
-        }
-        write_text(self.output()["night"].path, json.dumps(content))
+N_WORKERS = 2
 
 
-class Demo(AstraTask):
-    """Simulate a night, process it from raw frames to alerts, and count what was found."""
+class Demo(SimulatedTask):
+    """Simulate nights and spectra, process them with the tasks of a survey, and count what was found.
+
+    Raw frames become calibrations, visits, a template, differences, objects with light curves and alerts;
+    spectra get velocities, sums, lines and labels. It writes one folder only, and needs no network.
+    """
 
     runs_in_place = True
 
     output_root = PathParameter(
         default="astra-demo", significant=False, description="Folder of all that the demonstration writes."
     )
-    seed = luigi.IntParameter(default=42, description="Seed of the simulation.")
+    fresh = luigi.BoolParameter(
+        default=False, significant=False, description="Start over: remove what an earlier one has made."
+    )
 
-    def run(self) -> Generator[Any, Any, None]:
-        """Simulate, process, and report."""
-        simulation = SimulateNight(seed=self.seed, output_root=self.output_root)
-        yield simulation
-        pipeline = self.pipeline(simulation)
-        yield pipeline
-        report = self.report(simulation, pipeline)
-        self.add_figures("report", report)
-        sys.stdout.write(self.describe(report))
+    def part(self, task_class: type[Any], **own: Any) -> Any:
+        """Return a task of the demonstration; its root is that of the configuration where they are the same.
 
-    def pipeline(self, simulation: SimulateNight) -> ApPipe:
-        """Return the task that processes the science visits."""
-        night = json.loads(Path(simulation.output()["night"].path).read_text())
-        pairs = [(visit, detector) for visit in night["science_visits"] for detector in night["detectors"]]
-        return ApPipe(
-            instrument="simcam",
-            raw=str(simulation.folder / "raw"),
-            visit=tuple(visit for visit, _ in pairs),
-            detector=tuple(detector for _, detector in pairs),
-            template_visits="^".join(map(str, night["template_visits"])),
-            reference_catalog=simulation.output()["reference"].path,
-            output_root=self.output_root,
-        )
+        Tasks with a root of their own have other ids, and the commands that run them again must name it.
+        """
+        here = config.root() == self.root and config.database_url() == self.database_url
+        root = "" if here else self.output_root
+        return task_class(seed=self.seed, scale=self.scale, output_root=root, **own)
 
-    def report(self, simulation: SimulateNight, pipeline: ApPipe) -> dict[str, Any]:
-        """Count tasks, transients and alerts."""
-        from astra.alerts.files import read_alerts
+    def nights(self) -> ProcessSimulatedNights:
+        """Return the task that processes the nights."""
+        task: ProcessSimulatedNights = self.part(ProcessSimulatedNights)
+        return task
+
+    def spectra(self) -> AnalyseSimulatedSpectra:
+        """Return the task that analyses the spectra."""
+        task: AnalyseSimulatedSpectra = self.part(AnalyseSimulatedSpectra)
+        return task
+
+    def requires(self) -> list[luigi.Task]:
+        """Process the nights, and analyse the spectra."""
+        return [self.nights(), self.spectra()]
+
+    def run(self) -> None:
+        """Count what was found."""
+        self.add_figures("report", self.count())
+
+    def count(self) -> dict[str, Any]:
+        """Return what was found, measured against what was simulated."""
+        import numpy as np
+
         from astra.database.engine import reading
-        from astra.database.queries import family_counts
+        from astra.database.spectra import read_spectrum_rows
         from astra.products.catalogs import read_catalog
-        from astra.products.layout import alert_path
+        from astra.tasks.demo_figures import count_alerts, count_transients, velocity_errors
 
-        truth = read_catalog(simulation.output()["truth"].path)
-        found, n_alerts, n_false = set(), 0, 0
-        for member in pipeline.get_batch_tasks():
-            on_detector = (truth["visit"] == member.visit) & (truth["detector"] == member.detector)
-            alerts = read_alerts(alert_path(self.root, member.visit, member.detector))
-            matched, false = _match(truth[on_detector], [alert["diaSource"] for alert in alerts])
-            found |= matched
-            n_false += false
-            n_alerts += len(alerts)
+        truth, changing = (read_catalog(self.table_path(kind)) for kind in ("truth", "changing"))
+        transients = count_transients(self._last_results(), truth, changing)
+        n_alerts, n_invalid = count_alerts(sorted((self.root / "alerts").glob("*.avro")))
         with reading(self.database_url) as connection:
-            counts = family_counts(connection)
+            velocities = read_spectrum_rows(connection, "radial_velocity")[0]
+        errors = velocity_errors(self.spectral_night.path("truth"), velocities)
         return {
-            "nTasksDone": sum(count.done for count in counts),
-            "nTasksFailed": sum(count.failed + count.blocked for count in counts),
-            "nInjected": len(set(truth["transient"].tolist())),
-            "nRecovered": len(found),
-            "nFalse": n_false,
-            "nAlerts": n_alerts,
+            **asdict(transients),
+            "camera": self.nights().instrument,
+            "last_night": self.nights().later_nights()[-1],
+            "n_alerts": n_alerts,
+            "n_invalid": n_invalid,
+            "n_velocities": len(errors),
+            "velocity_error_kms": float(np.median(np.abs(errors))) if len(errors) else None,
         }
 
-    def describe(self, report: dict[str, Any]) -> str:
-        """Return the report as text."""
-        found, injected = report["nRecovered"], report["nInjected"]
-        percent = 100.0 * found / max(injected, 1)
+    def _last_results(self) -> list[Any]:
+        """Return where the differences and alerts of the last night are."""
+        from astra.products.layout import alert_path
+        from astra.tasks.demo_figures import DetectorResult
+        from astra.tasks.diffim import DiffIm
+
+        nights = self.nights()
+        last = [shot.visit for shot in self.night.shots[nights.later_nights()[-1]]]
+        results = []
+        for visit, detector in nights.pairs(last):
+            difference = nights.step(DiffIm, [(visit, detector)]).path("diffexp")
+            results.append(
+                DetectorResult(visit, detector, difference, alert_path(self.root, visit, detector))
+            )
+        return results
+
+    # -- the command ----------------------------------------------------------------------------------------
+
+    @property
+    def is_attended(self) -> bool:
+        """Always."""
+        return True
+
+    def prepare_command(self) -> None:
+        """Make the folder ready, and send Luigi's log there."""
+        prepare_folder(self.root, {"seed": self.seed, "scale": self.scale}, fresh=self.fresh)
+        os.environ["ASTRA_ROOT"] = str(self.root)
+        os.environ["ASTRA_DATABASE_URL"] = self.database_url
+        log_to_file(self.log_path)
+        set_where_silent("core", "workers", str(min(N_WORKERS, n_processors())))
+
+    @property
+    def log_path(self) -> Path:
+        """Log of Luigi."""
+        return self.root / LOG
+
+    def opening_words(self) -> str:
+        """Return what stands above the progress."""
+        night = self.nights().later_nights()[-1]
+        date = f"{night // 10000}-{night // 100 % 100:02d}-{night % 100:02d}"
+        root, log = (escape(shown_path(path)) for path in (self.root, self.log_path))
         return (
-            f"{report['nTasksDone']} tasks done, {report['nTasksFailed']} failed\n"
-            f"{found} of {injected} injected transients recovered ({percent:.0f} %)\n"
-            f"{report['nAlerts']} alerts written, {report['nFalse']} of them of nothing injected: "
-            f"{self.root / 'alerts'}\n"
-            f"products: {self.root / 'products'}\n"
-            f"state: astra --root {self.root} status\n"
+            f"astra demo: night {date} (simulated, seed {self.seed}); it writes {root} only, its log {log}\n"
         )
 
+    def shown_tasks(self, run: Selection) -> Selection:
+        """Return all: what an earlier run has done counts too."""
+        return replace(run, run=None)
 
-def _match(truth: Any, sources: Any) -> tuple[set[int], int]:
-    """Return the transients with a detection on them, and the number of detections on none of them."""
-    import numpy as np
+    def closing_words(self, was_done: bool, run: Selection) -> str:
+        """Return the report, or why there is none."""
+        del run
+        from astra.tasks.closing import failure_words
+        from astra.tasks.demo_words import report_words
 
-    if len(sources) == 0 or len(truth) == 0:
-        return set(), len(sources)
-    scale = np.cos(np.deg2rad(truth["dec"][:, None]))
-    ra, dec = (np.array([source[name] for source in sources]) for name in ("ra", "dec"))
-    east = ((ra[None, :] - truth["ra"][:, None] + 180.0) % 360.0 - 180.0) * scale
-    north = dec[None, :] - truth["dec"][:, None]
-    near = np.hypot(east, north) * 3600.0 <= MATCH_RADIUS_ARCSEC
-    return set(truth["transient"][near.any(axis=1)].tolist()), int((~near.any(axis=0)).sum())
+        if was_done or self.complete():
+            return report_words(self, was_done=was_done)
+        own = {"ASTRA_ROOT": os.path.relpath(self.root)}
+        return failure_words(self.database_url, self.root, self.log_path, sys.argv[1:], environment=own)

@@ -44,6 +44,8 @@ MODULES = (
     "ap_pipe",
     "ap_night",
     "deduplicate",
+    "demo_simulation",
+    "demo_steps",
     "demo",
 )
 
