@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from astra import config
 from astra.tasks.attended import log_to_file
-from astra.tasks.closing import RULE, failure_words, shown_path, tasks_line
+from astra.tasks.closing import RULE, failure_words, has_failed, shown_path, tasks_line
 from astra.terminal import escape
 
 if TYPE_CHECKING:
@@ -55,14 +55,13 @@ class AttendedNight:
 
         if was_done:
             return f"night {self.night} of {escape(self.instrument)} is done already - nothing to do\n"
-        with reading(self.database_url) as connection:
-            counts = family_counts(connection, run)
-        if any(count.failed or count.blocked for count in counts):
+        if has_failed(self.database_url, run):
             root = {} if self.root == Path.cwd() else {"ASTRA_ROOT": str(config.root())}
             return failure_words(
                 self.database_url, self.root, self.log_path, sys.argv[1:], environment=root, selection=run
             )
-        lines = [RULE, tasks_line(counts)]
+        with reading(self.database_url) as connection:
+            lines = [RULE, tasks_line(family_counts(connection, run))]
         report = report_folder(self.root, self.instrument, self.night) / "index.html"
         if report.is_file():
             lines.append(f"Report   {report.as_uri()}")

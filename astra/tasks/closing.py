@@ -31,6 +31,16 @@ def tasks_line(counts: Sequence[FamilyCounts]) -> str:
     return f"{total} tasks: {done} done, {failed} failed, {blocked} blocked"
 
 
+def has_failed(url: str, selection: Selection | None = None) -> bool:
+    """Say whether any of the selected tasks, by default of all, has failed or is blocked."""
+    from astra.database.engine import reading
+    from astra.database.queries import EVERYTHING, family_counts
+
+    with reading(url) as connection:
+        counts = family_counts(connection, selection or EVERYTHING)
+    return any(count.failed or count.blocked for count in counts)
+
+
 def failure_words(
     url: str,
     root: Path,

@@ -144,11 +144,11 @@ class Demo(SimulatedTask):
 
     def closing_words(self, was_done: bool, run: Selection) -> str:
         """Return the report, or why there is none."""
-        del run
-        from astra.tasks.closing import failure_words
+        from astra.tasks.closing import failure_words, has_failed
         from astra.tasks.demo_words import report_words
 
-        if was_done or self.complete():
+        del run
+        if was_done or (self.complete() and not has_failed(self.database_url)):
             return report_words(self, was_done=was_done)
         own = {"ASTRA_ROOT": os.path.relpath(self.root)}
         return failure_words(self.database_url, self.root, self.log_path, sys.argv[1:], environment=own)

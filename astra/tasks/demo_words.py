@@ -23,6 +23,8 @@ def report_words(demo: Demo, *, was_done: bool) -> str:
     lines = [RULE, tasks_line(counts)]
     if was_done:
         lines = [f"{total} tasks already done - nothing to do (use --fresh to start over)"]
+        if any(count.done != count.total for count in counts):
+            lines.append(f"{tasks_line(counts)}; those are not needed any more")
     lines += _found_lines(figures, demo.root)
     report = report_folder(demo.root, figures["camera"], figures["last_night"]) / "index.html"
     if report.is_file():
