@@ -64,6 +64,12 @@ class Demo(SimulatedTask):
         """Process the nights, and analyse the spectra."""
         return [self.nights(), self.spectra()]
 
+    def stale_ids(self) -> set[str]:
+        """Return this task's id while a branch is not done: one that was done may have failed since."""
+        return (
+            set() if all(branch.complete() for branch in (self.nights(), self.spectra())) else {self.task_id}
+        )
+
     def run(self) -> None:
         """Count what was found."""
         self.add_figures("report", self.count())
