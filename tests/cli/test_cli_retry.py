@@ -8,12 +8,12 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from astra.cli import main
-from astra.tasks.commands import LONGEST_ARGUMENT, make_commands
 from astra.database.engine import reading, transaction
 from astra.database.models.state import Status
 from astra.database.selection import Selection
 from astra.database.state import link_batch
 from astra.database.stored import StoredTask, get_stored_task, unfinished_tasks
+from astra.tasks.commands import LONGEST_ARGUMENT, make_commands
 from tests.cli.rows import end, record, start_run
 from tests.tasks.night import build
 from tests.tasks.toy_tasks import Double, Toy

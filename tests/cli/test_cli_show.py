@@ -11,12 +11,12 @@ import pytest
 from luigi.cmdline_parser import CmdlineParser
 
 from astra.cli import main
-from astra.tasks.commands import find_task_class, make_command
 from astra.database.engine import reading, transaction
 from astra.database.lineage import find_task_ids, get_task_id, report_task
 from astra.database.models.state import Status
 from astra.database.state import link_batch, link_dependencies
 from astra.errors import MissingDataError
+from astra.tasks.commands import find_task_class, make_command
 from tests.cli.rows import end, record, start_run
 from tests.tasks.night import build
 from tests.tasks.toy_tasks import CopyLine, Double, Toy
