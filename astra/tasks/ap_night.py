@@ -52,7 +52,6 @@ class ApNight(AttendedNight, AssociatedTask):
         description="Whether the report of the night is written: reports/<instrument>_<night> below root.",
     )
 
-    runs_in_place = True
     progress = luigi.BoolParameter(
         default=False,
         significant=False,
@@ -60,6 +59,7 @@ class ApNight(AttendedNight, AssociatedTask):
         "the root.",
     )
 
+    runs_in_place = True
     accepts_partial_batches = True  # what fails of a night is counted, and stops nothing
 
     def requires(self) -> list[luigi.Task]:

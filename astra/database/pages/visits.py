@@ -295,10 +295,12 @@ def tasks_of_visits(
     messages = _messages(connection, [pk for pk, state in states.items() if state in {"failed", "blocked"}])
     found: dict[tuple[int, int], list[TaskOfDetector]] = {}
     # A night of a wide camera has ten thousands of them.
-    for pk, task_id, family, duration, _, visit_number, number in rows:
-        if visit_number.isdigit() and number.isdigit():
-            task = TaskOfDetector(pk, task_id, family, states[pk], duration, messages.get(pk))
-            found.setdefault((int(visit_number), int(number)), []).append(task)
+    for row in rows:
+        if row.visit.isdigit() and row.detector.isdigit():
+            task = TaskOfDetector(
+                row.pk, row.task_id, row.family, states[row.pk], row.duration, messages.get(row.pk)
+            )
+            found.setdefault((int(row.visit), int(row.detector)), []).append(task)
     return found
 
 
