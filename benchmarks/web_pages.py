@@ -456,6 +456,16 @@ def read_in_parallel(pages, wanted, seconds, n_readers=50):
     return times, memory, failed
 
 
+def print_readers(pages, wanted, seconds, before_mb):
+    """Read with 50 at once, and print how that went."""
+    times, memory, failed = read_in_parallel(pages, wanted, seconds)
+    median, high = (1000 * np.percentile(times, [50, 95])).tolist()
+    print(f"\n50 readers: {len(times) / seconds:.0f} pages/s, median {median:.0f} ms, p95 {high:.0f} ms")
+    print(f"{len(failed)} failed {sorted(set(failed))}")
+    during = " ".join(f"{one:.0f}" for one in memory[::2])
+    print(f"memory [MB]: {before_mb:.0f} before, {during} in, {pages.memory_mb():.0f} after")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -502,14 +512,7 @@ def main():
                 cells += [*np.percentile(times, [50, 95]).tolist(), cpu]
             print(f"{name:<30}" + "".join(f"{1000 * cell:8.0f}" for cell in cells))
         print(f"{writer.n_tasks} tasks were written meanwhile")
-        times, memory, failed = read_in_parallel(pages, wanted, options.seconds)
-        median, high = (1000 * np.percentile(times, [50, 95])).tolist()
-        print(
-            f"\n50 readers: {len(times) / options.seconds:.0f} pages/s, median {median:.0f} ms, p95 {high:.0f} ms, "
-            f"{len(failed)} failed {sorted(set(failed))}\n"
-            f"memory [MB]: {before:.0f} before, {' '.join(f'{m:.0f}' for m in memory[::2])} in, "
-            f"{pages.memory_mb():.0f} after"
-        )
+        print_readers(pages, wanted, options.seconds, before)
     finally:
         pages.stop()
 
