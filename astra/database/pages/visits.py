@@ -290,7 +290,7 @@ def tasks_of_visits(
         visit.label("visit"),
         detector.label("detector"),
     ).where(of_visits(connection, instrument, visits), detector.is_not(None))
-    rows = connection.execute(query.order_by(task_table.c.started, task_table.c.pk)).all()
+    rows: Sequence[Any] = connection.execute(query.order_by(task_table.c.started, task_table.c.pk)).all()
     states = states_of(connection, [(row[0], row[4]) for row in rows])
     messages = _messages(connection, [pk for pk, state in states.items() if state in {"failed", "blocked"}])
     found: dict[tuple[int, int], list[TaskOfDetector]] = {}
