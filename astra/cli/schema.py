@@ -25,6 +25,9 @@ def add_commands(commands: Any) -> None:
         action.set_defaults(function=function)
         if name != "upgrade":
             action.add_argument("--json", action="store_true", help="print JSON")
+    text = "print the reference of all tables and columns as Markdown"
+    reference = actions.add_parser("reference", help=text, description=text)
+    reference.set_defaults(function=print_reference)
 
 
 def upgrade_database(_options: argparse.Namespace) -> None:
@@ -86,3 +89,16 @@ def print_url(options: argparse.Namespace) -> None:
         print_json({"database": url})
     else:
         print(escape(url))
+
+
+def print_reference(_options: argparse.Namespace) -> None:
+    """Print what tables and columns mean."""
+    from astra.alerts.schemas import load_record_schema
+    from astra.database.reference import make_reference
+
+    fields = {
+        (f"D{record[1:]}", field["name"]): field.get("doc", "")
+        for record in ("diaObject", "diaSource", "diaForcedSource")
+        for field in load_record_schema(record)["fields"]
+    }
+    print(make_reference(fields), end="")
