@@ -8,6 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
+
 BLOCK = 2880  # bytes of which a FITS file has a whole number
 
 
@@ -158,7 +160,7 @@ def add_psf_terms(psf: PsfTerms) -> Any:
     return stamps
 
 
-@njit(cache=True, nogil=True)
+@part
 def _add_terms(psf: PsfTerms, i: int, work: NDArray[np.float64], stamp: NDArray[np.float32]) -> None:
     work[:] = 0.0
     total = 0.0
@@ -173,7 +175,7 @@ def _add_terms(psf: PsfTerms, i: int, work: NDArray[np.float64], stamp: NDArray[
         stamp[pixel] = np.float32(work[pixel] * factor)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _touch(planes: Planes, square: tuple[int, int, int]) -> Any:
     """Read both ends of every row, so that the memory behind them is on its way, all rows at once."""
     y0, x0, side = square
@@ -186,7 +188,7 @@ def _touch(planes: Planes, square: tuple[int, int, int]) -> Any:
     return total
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put(out: NDArray[np.uint8], at: int, content: NDArray[np.uint8]) -> Any:
     target = out[at : at + len(content)]
     for i in range(len(content)):  # many times as fast as an assignment to the slice
@@ -194,7 +196,7 @@ def _put(out: NDArray[np.uint8], at: int, content: NDArray[np.uint8]) -> Any:
     return at + len(content)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put_pixels(
     out: NDArray[np.uint8], at: int, square: tuple[int, int, int], plane: NDArray[np.float32], scale: Any
 ) -> Any:
@@ -212,7 +214,7 @@ def _put_pixels(
     return _pad(out, at, at - begin)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put_bits(
     out: NDArray[np.uint8], at: int, square: tuple[int, int, int], mask: NDArray[np.uint32], no_data: Any
 ) -> Any:
@@ -229,7 +231,7 @@ def _put_bits(
     return _pad(out, at, at - begin)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put_big_endian(out: NDArray[np.uint8], at: int, words: NDArray[np.uint32]) -> Any:
     """Write words, whose bytes are turned round in place: the compiler does many at once that way."""
     low, high = np.uint32(0x0000FF00), np.uint32(0x00FF0000)
@@ -244,7 +246,7 @@ def _put_big_endian(out: NDArray[np.uint8], at: int, words: NDArray[np.uint32]) 
     return _put(out, at, words.view(np.uint8))
 
 
-@njit(cache=True, nogil=True)
+@part
 def _pad(out: NDArray[np.uint8], at: int, size: int) -> Any:
     """Fill the block up with zeros."""
     rest = -size % BLOCK

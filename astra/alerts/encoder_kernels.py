@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
+
 NULL = np.uint8(0)  # branch 0 of a union, in zig-zag code
 VALUE = np.uint8(2)  # branch 1
 MAX_FLOAT32 = 3.4028234663852886e38
@@ -216,13 +218,13 @@ def put_text(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _put_null(out: NDArray[np.uint8], at: int) -> Any:
     out[at] = NULL
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _begin(out: NDArray[np.uint8], at: int, nullable: bool) -> Any:
     """Write the number of the branch of a value, if its field may be null."""
     if not nullable:
@@ -311,7 +313,7 @@ def write_lists(out: NDArray[np.uint8], position: NDArray[np.int64], one: Lists)
         position[i] = _write_list(out, position[i], one, i)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _copy(out: NDArray[np.uint8], at: int, encoded: EncodedRows, row: int) -> Any:
     content = encoded.data[encoded.start[row] : encoded.start[row + 1]]
     target = out[at : at + len(content)]
@@ -320,7 +322,7 @@ def _copy(out: NDArray[np.uint8], at: int, encoded: EncodedRows, row: int) -> An
     return at + len(content)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _write_list(out: NDArray[np.uint8], at: int, one: Lists, i: int) -> Any:
     """Write one block with all rows, and the empty block that ends an array; null if there are none."""
     first, last = one.start[i], one.start[i + 1]
@@ -335,7 +337,7 @@ def _write_list(out: NDArray[np.uint8], at: int, one: Lists, i: int) -> Any:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _write_choice(out: NDArray[np.uint8], at: int, one: Choices, i: int) -> Any:
     """Write a nullable record."""
     row = one.rows[i]
@@ -343,7 +345,7 @@ def _write_choice(out: NDArray[np.uint8], at: int, one: Choices, i: int) -> Any:
     return at + 1 if row < 0 else _copy(out, at + 1, one.encoded, row)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _write_stamp_lengths(out: NDArray[np.uint8], at: int, stamps: NDArray[np.int64]) -> Any:
     """Write nullable bytes but for their content, and note where that belongs."""
     for number in range(len(stamps)):
@@ -357,7 +359,7 @@ def _write_stamp_lengths(out: NDArray[np.uint8], at: int, stamps: NDArray[np.int
     return at
 
 
-@njit(cache=True, nogil=True)
+@part
 def _list_size(one: Lists, i: int) -> Any:
     first, last = one.start[i], one.start[i + 1]
     if first == last:
@@ -369,7 +371,7 @@ def _list_size(one: Lists, i: int) -> Any:
     return size
 
 
-@njit(cache=True, nogil=True)
+@part
 def _write_long(out: NDArray[np.uint8], at: int, value: int) -> Any:
     code = np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
     while code > np.uint64(127):
@@ -380,7 +382,7 @@ def _write_long(out: NDArray[np.uint8], at: int, value: int) -> Any:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@part
 def _long_size(value: int) -> Any:
     code = np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
     size = 1

@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from astra.compiled import part
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, Exposure
 
 UNUSABLE = MASK_BAD | MASK_NO_DATA
@@ -187,7 +188,7 @@ class _Axis(NamedTuple):
         return cls(n_cells, cell, low, place - low)
 
 
-@njit(cache=True)
+@part
 def fill_line(mesh, low, weight, line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Interpolate the mesh to one row of pixels; the last item of ``line`` repeats the one before."""
     n_rows, n_columns = mesh.shape
@@ -196,7 +197,7 @@ def fill_line(mesh, low, weight, line):  # type: ignore[no-untyped-def]  # pragm
     line[n_columns] = line[n_columns - 1]
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@part(fastmath={"reassoc", "contract"})
 def sum_run(image, model, excluded, expected, limit):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count, sum and sum of squares along a part of a row; the order of the sums is free, for speed."""
     count, total, square = 0, np.float32(0.0), np.float32(0.0)

@@ -15,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from astra.compiled import part
 from astra.images.fluxes import MIN_PSF_FRACTION, PsfFluxes, fit_size
 from astra.images.moments import Pixels
 from astra.images.psf import Psf
@@ -157,7 +158,7 @@ def find_links(stamps: Stamps, box: int) -> tuple[NDArray[np.int64], NDArray[np.
     return np.searchsorted(pairs[:, 0], np.arange(n + 1)), np.ascontiguousarray(pairs[:, 1])
 
 
-@njit(cache=True)
+@part
 def cut_own(pixels, label, k, stamps, planes):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill planes (4, side * side): the stamp, and of each pixel value, variance and whose it is.
 
@@ -183,7 +184,7 @@ def cut_own(pixels, label, k, stamps, planes):  # type: ignore[no-untyped-def]  
                 planes[3, j * side + i] = 2.0 if owner == 0 else 1.0
 
 
-@njit(cache=True)
+@part
 def overlap(stamps, k, other, box):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Part of the box of a source on which a neighbour's stamp falls.
 
@@ -199,7 +200,7 @@ def overlap(stamps, k, other, box):  # type: ignore[no-untyped-def]  # pragma: n
     return j0, j1, i0, i1, stamps.first[other] + (j0 - top) * side - left, side
 
 
-@njit(cache=True, fastmath=True)
+@part(fastmath=True)
 def multiply_rows(weight, noise, neighbour):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Sum the products of two rows with that of a neighbour."""
     product, shared = np.float32(0.0), np.float32(0.0)
@@ -209,7 +210,7 @@ def multiply_rows(weight, noise, neighbour):  # type: ignore[no-untyped-def]  # 
     return product, shared
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@part(fastmath={"reassoc", "contract"})
 def add_own(planes):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Return sums of P**2, P**2 V and P I over usable pixels, and of P**2 over all.
 
@@ -273,7 +274,7 @@ def relax(own, links, found):  # type: ignore[no-untyped-def]  # pragma: no cove
     return flux
 
 
-@njit(cache=True)
+@part
 def list_group(k, own, links, found, group):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Write a source and the neighbours that it sees into ``group``; return their number."""
     group[0], n = k, 1
@@ -286,7 +287,7 @@ def list_group(k, own, links, found, group):  # type: ignore[no-untyped-def]  # 
     return n
 
 
-@njit(cache=True)
+@part
 def build_system(group, own, links):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Matrix of the fluxes of a group, transposed, and the covariance of its right-hand side."""
     n = len(group)
@@ -319,7 +320,7 @@ def propagate_noise(own, links, found):  # type: ignore[no-untyped-def]  # pragm
     return error
 
 
-@njit(cache=True)
+@part
 def subtract_neighbours(k, stamps, links, fitted, rest):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Subtract from the box of a source what falls on it of its neighbours, in place."""
     flux, box = fitted
@@ -346,7 +347,7 @@ def sum_residuals(pixels, labels, stamps, links, fitted):  # type: ignore[no-unt
     return chi2, n_data
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"}, error_model="numpy")
+@part(fastmath={"reassoc", "contract"}, error_model="numpy")
 def add_squares(flux, planes):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Sum the squared residuals over the variance of the usable pixels, and count those."""
     stamp, rest, variance, mine = planes[0], planes[1], planes[2], planes[3]

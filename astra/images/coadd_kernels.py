@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.compiled import part
+
 N_EXTREMES = 4  # values that are kept of each pixel: the two least and the two largest
 OUTLIER, NEAR_OUTLIER = np.uint8(2), np.uint8(1)
 
 
-@njit(cache=True)
+@part
 def is_good(image, variance, mask, rejected):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether a pixel can be used."""
     return (mask & rejected) == 0 and np.isfinite(image) and variance > 0.0 and np.isfinite(variance)
@@ -89,7 +91,7 @@ def flag_outliers(planes, rejected, corner, reference, bright, limits, flags):  
     return n_outliers
 
 
-@njit(cache=True)
+@part
 def is_clipped(flags, row, column):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether a pixel is an outlier, or a doubtful neighbour of one."""
     if flags[row, column] != NEAR_OUTLIER:

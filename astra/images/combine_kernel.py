@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.compiled import part
+
 
 @njit(cache=True)
 def combine_stack(  # type: ignore[no-untyped-def]  # noqa: PLR0917
@@ -51,7 +53,7 @@ def combine_stack(  # type: ignore[no-untyped-def]  # noqa: PLR0917
                 n_free[a] += used - 1
 
 
-@njit(cache=True)
+@part
 def _clipped_mean(values, expected, middle, limit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Weighted mean of the values near a middle, sum of the weights, number, and chi square."""
     weights = weighted = squares = 0.0
@@ -68,7 +70,7 @@ def _clipped_mean(values, expected, middle, limit):  # type: ignore[no-untyped-d
     return average, weights, used, squares
 
 
-@njit(cache=True)
+@part
 def _sort_valid(values, ordered):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Put the values that are numbers in order at the beginning of an array; returns how many there are."""
     n = 0

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import MASK_EDGE, MASK_NO_DATA
 
 KERNEL_CORE_PIXEL = 2  # growth of the masks under a convolution: where most of the kernel's weight is
@@ -97,7 +98,7 @@ def _convolve_separable(image, factors, level, floor, out):  # type: ignore[no-u
         np.maximum(target, floor, target)
 
 
-@njit(cache=True)
+@part
 def _read_row(image, y, level, line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy a row; what is missing or outside is at the level."""
     if not 0 <= y < image.shape[0]:
@@ -108,7 +109,7 @@ def _read_row(image, y, level, line):  # type: ignore[no-untyped-def]  # pragma:
         line[x] = value if np.isfinite(value) else level
 
 
-@njit(cache=True)
+@part
 def _add_scaled(line, factor, other):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add a multiple of another row to a row."""
     for x in range(len(line)):
@@ -179,7 +180,7 @@ def _mark_reach(mask, half, planes, out):  # type: ignore[no-untyped-def]  # pra
                 target[x] |= edge * np.uint32(count[x] > 0)
 
 
-@njit(cache=True)
+@part
 def _mark_row(row, half, no_data, line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell for every pixel of a row whether one without data, or the end, is within reach."""
     nx = len(row)

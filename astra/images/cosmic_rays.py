@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from astra.compiled import part
 from astra.errors import TooManyCosmicRaysError
 from astra.images.dia_pixels import find_bits
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
@@ -142,7 +143,7 @@ class Planes(NamedTuple):
     ratios: FloatArray
 
 
-@njit(cache=True)
+@part
 def pair_mean(planes, y, x, step):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mean of the pixels at (y, x) -+ step without what hit them, and its variance; negative if of no use."""
     ny, nx = planes.image.shape
@@ -156,7 +157,7 @@ def pair_mean(planes, y, x, step):  # type: ignore[no-untyped-def]  # pragma: no
     return total / 2, variance / 4
 
 
-@njit(cache=True)
+@part
 def excess_over_pairs(planes, y, x, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """How far a pixel that was hit rises above its surroundings; 0 if it was not hit."""
     min_sigma, noise_sigma = limits
@@ -173,7 +174,7 @@ def excess_over_pairs(planes, y, x, limits):  # type: ignore[no-untyped-def]  # 
     return excess if stands_out and np.isfinite(excess) else 0.0
 
 
-@njit(cache=True)
+@part
 def may_be_sharp(planes, y, x, noise_sigma):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether some pair may hold less than a star would put there, without its noise and its mask.
 
@@ -193,7 +194,7 @@ def may_be_sharp(planes, y, x, noise_sigma):  # type: ignore[no-untyped-def]  # 
     return False
 
 
-@njit(cache=True)
+@part
 def test_pixel(planes, hits, n, place, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Test a pixel; append it to the n hits if it is one; return their number."""
     y, x = place

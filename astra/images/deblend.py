@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -153,7 +155,7 @@ def find_bounds(significance, label):  # type: ignore[no-untyped-def]  # pragma:
     return pairs[0, :n], pairs[1, :n], saddle[:n]
 
 
-@njit(cache=True)
+@part
 def find_root(parent, k):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Follow the links from k to the last, and shorten them."""
     while parent[k] != k:

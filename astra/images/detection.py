@@ -13,6 +13,7 @@ import sep
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.background import is_unusable
 from astra.images.deblend import split_peaks
 from astra.images.exposure import MASK_DETECTED, MASK_SAT, MASK_SUSPECT, Exposure
@@ -120,7 +121,7 @@ def _core(stamp: NDArray[np.float64], fraction: float) -> slice:
     return slice(middle - half, middle + half + 1)
 
 
-@njit(cache=True)
+@part
 def lose_power(seen, unusable, kernel, row):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Subtract what the unusable pixels of a row hide of the kernel from the rows of a ring around it."""
     ny, nx = unusable.shape
@@ -158,7 +159,7 @@ def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped
         line[:] = 1.0
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def scale_row(signal, inverse, seen):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Multiply a row by the inverse noise of what is seen; 0 where that is too little."""
     least = np.float32(MIN_INFORMATION)

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.dia_footprints import footprint_at
 
 CENTRE_HALF_WIDTH = 1  # "Center": the 3 x 3 pixels round the centroid
@@ -65,7 +66,7 @@ def find_mask_bits(
     return MaskBits(table[0], table[1], table[2], contained)
 
 
-@njit(cache=True)
+@part
 def _bits_near(mask, column, row, half):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bits of any, and of all, pixels of a square that are on the image."""
     ny, nx = mask.shape
@@ -76,7 +77,7 @@ def _bits_near(mask, column, row, half):  # type: ignore[no-untyped-def]  # prag
     return some, every if n > 0 else np.uint32(0)
 
 
-@njit(cache=True)
+@part
 def _footprint_bits(mask, footprints, column, row, box_pixel):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bits of the footprint that a pixel belongs to, and its first and last column and row."""
     bits, left, right, top, bottom = np.uint32(0), column, column, row, row

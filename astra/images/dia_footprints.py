@@ -6,12 +6,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
+
 FloatArray = NDArray[np.float64]
 
 MAX_REACH_PIXEL = 300  # of a footprint from a peak: each peak of a bad column would go through all of it
 
 
-@njit(cache=True)
+@part
 def footprint_at(footprints, column, row, box_pixel):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Return the number of the footprint at a pixel, and where its pixels are looked for.
 

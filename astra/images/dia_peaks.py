@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.dia_pixels import find_above
 
 # The compiled functions fill a table: x, y, snr, opposite and these.
@@ -190,7 +191,7 @@ def _tabulate(snr, areas, limits, table):  # type: ignore[no-untyped-def]  # pra
     return n
 
 
-@njit(cache=True)
+@part
 def _find_maxima(values, threshold, prominence):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Rows and columns of the maxima of either sign, the highest first.
 
@@ -219,7 +220,7 @@ def _find_maxima(values, threshold, prominence):  # type: ignore[no-untyped-def]
     return np.stack((kept // width, kept % width), axis=1)
 
 
-@njit(cache=True)
+@part
 def _top(parent, place):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Highest pixel of the hill that a pixel belongs to."""
     while parent[place] != place:
@@ -228,7 +229,7 @@ def _top(parent, place):  # type: ignore[no-untyped-def]  # pragma: no cover (co
     return place
 
 
-@njit(cache=True)
+@part
 def _join_lobes(maxima, values, separation):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Drop maxima near a higher one of the other sign; add each one's strongest pixel of the other sign."""
     n, reach = 0, int(separation)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -30,7 +31,7 @@ def grow_planes(mask: NDArray[np.uint32], planes: np.uint32, radius: int) -> NDA
     return grown
 
 
-@njit(cache=True)
+@part
 def _join(line):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """All bits of a line."""
     joined = np.uint32(0)
@@ -57,7 +58,7 @@ def find_bits(mask, wanted):  # type: ignore[no-untyped-def]  # pragma: no cover
     return found[:n]
 
 
-@njit(cache=True)
+@part
 def bits_around(mask, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Bits that all eight neighbours of a pixel have; none at the border of the frame."""
     ny, nx = mask.shape
@@ -161,14 +162,14 @@ def _weigh(planes, template, masks, errors, weight):  # type: ignore[no-untyped-
         _invert(image[y], variance[y], (mask[y], first[y], second[y]), level, out)
 
 
-@njit(cache=True)
+@part
 def _clean(line, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Copy a line with 0 for what is not finite."""
     for x in range(len(line)):
         out[x] = line[x] if np.isfinite(line[x]) else np.float32(0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def _invert(image, variance, masks, level, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Turn the extra variance of one line into weights."""
     mask, first, second = masks
@@ -197,7 +198,7 @@ def exclude_sources(
     return excluded
 
 
-@njit(cache=True, fastmath={"nsz", "reassoc"})
+@part(fastmath={"nsz", "reassoc"})
 def _largest(line):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Largest absolute value of a line; NaN is passed over."""
     largest = np.float32(0.0)
@@ -293,7 +294,7 @@ def _subtract_box_mean(image, excluded, half, flat):  # type: ignore[no-untyped-
             out[x] = line[x] - np.float32(mean if count > least else 0.0)
 
 
-@njit(cache=True)
+@part
 def _add_line(image, excluded, sign, sums, counts):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add a line to the sums of the columns, or take it off."""
     for x in range(len(image)):

@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from astra.compiled import part
 from astra.images.exposure import Exposure
 from astra.images.fluxes import aperture_sums
 from astra.images.moments import WINDOW_SIGMA, Pixels, adaptive_moments
@@ -95,7 +96,7 @@ def measure_shapes(
     )  # fmt: skip
 
 
-@njit(cache=True)
+@part
 def _fill_box(planes, column, row, sign, pixels):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy the pixels round one of them; those outside the image or unusable have the owner -1."""
     image, variance, mask = planes

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.compiled import part
 from astra.images.local_psf import draw_gradient, set_plane
 from astra.images.stamp_fit import (
     add_normal_equations,
@@ -39,7 +40,7 @@ _OF_SCIENCE = np.array([0, 2, 3, 9])
 _OF_TEMPLATE = np.array([1, 4, 5, 10])
 
 
-@njit(cache=True)
+@part
 def _read(images, column, row, settings, data, weight, variance):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fill pixels and weights of the three images, and variances of the inputs.
 
@@ -70,24 +71,24 @@ def _read(images, column, row, settings, data, weight, variance):  # type: ignor
     return n_data
 
 
-@njit(cache=True)
+@part
 def _set_columns(psfs, place, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Draw the lobes, and their derivatives at unit flux, in all images; sky terms stay.
 
     ``psfs`` are plane and step of each; ``columns`` those of difference (9), science image (4) and template
     (4), as squares. The positive lobe is in the first two images, the negative in the first and the third.
     """
-    for part in range(4):
-        plane, step = psfs[_IMAGE[part]]
-        first = 3 if part == 1 else 0
-        drawn = columns[_IMAGE[part]][first : first + 3]
-        draw_gradient(plane, step, place[2 * _LOBE[part] : 2 * _LOBE[part] + 2], drawn)
+    for lobe in range(4):
+        plane, step = psfs[_IMAGE[lobe]]
+        first = 3 if lobe == 1 else 0
+        drawn = columns[_IMAGE[lobe]][first : first + 3]
+        draw_gradient(plane, step, place[2 * _LOBE[lobe] : 2 * _LOBE[lobe] + 2], drawn)
     negative = columns[0][3:6].reshape(-1)
     for p in range(negative.shape[0]):
         negative[p] = -negative[p]
 
 
-@njit(cache=True)
+@part
 def _equations(columns, data, weight, matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the normal equations of all images for unit flux."""
     matrix[:], right[:] = 0.0, 0.0
@@ -102,7 +103,7 @@ def _equations(columns, data, weight, matrix, right):  # type: ignore[no-untyped
             matrix[a, a] = 1.0
 
 
-@njit(cache=True)
+@part
 def _solve_linear(matrix, right, linear, values):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Set the linear parameters to their best values; returns by how much they lower chi2, NaN if none do."""
     m = len(linear)
@@ -120,14 +121,14 @@ def _solve_linear(matrix, right, linear, values):  # type: ignore[no-untyped-def
     return lowered
 
 
-@njit(cache=True)
+@part
 def _scales(values, scales):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the factors of the columns: those of the positions are the fluxes."""
     scales[:] = 1.0
     scales[2:4], scales[4:6] = values[0], values[1]
 
 
-@njit(cache=True)
+@part
 def _step(matrix, right, values, damping, step):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the damped Gauss-Newton step of the positions (4); False if there is none."""
     n = matrix.shape[0]
@@ -148,7 +149,7 @@ def _step(matrix, right, values, damping, step):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True)
+@part
 def _limit(place, start, max_shift, max_separation):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Keep lobes near where they started, and near each other."""
     for a in range(N_POSITIONS):
@@ -161,7 +162,7 @@ def _limit(place, start, max_shift, max_separation):  # type: ignore[no-untyped-
             place[a + 2] = middle - half * max_separation / separation
 
 
-@njit(cache=True)
+@part
 def _move(place, step, start, limits, trial):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the places after a step, within limits; returns how far the lobes move along an axis."""
     largest, moved = 1e-9, 0.0
@@ -175,7 +176,7 @@ def _move(place, step, start, limits, trial):  # type: ignore[no-untyped-def]  #
     return moved
 
 
-@njit(cache=True)
+@part
 def _choose_start(psfs, stamps, place):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Start in the middle if that is better: the peaks of a star that hardly moved are a width of it off."""
     columns, data, weight, _ = stamps
@@ -192,7 +193,7 @@ def _choose_start(psfs, stamps, place):  # type: ignore[no-untyped-def]  # pragm
         copy_to(place, middle)
 
 
-@njit(cache=True)
+@part
 def _find_places(psfs, stamps, limits, place, values):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Move the lobes (in place) to the least chi2, and draw them there; whether the search ended."""
     columns, data, weight, _ = stamps
@@ -228,7 +229,7 @@ def _find_places(psfs, stamps, limits, place, values):  # type: ignore[no-untype
     return ended
 
 
-@njit(cache=True)
+@part
 def _judge_lobes(stamps, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Signal to noise of each lobe beside the other, on the difference alone, at the places found."""
     columns, data, weight, _ = stamps
@@ -245,7 +246,7 @@ def _judge_lobes(stamps, result):  # type: ignore[no-untyped-def]  # pragma: no 
             result[a] = values[a] / np.sqrt(inverse[a, a])
 
 
-@njit(cache=True)
+@part
 def _chi2_of_difference(stamps, values):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Chi2 of the difference for given linear parameters."""
     columns, data, weight, _ = stamps
@@ -259,7 +260,7 @@ def _chi2_of_difference(stamps, values):  # type: ignore[no-untyped-def]  # prag
     return chi2
 
 
-@njit(cache=True)
+@part
 def _noise(stamps, scales, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the covariance of the gradient of chi2.
 
@@ -292,7 +293,7 @@ def _noise(stamps, scales, noise):  # type: ignore[no-untyped-def]  # pragma: no
             noise[a, b] *= scales[a] * scales[b]
 
 
-@njit(cache=True)
+@part
 def _covariance(stamps, values, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the covariance (6, 6) of fluxes and positions; whether it exists."""
     columns, data, weight, _ = stamps
@@ -315,7 +316,7 @@ def _covariance(stamps, values, result):  # type: ignore[no-untyped-def]  # prag
     return True
 
 
-@njit(cache=True)
+@part
 def _make_planes(image):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Make room for the PSF of an image, and its step."""
     return np.empty(image.local_psfs.coefficients.shape[2:]), image.local_psfs.step

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.moments import Pixels, is_usable, stand_in
 from astra.images.psf import Psf
 from astra.images.stamps import draw_psf, make_psf_splines, psf_design
@@ -45,7 +46,7 @@ class PsfFluxes:
     failed: NDArray[np.bool_]
 
 
-@njit(cache=True)
+@part
 def set_edges(offset, radius, edges):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill what the edges of rows or columns need: place, its reach on the circle, areas under the arc.
 
@@ -65,7 +66,7 @@ def set_edges(offset, radius, edges):  # type: ignore[no-untyped-def]  # pragma:
         edges[2, k], edges[3, k] = triangle + sector, triangle + quarter - sector
 
 
-@njit(cache=True)
+@part
 def corner_area(rows, columns, j, i, radius):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Area of the circle between its middle and a corner of a pixel, signed as the corner's coordinates."""
     sign = rows[4, j] * columns[4, i]
@@ -75,7 +76,7 @@ def corner_area(rows, columns, j, i, radius):  # type: ignore[no-untyped-def]  #
     return sign * (rows[1, j] * y + columns[2, i] - rows[3, j])
 
 
-@njit(cache=True)
+@part
 def circle_fractions(centre, radius, half, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill a box of pixels with the parts of them that lie in a circle.
 
@@ -107,14 +108,14 @@ def circle_fractions(centre, radius, half, out):  # type: ignore[no-untyped-def]
     return first, last
 
 
-@njit(cache=True)
+@part
 def row_distances(edge):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Least and largest distance from zero of what lies between an edge and the next."""
     near = 0.0 if edge < 0.0 < edge + 1.0 else min(abs(edge), abs(edge + 1.0))
     return near, max(abs(edge), abs(edge + 1.0))
 
 
-@njit(cache=True)
+@part
 def add_rim(rows, columns, part, radius, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill a row of pixels, from one column to before another, with their parts in the circle."""
     j, left, right = part
@@ -129,7 +130,7 @@ def add_rim(rows, columns, part, radius, out):  # type: ignore[no-untyped-def]  
         upper, lower = next_upper, next_lower
 
 
-@njit(cache=True)
+@part
 def fill_box(pixels, label, centre, box):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy value, variance and 1 of the pixels about a centre, of their stand-ins, or 0 without either."""
     ny, nx = pixels.owner.shape
@@ -146,7 +147,7 @@ def fill_box(pixels, label, centre, box):  # type: ignore[no-untyped-def]  # pra
                 box[0, j, i], box[1, j, i], box[2, j, i] = 0.0, 0.0, 0.0
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@part(fastmath={"reassoc", "contract"})
 def weigh_box(box, part, first, last):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Sum value, variance and usable area of the pixels in a circle, given their parts in it."""
     flux, noise, area = 0.0, 0.0, 0.0
@@ -204,7 +205,7 @@ def fit_psf_fluxes(pixels: Pixels, labels: NDArray[np.int64], positions: FloatAr
     return PsfFluxes(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.int64), table[:, 4] > 0)
 
 
-@njit(cache=True)
+@part
 def fit_flux(pixels, label, position, stamp):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Flux, its error, chi2, number of pixels and failure of one source, given its image at unit flux."""
     ny, nx = pixels.owner.shape

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import MASK_EDGE, Exposure
 from astra.images.local_psf import FittedPsf, draw_gradient, make_local_psfs, set_plane
 from astra.images.stamp_fit import SUMS, read_stamp
@@ -117,7 +118,7 @@ def _measure_all(planes, local_psfs, positions, half, table):  # type: ignore[no
         table[k, 5] = 1.0 if on_frame and planes[2][row, column] & MASK_EDGE else 0.0
 
 
-@njit(cache=True, fastmath=SUMS)
+@part(fastmath=SUMS)
 def _measure(model, data, weight, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Flux, its error, chi2 and failure, with constant weights on the pixels that can be used."""
     whole, norm, signal, noise, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0

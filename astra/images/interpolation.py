@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
 from astra.images.masks import grow_square
 from astra.images.psf import Psf, sigma_from_fwhm
@@ -35,7 +36,7 @@ class Planes(NamedTuple):
     mask: NDArray[np.uint32]
 
 
-@njit(cache=True)
+@part
 def find_samples(planes, bits, y, x, samples):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Write the nearest usable pixels in eight directions, y and x, and return their number."""
     ny, nx = planes.mask.shape
@@ -60,7 +61,7 @@ def find_samples(planes, bits, y, x, samples):  # type: ignore[no-untyped-def]  
     return n
 
 
-@njit(cache=True)
+@part
 def correlate_samples(samples, n, place, sigma, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Correlations of the samples with each other, (n, n) of ``out``, and with the pixel, its row n."""
     scale = 0.25 / (sigma * sigma)
@@ -72,7 +73,7 @@ def correlate_samples(samples, n, place, sigma, out):  # type: ignore[no-untyped
         out[n, i] = np.exp(-scale * (dy * dy + dx * dx))
 
 
-@njit(cache=True)
+@part
 def decompose(matrix, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Replace the lower triangle of a positive matrix by its Cholesky factor."""
     for j in range(n):
@@ -85,7 +86,7 @@ def decompose(matrix, n):  # type: ignore[no-untyped-def]  # pragma: no cover
             matrix[i, j] /= matrix[j, j]
 
 
-@njit(cache=True)
+@part
 def substitute(factor, n, right):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Solve for one right-hand side, in place, given the Cholesky factor."""
     for i in range(n):
@@ -98,7 +99,7 @@ def substitute(factor, n, right):  # type: ignore[no-untyped-def]  # pragma: no 
         right[i] /= factor[i, i]
 
 
-@njit(cache=True)
+@part
 def predict(values, noise, correlation, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Value at the pixel and its variance from the samples; the scratch is a matrix and two vectors."""
     n = len(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.compiled import part
 from astra.images.exposure import MASK_BAD, MASK_SAT, MASK_SUSPECT, MASK_UNMASKEDNAN
 
 SMALLEST_FLAT = 1e-3  # a pixel that sees less than this of the light is bad
@@ -81,7 +82,7 @@ def correct_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     return saturated
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def _fetch(read, signal, step):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Take the values of a row in the order of the image."""
     n = signal.size
@@ -93,7 +94,7 @@ def _fetch(read, signal, step):  # type: ignore[no-untyped-def]  # pragma: no co
             signal[n - 1 - i] = np.float32(read[i])
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def _flag(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     signal, bits, level, column_levels, saturation, suspect
 ):  # pragma: no cover (compiled)
@@ -110,7 +111,7 @@ def _flag(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     return found
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def _linearize(signal, coefficients):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add the polynomial correction of the response to the signals of a row."""
     for i in range(signal.size):
@@ -120,7 +121,7 @@ def _linearize(signal, coefficients):  # type: ignore[no-untyped-def]  # pragma:
         signal[i] = np.float32(value + correction * value)
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def _calibrate(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     signal, bits, bias, dark, flat, numbers, image, variance
 ):  # pragma: no cover (compiled)

@@ -6,6 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -84,7 +85,7 @@ def _find_peaks(image, variance, masks, limits):  # type: ignore[no-untyped-def]
     return found, np.array(snr)
 
 
-@njit(cache=True)
+@part
 def _is_peak(image, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether a pixel is the brightest around; of two that are alike, the first is."""
     for j in range(max(y - PEAK_HALF_WIDTH, 0), min(y + PEAK_HALF_WIDTH + 1, image.shape[0])):
@@ -94,7 +95,7 @@ def _is_peak(image, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover
     return True
 
 
-@njit(cache=True)
+@part
 def _is_source(image, variance, place, min_snr):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether enough neighbours of a peak are significant."""
     y, x = place
@@ -106,7 +107,7 @@ def _is_source(image, variance, place, min_snr):  # type: ignore[no-untyped-def]
     return count >= MIN_NEIGHBOURS
 
 
-@njit(cache=True)
+@part
 def _has_bits(masks, place, area):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether a square holds a pixel with given bits in either mask."""
     (y, x), (radius, bits) = place, area

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.psf import Psf
 from astra.images.stamps import MARGIN, N_TAPS, psf_design, quintic_spline, spline_coefficients
 
@@ -125,7 +126,7 @@ def _draw_all(local_psfs, offsets, drawn):  # type: ignore[no-untyped-def]  # pr
         draw_gradient(plane, local_psfs.step, offsets[k], drawn[k])
 
 
-@njit(cache=True)
+@part
 def set_plane(local_psfs, k, plane):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the coefficients (m, m) of the PSF of source ``k``."""
     terms = local_psfs.coefficients[k if len(local_psfs.coefficients) > 1 else 0]
@@ -138,7 +139,7 @@ def set_plane(local_psfs, k, plane):  # type: ignore[no-untyped-def]  # pragma: 
                 flat[p] += weight * nodes[p]
 
 
-@njit(cache=True)
+@part
 def quintic_slope(t):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Slope of the centred quintic B-spline at ``t``."""
     a = abs(t)
@@ -146,7 +147,7 @@ def quintic_slope(t):  # type: ignore[no-untyped-def]  # pragma: no cover
     return slope / 24.0 if t >= 0.0 else -slope / 24.0
 
 
-@njit(cache=True)
+@part
 def place_taps(offset, step, middle, taps):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Weights of value and derivative for a source off the middle pixel along one axis; its central node."""
     node = middle - step * offset
@@ -157,7 +158,7 @@ def place_taps(offset, step, middle, taps):  # type: ignore[no-untyped-def]  # p
     return whole
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@part(fastmath={"reassoc", "contract"})
 def add_line(block, taps, value_line, slope_line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Sum the seven rows of a block of nodes with the weights of value and derivative."""
     value, slope = taps[0], taps[1]
@@ -170,7 +171,7 @@ def add_line(block, taps, value_line, slope_line):  # type: ignore[no-untyped-de
         slope_line[j] = s0 * n0 + s1 * n1 + s2 * n2 + s3 * n3 + s4 * n4 + s5 * n5 + s6 * n6
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@part(fastmath={"reassoc", "contract"})
 def weigh(line, weights, step, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Weighted sum of seven successive numbers of a line, for every ``step``-th start."""
     w0, w1, w2, w3, w4, w5, w6 = (
@@ -188,7 +189,7 @@ def weigh(line, weights, step, out):  # type: ignore[no-untyped-def]  # pragma: 
         out[q] = total + w4 * line[q + 4] + w5 * line[q + 5] + w6 * line[q + 6]
 
 
-@njit(cache=True)
+@part
 def covered(whole, step, half, n_nodes):  # type: ignore[no-untyped-def]  # pragma: no cover
     """First and one past the last pixel of a line whose nodes lie within the PSF's stamp."""
     lowest, highest = MARGIN - whole, n_nodes - 1 - MARGIN - whole
@@ -197,7 +198,7 @@ def covered(whole, step, half, n_nodes):  # type: ignore[no-untyped-def]  # prag
     return first, last + 1
 
 
-@njit(cache=True)
+@part
 def draw_gradient(plane, step, offset, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill ``out`` (3, side, side) with a PSF and its derivatives to x and y, or (1, side, side) with it.
 

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.psf import Psf
 
 TILE_PIXEL = 256  # a tile and its margin fit in the cache; PSFs change little over it
@@ -127,7 +128,7 @@ class MatchedFilter:
         return out
 
 
-@njit(cache=True, fastmath={"contract"})
+@part(fastmath={"contract"})
 def _add_lines(lines, place, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add to ``out`` the weighted sum of lines, from a row and a column on; four at a time, sparing loads."""
     n, whole = len(out), len(weights) // 4 * 4
@@ -144,7 +145,7 @@ def _add_lines(lines, place, weights, out):  # type: ignore[no-untyped-def]  # p
             out[x] += a * p[x]
 
 
-@njit(cache=True, fastmath={"contract"})
+@part(fastmath={"contract"})
 def _add_shifted(line, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add to ``out`` the correlation of a line with the weights."""
     n, whole = len(out), len(weights) // 4 * 4
@@ -164,7 +165,7 @@ def _add_shifted(line, weights, out):  # type: ignore[no-untyped-def]  # pragma:
             out[x] += a * p[x]
 
 
-@njit(cache=True)
+@part
 def _correlate_line(lines, place, stamp, scratch, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Correlate with a sum of products, for one line of the output.
 
@@ -179,7 +180,7 @@ def _correlate_line(lines, place, stamp, scratch, out):  # type: ignore[no-untyp
         _add_shifted(line, rows[k], out)
 
 
-@njit(cache=True, fastmath=True)
+@part(fastmath=True)
 def _least(line):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Least number of a line without NaN; ``fastmath`` lets it take several at a time."""
     least = line[0]
@@ -188,7 +189,7 @@ def _least(line):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     return least
 
 
-@njit(cache=True)
+@part
 def _load(image, weight, bounds, weighted, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy weight and weighted image of a tile with its margin; return whether all of it is usable."""
     ny, nx = image.shape
@@ -239,7 +240,7 @@ def _filter(image, weight, level, stamps, out):  # type: ignore[no-untyped-def] 
                     _blank(snr, seen, least, usable[y - y0 + half, half:])
 
 
-@njit(cache=True, error_model="numpy")
+@part(error_model="numpy")
 def _divide(snr, power, level):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Divide sums of the weighted image by their noise."""
     floor = np.float32(1e-12)
@@ -247,7 +248,7 @@ def _divide(snr, power, level):  # type: ignore[no-untyped-def]  # pragma: no co
         snr[x] /= np.sqrt(max(power[x], floor) * level)
 
 
-@njit(cache=True)
+@part
 def _blank(snr, seen, least, usable):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Set zero where too little of the PSF is seen, or the pixel itself cannot be used."""
     for x in range(len(snr)):

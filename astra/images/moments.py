@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
+
 CENTROID_ITERATIONS = 50
 SHAPE_ITERATIONS = 100
 MIN_ROUNDNESS = 1e-6  # determinant over squared trace of moments: an axis ratio of 1 to 1000
@@ -38,14 +40,14 @@ class Pixels(NamedTuple):
     owner: NDArray[np.int32]
 
 
-@njit(cache=True)
+@part
 def is_usable(owner, label, x, y):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether a pixel is on the image and free, or belongs to the source."""
     ny, nx = owner.shape
     return 0 <= x < nx and 0 <= y < ny and (owner[y, x] == 0 or owner[y, x] == label)
 
 
-@njit(cache=True)
+@part
 def stand_in(owner, label, here, centre):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Column and row of a pixel for a source, else of the one opposite the centre; -1 without either."""
     x, y = here
@@ -57,7 +59,7 @@ def stand_in(owner, label, here, centre):  # type: ignore[no-untyped-def]  # pra
     return -1, -1
 
 
-@njit(cache=True)
+@part
 def row_of_ellipse(matrix, dy, centre_x):  # type: ignore[no-untyped-def]  # pragma: no cover
     """First and last column whose pixels at height dy lie in the window of the Gaussian."""
     det = matrix[0] * matrix[2] - matrix[1] * matrix[1]
@@ -69,7 +71,7 @@ def row_of_ellipse(matrix, dy, centre_x):  # type: ignore[no-untyped-def]  # pra
     return int(np.ceil(middle - half)), int(np.floor(middle + half))
 
 
-@njit(cache=True)
+@part
 def add_row(pixels, label, centre, matrix, y, sums):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add one row of pixels to the sums of `weighted_sums`."""
     dy = y - centre[1]
@@ -113,7 +115,7 @@ def add_row(pixels, label, centre, matrix, y, sums):  # type: ignore[no-untyped-
     sums[9] += w2
 
 
-@njit(cache=True)
+@part
 def weighted_sums(pixels, label, centre, matrix):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Sum about a centre under the Gaussian w with second moments ``matrix`` (xx, xy, yy).
 
@@ -126,7 +128,7 @@ def weighted_sums(pixels, label, centre, matrix):  # type: ignore[no-untyped-def
     return sums
 
 
-@njit(cache=True)
+@part
 def find_centroid(pixels, label, start, sigma, max_shift):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Centroid x, y and whether it failed; iterates Newton's step for a source as wide as the window."""
     matrix = (sigma * sigma, 0.0, sigma * sigma)
@@ -159,7 +161,7 @@ def windowed_centroids(pixels, labels, positions, sigma, max_shift):  # type: ig
     return result
 
 
-@njit(cache=True)
+@part
 def match_gaussian(sums, matrix):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Next guess of the source's moments, and whether they are those of an ellipse.
 

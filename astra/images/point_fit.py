@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import Exposure
 from astra.images.local_psf import FittedPsf, LocalPsfs, draw_gradient, make_local_psfs, set_plane
 from astra.images.stamp_fit import UNUSABLE, add_normal_equations, invert, read_stamp, solve
@@ -125,7 +126,7 @@ def _fit_all(planes, local_psfs, start, half, table):  # type: ignore[no-untyped
         table[k, 10] = 1.0 if lost or not np.isfinite(table[k, 5]) else 0.0
 
 
-@njit(cache=True)
+@part
 def _find_position(plane, step, position, drawn, flat):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Move a position by Gauss-Newton steps; False, or back at the start if it ran away.
 
@@ -154,7 +155,7 @@ def _find_position(plane, step, position, drawn, flat):  # type: ignore[no-untyp
     return False
 
 
-@njit(cache=True)
+@part
 def _measure_at(flat, n_data, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Flux of the PSF as drawn, its error, the covariance of the position and how well it fits."""
     columns, data, weight = flat

@@ -9,8 +9,8 @@ cannot be used, ``p`` the PSF of unit sum, ``t`` one of the images that were sub
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from astra.compiled import part
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -31,7 +31,7 @@ _KINDS = (MASK_SAT | MASK_SAT_TEMPLATE, MASK_BAD | MASK_CR, MASK_INTRP, MASK_NO_
 _LOOKED_FOR = _KINDS[0] | _KINDS[1] | _KINDS[2] | _KINDS[3]
 
 
-@njit(cache=True)
+@part
 def fit_template_and_point(d, w, t, p, centre, radius):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Squared signal to noise of a difference, and what explains it.
 
@@ -60,7 +60,7 @@ def fit_template_and_point(d, w, t, p, centre, radius):  # type: ignore[no-untyp
     return total, point, right[0] ** 2 + right[1] ** 2 + right[2] ** 2, right[3] ** 2, count
 
 
-@njit(cache=True)
+@part
 def explain_in_order(matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Turn the right side of normal equations into amplitudes: each explains what those before it left.
 
@@ -78,7 +78,7 @@ def explain_in_order(matrix, right):  # type: ignore[no-untyped-def]  # pragma: 
         right[k] /= matrix[k, k]
 
 
-@njit(cache=True)
+@part
 def ring_residuals(d, w, p, centre, fwhm, flux, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fill what a point source of some flux leaves in rings; NaN where a ring has no pixel.
 
@@ -106,7 +106,7 @@ def ring_residuals(d, w, p, centre, fwhm, flux, out):  # type: ignore[no-untyped
         out[1, ring] = (out[1, ring] - n) / np.sqrt(2.0 * n) if n > 0.0 else np.nan
 
 
-@njit(cache=True)
+@part
 def extreme_pulls(d, w, p, centre, radius, flux):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Highest and lowest pull that a point source of some flux leaves within a radius."""
     size = d.shape[0]
@@ -119,7 +119,7 @@ def extreme_pulls(d, w, p, centre, radius, flux):  # type: ignore[no-untyped-def
     return highest, lowest
 
 
-@njit(cache=True)
+@part
 def shape_numbers(d, w, p, centre, fwhm, out):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fill: dipole and quadrupole over the sum of moduli; negative over positive; sharpness; usable part.
 
@@ -158,7 +158,7 @@ def shape_numbers(d, w, p, centre, fwhm, out):  # type: ignore[no-untyped-def]  
     out[4] = usable / whole if whole > 0.0 else 0.0
 
 
-@njit(cache=True)
+@part
 def steepness(d, w, p, centre, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Largest step between neighbouring pixels within one FWHM, over that of the PSF of the same sum."""
     size = d.shape[0]
@@ -176,7 +176,7 @@ def steepness(d, w, p, centre, fwhm):  # type: ignore[no-untyped-def]  # pragma:
     return step * model / (core * model_step) if core > 0.0 and model_step > 0.0 else np.nan
 
 
-@njit(cache=True)
+@part
 def smooth_snr(d, w, taps, snr):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the signal to noise of a Gaussian source centred on each pixel, seen on good pixels alone."""
     size, half = d.shape[0], len(taps) // 2
@@ -196,7 +196,7 @@ def smooth_snr(d, w, taps, snr):  # type: ignore[no-untyped-def]  # pragma: no c
             snr[j, i] = signal / np.sqrt(noise) if noise > 0.0 else 0.0
 
 
-@njit(cache=True)
+@part
 def lobe_numbers(snr, centre, fwhm, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill: peak near the centre; deepest within 2 FWHM; highest, deepest and rms from 1.5 to 3 FWHM."""
     size = snr.shape[0]
@@ -217,7 +217,7 @@ def lobe_numbers(snr, centre, fwhm, out):  # type: ignore[no-untyped-def]  # pra
     out[4] = np.sqrt(out[4] / count) if count > 0.0 else np.nan
 
 
-@njit(cache=True)
+@part
 def line_snr(d, w, centre, fwhm):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Largest signal to noise of three rows or columns through the centre, outside 1.5 FWHM of it."""
     size = d.shape[0]
@@ -237,7 +237,7 @@ def line_snr(d, w, centre, fwhm):  # type: ignore[no-untyped-def]  # pragma: no 
     return largest
 
 
-@njit(cache=True)
+@part
 def surroundings(masks, image, position, reach, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill distances [pixel] to the nearest saturated, defective, interpolated and missing pixel.
 

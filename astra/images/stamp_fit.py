@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from astra.compiled import part
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE
 
 UNUSABLE = MASK_BAD | MASK_NO_DATA | MASK_SAT | MASK_SAT_TEMPLATE
@@ -14,7 +14,7 @@ LEAST_PIVOT = 1e-13  # of a diagonal element: less is a combination of parameter
 SUMS = {"reassoc", "contract"}
 
 
-@njit(cache=True)
+@part
 def copy_to(target, source):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy contiguous numbers; an assignment of slices takes a second to compile, for its error message."""
     flat, numbers = target.reshape(-1), source.reshape(-1)
@@ -22,7 +22,7 @@ def copy_to(target, source):  # type: ignore[no-untyped-def]  # pragma: no cover
         flat[k] = numbers[k]
 
 
-@njit(cache=True)
+@part
 def read_stamp(planes, column, row, data, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy pixels and inverse variances round a pixel into squares; 0 where a pixel cannot be used.
 
@@ -42,7 +42,7 @@ def read_stamp(planes, column, row, data, weight):  # type: ignore[no-untyped-de
     return n_data
 
 
-@njit(cache=True, fastmath=SUMS)
+@part(fastmath=SUMS)
 def dot(a, b):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Sum of products."""
     total = 0.0
@@ -51,7 +51,7 @@ def dot(a, b):  # type: ignore[no-untyped-def]  # pragma: no cover
     return total
 
 
-@njit(cache=True)
+@part
 def add_normal_equations(columns, places, data, weight, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add the products of columns (k, pixels) among themselves and with the data, in the given places."""
     weighted = np.empty(columns.shape[1])
@@ -66,7 +66,7 @@ def add_normal_equations(columns, places, data, weight, matrix, right):  # type:
                 matrix[places[b], places[a]] += value
 
 
-@njit(cache=True)
+@part
 def factor(matrix):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Replace the lower triangle of a symmetric matrix by its Cholesky factor; whether that is possible."""
     n = matrix.shape[0]
@@ -85,7 +85,7 @@ def factor(matrix):  # type: ignore[no-untyped-def]  # pragma: no cover
     return True
 
 
-@njit(cache=True)
+@part
 def solve_factored(lower, right):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Replace the right side by the solution, given the Cholesky factor."""
     n = lower.shape[0]
@@ -99,7 +99,7 @@ def solve_factored(lower, right):  # type: ignore[no-untyped-def]  # pragma: no 
         right[a] /= lower[a, a]
 
 
-@njit(cache=True)
+@part
 def solve(matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Solve symmetric positive equations in place of the right side; False, and zeros, if they are not."""
     if not factor(matrix):
@@ -109,7 +109,7 @@ def solve(matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
     return True
 
 
-@njit(cache=True)
+@part
 def invert(matrix, inverse):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the inverse of a symmetric positive matrix, which is overwritten; False, and NaN, if it is not."""
     inverse[:] = np.nan

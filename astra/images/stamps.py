@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
+from astra.compiled import part
 from astra.images.psf import Psf
 
 SPLINE_ORDER = 5
@@ -102,7 +103,7 @@ def spline_coefficients(stamps: NDArray[np.float64], margin: int = MARGIN) -> ND
     return np.pad(filtered, ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
 
 
-@njit(cache=True)
+@part
 def quintic_spline(t):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Value of the centred quintic B-spline at ``t`` [pixel] (Unser 1999, IEEE SPM 16, 22)."""
     a = abs(t)
@@ -110,14 +111,14 @@ def quintic_spline(t):  # type: ignore[no-untyped-def]  # pragma: no cover
     return value / 120.0
 
 
-@njit(cache=True)
+@part
 def spline_weights(shift, weights):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Write the weights of the seven neighbours for a shift of at most half a pixel."""
     for k in range(N_TAPS):
         weights[k] = quintic_spline(k - MARGIN + shift)
 
 
-@njit(cache=True)
+@part
 def resample(coefficients, first, step, weights, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Evaluate a spline at every ``step``-th node plus a fraction.
 
@@ -139,7 +140,7 @@ def resample(coefficients, first, step, weights, out):  # type: ignore[no-untype
                     result[q] += weights[1, k] * line[step * q + k]
 
 
-@njit(cache=True, fastmath={"contract"})
+@part(fastmath={"contract"})
 def add_row(weight, row, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add a weighted row to another, in place."""
     for i in range(len(out)):
@@ -187,7 +188,7 @@ def psf_design(psf: Psf, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDAr
     return psf.design(x, y)
 
 
-@njit(cache=True)
+@part
 def draw_psf(splines, terms, position, plane, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Draw the PSF at a position x, y [pixel] on the pixels round it, a part of unit sum.
 

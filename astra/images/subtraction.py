@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.convolved_planes import convolved_mask, fill_defects, spread_variance
 from astra.images.decorrelation import noise_level, own_power, transform_stamp
 from astra.images.exposure import (
@@ -168,7 +169,7 @@ def _subtract(science, template, out):  # type: ignore[no-untyped-def]  # pragma
         )
 
 
-@njit(cache=True)
+@part
 def _subtract_row(science, template, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Subtract a row; without branches, so that several pixels are done at a time."""
     nan, limit = np.float32(np.nan), np.float32(np.inf)

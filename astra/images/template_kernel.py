@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.compiled import part
 from astra.images.exposure import MASK_NO_DATA
 
 
@@ -38,7 +39,7 @@ def add_tile(planes, share, step, corner, sums, cells):  # type: ignore[no-untyp
         add_cells(weight, corner[1], cells[1], cells[0][y // cells[1]])
 
 
-@njit(cache=True)
+@part
 def spread_line(share, step, row, line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Interpolate what counts of the pixels of a row between the nodes, within [0, 1]."""
     zero, one = np.float32(0), np.float32(1)
@@ -51,7 +52,7 @@ def spread_line(share, step, row, line):  # type: ignore[no-untyped-def]  # prag
             part[k] = min(max(begin + np.float32(k) * slope, zero), one)
 
 
-@njit(cache=True)
+@part
 def weigh_line(image, variance, mask, line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Divide what counts of the pixels of a row by their variance, in place; 0 where there is no data."""
     limit = np.float32(np.inf)
@@ -60,7 +61,7 @@ def weigh_line(image, variance, mask, line):  # type: ignore[no-untyped-def]  # 
         line[x] = line[x] / variance[x] if good else np.float32(0)
 
 
-@njit(cache=True)
+@part
 def add_cells(weight, first, side, cells):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add the weights of a row that begins at column ``first`` to those of its cells."""
     column = first // side

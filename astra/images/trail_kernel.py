@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from astra.compiled import part
 from astra.images.exposure import MASK_EDGE, MASK_NO_DATA
 from astra.images.local_psf import draw_gradient, set_plane
 from astra.images.stamp_fit import add_normal_equations, copy_to, invert, read_stamp, solve
@@ -29,7 +30,7 @@ _PLACES = np.arange(N_PARAMETERS)
 _EDGES = MASK_EDGE | MASK_NO_DATA
 
 
-@njit(cache=True)
+@part
 def _add_node(drawn, at, parts, sums):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add the PSF of one node, and its derivatives also by the distance from the middle of the trail.
 
@@ -53,7 +54,7 @@ def _add_node(drawn, at, parts, sums):  # type: ignore[no-untyped-def]  # pragma
             along_y[i] += weight * away * to_y[i]
 
 
-@njit(cache=True)
+@part
 def draw_trail(psf, trail, nodes, drawn, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the trail of unit flux and its derivatives to x, y, squared length and angle (5, side, side).
 
@@ -77,7 +78,7 @@ def draw_trail(psf, trail, nodes, drawn, columns):  # type: ignore[no-untyped-de
             columns[4, j, i] = length * (c * along_y - s * along_x)
 
 
-@njit(cache=True)
+@part
 def choose_nodes(length, sigma, rules):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Take the smallest quadrature that is exact to 1e-4 for a Gaussian of that width."""
     for k in range(len(rules) - 1):
@@ -86,7 +87,7 @@ def choose_nodes(length, sigma, rules):  # type: ignore[no-untyped-def]  # pragm
     return rules[len(rules) - 1]
 
 
-@njit(cache=True)
+@part
 def _propose(matrix, right, flux, trail, damping, step):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fill the damped step of x, y, squared length and angle; False if there is none."""
     joint, gradient = np.empty((5, 5)), np.empty(5)
@@ -110,7 +111,7 @@ def _propose(matrix, right, flux, trail, damping, step):  # type: ignore[no-unty
     return found
 
 
-@njit(cache=True)
+@part
 def _move(trail, step, largest, trial):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the parameters after a step, within limits."""
     for a in range(2):
@@ -121,7 +122,7 @@ def _move(trail, step, largest, trial):  # type: ignore[no-untyped-def]  # pragm
     trial[3] = trail[3] + min(max(step[3], -LARGEST_TURN), LARGEST_TURN)
 
 
-@njit(cache=True)
+@part
 def _equations(psf, trail, rules, sigma, stamps, drawn, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fill the normal equations at unit flux; returns how much the best flux lowers chi2."""
     columns, data, weight = stamps
@@ -132,7 +133,7 @@ def _equations(psf, trail, rules, sigma, stamps, drawn, matrix, right):  # type:
     return right[0] * right[0] / matrix[0, 0] if matrix[0, 0] > 0.0 else np.nan
 
 
-@njit(cache=True)
+@part
 def _find_trail(psf, rules, limits, stamps, drawn, trail, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Move a trail (in place) to the least chi2, and draw it there; whether the search ended."""
     start, trial, step = trail.copy(), np.empty(4), np.empty(4)
@@ -160,7 +161,7 @@ def _find_trail(psf, rules, limits, stamps, drawn, trail, matrix, right):  # typ
     return False
 
 
-@njit(cache=True)
+@part
 def _gain_over_point(psf, rules, sigma, stamps, drawn, trail, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """How much less chi2 is than with a point in the middle of the trail; infinite for a long one."""
     if trail[2] > (LONG_SIGMA * sigma) ** 2:
@@ -170,7 +171,7 @@ def _gain_over_point(psf, rules, sigma, stamps, drawn, trail, matrix, right):  #
     return lowered - _equations(psf, point, rules, sigma, stamps, drawn, matrix.copy(), right.copy())
 
 
-@njit(cache=True)
+@part
 def _touches_edge(mask, trail):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether the middle line of a trail leaves the image or meets EDGE or missing pixels."""
     ny, nx = mask.shape
@@ -185,7 +186,7 @@ def _touches_edge(mask, trail):  # type: ignore[no-untyped-def]  # pragma: no co
     return False
 
 
-@njit(cache=True)
+@part
 def _chi2(columns, data, weight, flux):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Chi2 of the trail as drawn."""
     total = 0.0
@@ -195,7 +196,7 @@ def _chi2(columns, data, weight, flux):  # type: ignore[no-untyped-def]  # pragm
     return total
 
 
-@njit(cache=True)
+@part
 def _even_flux(columns, data, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Flux of the trail as drawn, all pixels with equal weight, and its variance."""
     norm, signal, noise = 0.0, 0.0, 0.0
@@ -209,7 +210,7 @@ def _even_flux(columns, data, weight):  # type: ignore[no-untyped-def]  # pragma
     return signal / norm, noise / (norm * norm)
 
 
-@njit(cache=True)
+@part
 def _conclude(stamps, trail, matrix, right, result):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill parameters, chi2 and covariance of a trail that was found; False if it has no covariance.
 

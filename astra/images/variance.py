@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import Exposure
 
 BRIGHT_SNR = 5.0  # above, a pixel's own counts are its best estimate
@@ -59,7 +60,7 @@ def _expected_variance(image, variance, sources, gain, out):  # type: ignore[no-
             out[y, x] = new if np.isfinite(old) and old > 0.0 and new > 0.0 else old
 
 
-@njit(cache=True)
+@part
 def _mean_of_nine(image, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Mean of 3 x 3 pixels, where one that is not finite counts as zero."""
     ny, nx = image.shape

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.images.exposure import MASK_CR, MASK_INTRP
 
 POLE = np.sqrt(3.0) - 2.0  # of the recursive filter (Unser, Aldroubi & Eden 1993, IEEE Trans. SP 41, 821)
@@ -50,7 +51,7 @@ def blank_missing(planes, no_data, out):  # type: ignore[no-untyped-def]  # prag
     return out
 
 
-@njit(cache=True)
+@part
 def _mirrored(k, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Index of pixel k >= 0 of a line of n pixels that is mirrored at its ends."""
     if n == 1:
@@ -59,7 +60,7 @@ def _mirrored(k, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     return k if k < n else 2 * n - 2 - k
 
 
-@njit(cache=True, fastmath=True)
+@part(fastmath=True)
 def _first_row(image, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """State of the causal filter at the first row."""
     ny, nx = image.shape
@@ -73,7 +74,7 @@ def _first_row(image, out):  # type: ignore[no-untyped-def]  # pragma: no cover
         factor *= np.float32(POLE)
 
 
-@njit(cache=True, fastmath=True)
+@part(fastmath=True)
 def _filter_line(line):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Filter a line in place, along itself."""
     n = len(line)
@@ -95,7 +96,7 @@ def _filter_line(line):  # type: ignore[no-untyped-def]  # pragma: no cover
         line[x] = state
 
 
-@njit(cache=True, fastmath=True)
+@part(fastmath=True)
 def _filter_down(image, first, known, stop, causal):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Run the filter downwards from row ``first + known`` to ``stop``; ``causal`` begins at row ``first``."""
     pole, six = np.float32(POLE), np.float32(6.0)
@@ -108,7 +109,7 @@ def _filter_down(image, first, known, stop, causal):  # type: ignore[no-untyped-
             causal[here, x] = six * image[row, x] + pole * causal[here - 1, x]
 
 
-@njit(cache=True, fastmath=True)
+@part(fastmath=True)
 def _filter_up(causal, n_rows, n_done, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Run the filter upwards over ``n_rows``, and along each of the first ``n_done``, the result."""
     pole = np.float32(POLE)
@@ -151,7 +152,7 @@ def filter_image(image, out):  # type: ignore[no-untyped-def]  # pragma: no cove
                 causal[row, x] = causal[BAND_ROWS + row, x]
 
 
-@njit(cache=True)
+@part
 def cubic_weights(f):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Weights of the four cubic B-splines that a point sees, at f pixels beyond the second of them."""
     one, half, sixth = np.float32(1.0), np.float32(0.5), np.float32(1.0 / 6.0)
@@ -164,7 +165,7 @@ def cubic_weights(f):  # type: ignore[no-untyped-def]  # pragma: no cover
     )
 
 
-@njit(cache=True)
+@part
 def border_value(coefficients, x, y):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Value of a spline near the border of an image, mirrored there as the filter is."""
     ny, nx = coefficients.shape
@@ -178,7 +179,7 @@ def border_value(coefficients, x, y):  # type: ignore[no-untyped-def]  # pragma:
     return total
 
 
-@njit(cache=True)
+@part
 def without_repaired(bits, four, fx, fy):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mask bits of a place between four pixels, without those of repair if it holds too little of such."""
     share = 0.0
@@ -230,14 +231,14 @@ def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]
                         resample_border(planes, begin, end, step, no_data, flat_out, target, n_pixels)
 
 
-@njit(cache=True)
+@part
 def is_inside(place, nx, ny):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether a spline at a place x, y needs no pixel beyond the border; not so if it is NaN."""
     low, high = 1.0 + ROUNDING, 2.0 + ROUNDING
     return low <= place[0] < nx - high and low <= place[1] < ny - high
 
 
-@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+@part(fastmath={"contract", "reassoc", "nsz"})
 def locate(begin, end, step, nx, fractions, corner):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Find the fractions of a pixel, and the first of 4 x 4 coefficients, of a row of places.
 
@@ -261,7 +262,7 @@ def locate(begin, end, step, nx, fractions, corner):  # type: ignore[no-untyped-
         corner[k] = origin + np.int64(fractions[3, k]) * nx + np.int64(fractions[2, k])
 
 
-@njit(cache=True, fastmath={"contract", "reassoc", "nsz"})
+@part(fastmath={"contract", "reassoc", "nsz"})
 def resample_inside(flat, nx, fractions, corner, area, no_data, out, first, n_pixels):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Resample the pixels between two nodes whose splines need no pixel beyond the border."""
     coefficients, variance, mask = flat
@@ -298,7 +299,7 @@ def resample_inside(flat, nx, fractions, corner, area, no_data, out, first, n_pi
         out[2][first + np.uintp(k)] = bits
 
 
-@njit(cache=True)
+@part
 def resample_border(planes, begin, end, step, no_data, out, first, n_pixels):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Resample the pixels between two nodes of which some are near the border of the input, or beyond."""
     coefficients, variance, mask = planes

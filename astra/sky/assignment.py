@@ -13,6 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -98,7 +100,7 @@ def _assign_all(graph: _Graph, n_columns: int) -> IntArray:  # pragma: no cover
     return state.chosen
 
 
-@njit(cache=True)
+@part
 def _take_uncontested(
     row: int, graph: _Graph, wanted_by: NDArray[np.int32], chosen: IntArray
 ) -> bool:  # pragma: no cover
@@ -113,7 +115,7 @@ def _take_uncontested(
     return True
 
 
-@njit(cache=True)
+@part
 def _augment(first: int, graph: _Graph, state: _State) -> None:  # pragma: no cover
     """Add one row: grow the tree of shortest paths from it to the nearest end, and shift along the path."""
     open_columns = [0 for _ in range(0)]
@@ -149,7 +151,7 @@ def _augment(first: int, graph: _Graph, state: _State) -> None:  # pragma: no co
     _shift(first, graph, state, end_row, end_column)
 
 
-@njit(cache=True)
+@part
 def _relax(
     row: int, reached: float, graph: _Graph, state: _State, open_columns: list[int]
 ) -> None:  # pragma: no cover
@@ -163,7 +165,7 @@ def _relax(
             state.distance[target], state.via[target] = path, pair
 
 
-@njit(cache=True)
+@part
 def _nearest(open_columns: list[int], distance: FloatArray) -> int:  # pragma: no cover
     """Place of the nearest column in a list; -1 if it is empty."""
     place = -1
@@ -173,7 +175,7 @@ def _nearest(open_columns: list[int], distance: FloatArray) -> int:  # pragma: n
     return place
 
 
-@njit(cache=True)
+@part
 def _shift(
     first: int, graph: _Graph, state: _State, end_row: int, end_column: int
 ) -> None:  # pragma: no cover

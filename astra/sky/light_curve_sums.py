@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.sky.regions import positions, unit_vectors
 
 FloatArray = NDArray[np.float64]
@@ -221,7 +222,7 @@ def _accumulate_forced(states, previous, version, band, rows):  # type: ignore[n
             row += 1
 
 
-@numba.njit(cache=True)
+@part
 def _add_weighted(state, first, flux, err):  # type: ignore[no-untyped-def]
     """Add a flux to a count, a sum of weights and a weighted sum; say whether it counted."""
     usable = np.isfinite(flux) and np.isfinite(err) and err > 0.0
@@ -233,7 +234,7 @@ def _add_weighted(state, first, flux, err):  # type: ignore[no-untyped-def]
     return usable
 
 
-@numba.njit(cache=True)
+@part
 def _add_detection(state, band, row):  # type: ignore[no-untyped-def]
     state[0] += 1.0
     state[1], state[2] = min(state[1], row[0]), max(state[2], row[0])

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from astra.compiled import part
 from astra.sky.position_index import PositionIndex, find_neighbours, index_positions
 
 FloatArray = NDArray[np.float64]
@@ -151,7 +152,7 @@ def _places(table: NDArray[Any], rows: NDArray[np.int64]) -> _Places:
     )
 
 
-@njit(cache=True)
+@part
 def _covariance(places: _Places, row: int) -> tuple[float, float, float]:  # pragma: no cover
     """Variances to the east and the north, and covariance, of one position [arcsec**2]."""
     ra_err, dec_err, covariance = places.ra_err[row], places.dec_err[row], places.covariance[row]
@@ -161,7 +162,7 @@ def _covariance(places: _Places, row: int) -> tuple[float, float, float]:  # pra
     return east * east, north * north, covariance if known else 0.0
 
 
-@njit(cache=True)
+@part
 def _turned(
     covariance: tuple[float, float, float], angle: float
 ) -> tuple[float, float, float]:  # pragma: no cover
@@ -176,7 +177,7 @@ def _turned(
     )
 
 
-@njit(cache=True)
+@part
 def _offsets(
     ra: float, dec: float, other_ra: float, other_dec: float
 ) -> tuple[float, float]:  # pragma: no cover

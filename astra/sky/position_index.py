@@ -14,6 +14,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from astra.compiled import part
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -153,7 +155,7 @@ def find_neighbours(
     return np.concatenate(firsts), np.concatenate(seconds), np.concatenate(separations)
 
 
-@njit(cache=True)
+@part
 def _bisect(values: FloatArray, low: int, high: int, value: float) -> int:  # pragma: no cover
     """First place in a sorted part of an array whose value is not below one."""
     while low < high:
@@ -165,7 +167,7 @@ def _bisect(values: FloatArray, low: int, high: int, value: float) -> int:  # pr
     return low
 
 
-@njit(cache=True)
+@part
 def _separation_deg(ra: float, dec: float, other_ra: float, other_dec: float) -> float:  # pragma: no cover
     """Angular separation by haversines, which small angles do not spoil [deg]."""
     sin_dec = np.sin(0.5 * np.radians(other_dec - dec))
@@ -174,7 +176,7 @@ def _separation_deg(ra: float, dec: float, other_ra: float, other_dec: float) ->
     return float(np.degrees(2.0 * np.arcsin(min(1.0, np.sqrt(half)))))
 
 
-@njit(cache=True)
+@part
 def _reach_in_ra(dec: float, radius: float) -> float:  # pragma: no cover
     """Half the range of right ascension of a circle [deg]; 180 if there is a pole in it."""
     if abs(dec) + radius >= 90.0:
@@ -183,7 +185,7 @@ def _reach_in_ra(dec: float, radius: float) -> float:  # pragma: no cover
     return float(min(180.0, reach * (1.0 + 1e-9) + 1e-9))
 
 
-@njit(cache=True)
+@part
 def _scan_zone(  # noqa: PLR0917
     place: _Circle,
     zone: tuple[int, int],
@@ -206,7 +208,7 @@ def _scan_zone(  # noqa: PLR0917
     return n
 
 
-@njit(cache=True)
+@part
 def _scan_circle(place: _Circle, second: _Zones, found: _Found, n: int) -> int:  # pragma: no cover
     """Append the neighbours of one position; -1 if the buffer is too small."""
     reach = _reach_in_ra(place.dec, place.radius)
@@ -277,7 +279,7 @@ def _densities(places: _Zones, second: _Zones, windows: IntArray) -> FloatArray:
     return density
 
 
-@njit(cache=True)
+@part
 def _count(ra: float, dec: float, second: _Zones, n_zones: int) -> tuple[int, float]:  # pragma: no cover
     """Count what is in a window, some zones to either side; returns its area too [arcsec**2]."""
     own = int((dec + 90.0) / second.zone_deg)

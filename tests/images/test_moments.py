@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numba import njit
 from star_field import gaussian_image
 
 from astra.images.moments import (
@@ -41,7 +42,7 @@ def test_compiled_sums_equal_their_numpy_twin():
     pixels = make_pixels(rng.normal(size=SHAPE), rng.uniform(1, 2, SHAPE))
     # The compiled box is as wide as the larger axis, the ellipse lies within it.
     for matrix in ((4.0, 0.0, 4.0), (6.0, 1.5, 3.0)):
-        compiled = weighted_sums(pixels, 1, (40.3, 29.8), matrix)
+        compiled = njit(weighted_sums)(pixels, 1, (40.3, 29.8), matrix)
         assert compiled == pytest.approx(plain_weighted_sums(pixels, (40.3, 29.8), matrix))
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from numba import njit
 from scipy.special import erf
 
 from astra.images.dia_footprints import footprint_moments
@@ -54,8 +55,8 @@ def test_the_model_and_its_derivatives_are_those_of_a_gaussian(length):
     local = make_local_psfs(gaussian_psf(FWHM, 31), np.zeros(1), np.zeros(1))
     columns, drawn = np.empty((5, 61, 61)), np.empty((3, 31, 31))
     psf = local.coefficients[0, 0] * local.design[0, 0], 1
-    nodes = choose_nodes(length, SIGMA, quadratures())
-    draw_trail(psf, np.array([0.3, -0.2, length**2, 0.6]), nodes, drawn, columns)
+    nodes = njit(choose_nodes)(length, SIGMA, quadratures())
+    njit(draw_trail)(psf, np.array([0.3, -0.2, length**2, 0.6]), nodes, drawn, columns)
     dx, dy = np.meshgrid(np.arange(-30, 31) - 0.3, np.arange(-30, 31) + 0.2)
     h = 1e-3
     expected = [

@@ -52,7 +52,7 @@ def test_bright_pixels_do_not_reach_beyond_their_surroundings(rng):
 
 def test_weights_add_up_to_one():
     for f in np.linspace(0, 1, 11, dtype=np.float32):
-        weights = cubic_weights.py_func(f)
+        weights = cubic_weights(f)
         assert sum(weights) == pytest.approx(1.0, abs=1e-6)
         assert np.dot(weights, [-1, 0, 1, 2]) == pytest.approx(f, abs=1e-6)
 
