@@ -16,12 +16,19 @@ from tests import postgresql
 from tests.postgresql import free_port
 
 PROJECT = Path(__file__).resolve().parents[1]
-# Files of a minute and more, which begin first: at the end one process would wait for the other.
+# Files of long tests, which begin first: at the end one process would wait for the other. The first makes the
+# processed night, and compiles its kernels; those after it need neither, so that they run meanwhile.
 LONG_FILES = (
     "test_killed_and_shared.py",
     "test_four_hosts.py",
-    "test_alert_production.py",
     "test_luigi_suite.py",
+    "test_engine_faults.py",
+    "test_four_workers.py",
+    "test_database_outage.py",
+    "test_precall.py",
+    "test_killed_night.py",
+    "test_kafka_crash.py",
+    "test_alert_production.py",
     "test_templates.py",
     "test_injected_tasks.py",
     "test_train_reliability.py",

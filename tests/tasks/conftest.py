@@ -1,32 +1,58 @@
-"""The simulated night that the tests of the tasks share."""
+"""The simulated night that the tests of the tasks share, also those of several processes of pytest."""
 
-import os
+import fcntl
+import sqlite3
 
 import pytest
 
+from tests.shared_products import locked, made_once, shared_folder
 from tests.tasks.night import Night, build, copy_root
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Let nobody read the raw frames of the night while a test changes one."""
+    if "night" not in item.fixturenames:
+        return (yield)
+    kind = fcntl.LOCK_EX if "alone_with_night" in item.fixturenames else fcntl.LOCK_SH
+    with locked(shared_folder(item.config) / "night-in-use.lock", kind):
+        return (yield)
+
+
+@pytest.fixture
+def alone_with_night(night):
+    """The simulated night, which this test may change if it restores it: no other test uses it meanwhile."""
+    return night
+
+
 @pytest.fixture(scope="session")
-def night(tmp_path_factory):
+def night(pytestconfig):
     """Raw frames, reference catalogue and truth of a simulated night."""
-    return Night(tmp_path_factory.mktemp("simulated"))
+    return made_once(pytestconfig, "simulated", Night)
 
 
 @pytest.fixture(scope="session")
-def processed_root(night, tmp_path_factory):
+def processed_root(night, pytestconfig):
     """A root in which the whole night has been processed; not to be changed."""
-    root = tmp_path_factory.mktemp("processed")
-    before = os.environ.get("ASTRA_ROOT")
-    os.environ["ASTRA_ROOT"] = str(root)
-    try:
-        assert build(night.pipeline())
-    finally:
-        if before is None:
-            del os.environ["ASTRA_ROOT"]
-        else:
-            os.environ["ASTRA_ROOT"] = before
-    return root
+
+    def process(root):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("ASTRA_ROOT", str(root))
+            assert build(night.pipeline())
+        close_database(root)
+        return root
+
+    return made_once(pytestconfig, "processed", process)
+
+
+def close_database(root):
+    """Leave one file of the database of a root, so that readers make none that a copy would take along."""
+    from astra.database.engine import dispose_engines
+
+    dispose_engines()
+    connection = sqlite3.connect(root / "astra.db")
+    assert connection.execute("PRAGMA journal_mode = delete").fetchone() == ("delete",)
+    connection.close()
 
 
 @pytest.fixture

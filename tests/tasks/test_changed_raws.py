@@ -12,11 +12,11 @@ STEPS = ("DefineVisits", "ProcessCcd", "DiffIm", "Associate", "PackageAlerts", "
 
 
 @pytest.fixture
-def raw(night, processed_root, processed):
+def raw(alone_with_night, processed_root, processed):
     """The raw frame of one visit and detector, which is put back afterwards."""
     connection = sqlite3.connect(processed / "astra.db")
     query = "SELECT path FROM raw WHERE exposure = ? AND detector = ?"
-    [(path,)] = connection.execute(query, night.pairs[0]).fetchall()
+    [(path,)] = connection.execute(query, alone_with_night.pairs[0]).fetchall()
     # The inputs were recorded where they lay before the root was copied.
     moved = (str(processed_root), str(processed))
     connection.execute("UPDATE file_version SET path = replace(path, ?, ?)", moved)
