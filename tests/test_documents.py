@@ -15,6 +15,7 @@ from astropy.io import fits
 
 from tests.alerts.simple import packet, write
 from tests.conftest import PROJECT
+from tests.instruments.cameras import write_raw
 from tests.tasks.night import rows
 
 BLOCK = re.compile(r"^<!-- (?:file: (?P<name>\S+)|run) -->\n```\w+\n(?P<text>.*?)^```", re.M | re.S)
@@ -93,6 +94,22 @@ def test_the_sink_takes_alerts_once_it_is_installed(document, astra_root):
     (path,) = astra_root.rglob("alerts.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["diaSourceId"], line["diaObjectId"]) for line in lines] == [(7, 3), (8, None)]
+
+
+def test_the_camera_of_the_document_is_read_and_ingested(document, astra_root):
+    (astra_root / "raw").mkdir()
+    for number in (12, 13):
+        write_raw(astra_root / "raw" / f"t{number}.fits", SEQ=number)
+    camera = document("instrument.md")
+    check, listing, ingest = camera.commands
+    assert "2026112000012" in camera.run(check).stdout
+    assert "testcam" in camera.run(listing).stdout
+    done = camera.run(f"set -e\n{ingest}")
+    assert done.returncode == 0, done.stderr
+    assert rows(astra_root, "SELECT visit, band FROM visit ORDER BY visit") == [
+        (2026112000012, "r"),
+        (2026112000013, "r"),
+    ]
 
 
 def test_documents_link_to_files_that_are_there():
