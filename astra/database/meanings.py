@@ -98,6 +98,24 @@ _TABLES = {
         traceback: Where the error was raised.
         log: Last lines of the log.
     """,
+    "job": """
+        executor: Name of the executor.
+        submission: Name of the array, as the executor knows it.
+        number: Number of the job in its array, from 0.
+        external_id: Id that the executor gave it; null until that is known.
+        owner: Id of the task for whose sake it runs.
+        family: Name of the task class.
+        module: Module of the task class.
+        parameters: Parameters of the task that it runs.
+        settings: What it asks of the executor: memory, time, partition and so on.
+        attempt: Number of the attempt, from 1.
+        status_code: How it is, as in `task`.
+        message: What became of it, if it has failed.
+        asked: Tasks that its task asked for while it ran, and waits for.
+        folder: Folder of its script and log.
+        submitter_pk: Key of the run that submitted it, in `run`.
+        since: When the run that submitted it began: what was done after that counts as done in it (UTC).
+    """,
     "batch_interface": """
         parent_task_pk: Key of the batch in `task`.
         position: Place of the member in the batch, from 0.

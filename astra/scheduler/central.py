@@ -104,6 +104,8 @@ class CentralScheduler(Additions):
         task = self._state.get_task(call["task_id"])
         if task is None or call.get("status", PENDING) not in (DONE, FAILED):
             return
+        if task.status in (RUNNING, BATCH_RUNNING):  # by another worker: this one has found it done
+            return
         if not call.get("process_died"):
             task.n_lost = None
         elif task.status == FAILED:

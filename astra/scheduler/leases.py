@@ -143,7 +143,7 @@ class LeasedScheduler(CentralScheduler):
             self._note_seen_done(task)
         super().take_report(call, worker)
         if status in (DONE, FAILED) and task is not None and task.status not in (RUNNING, BATCH_RUNNING):
-            task.n_lost = task.seen_done = None
+            task.seen_done = None
 
     @staticmethod
     def _is_run_by_another(task: ScheduledTask, worker_id: str) -> bool:

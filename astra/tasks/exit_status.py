@@ -7,7 +7,7 @@ given permission to run. Here what others have done is counted, and if the root 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import luigi
 import luigi.execution_summary
@@ -56,6 +56,7 @@ def count_work_of_others(
     history = worker._add_task_history  # noqa: SLF001  # no public names
     done = {task.task_id for task, status, _ in history if status == DONE}
     if all(task.task_id in done for task in tasks):
+        _forget_running(worker, done)
         return
     failed = {task.task_id for task, status, _ in history if status == FAILED} - done
     lost = _failed_elsewhere(worker) - done - failed
@@ -68,7 +69,11 @@ def count_work_of_others(
     new = found - done - lost
     history.extend((task, DONE, True) for task in tasks if task.task_id in new)
     history.extend((task, FAILED, None) for task in tasks if task.task_id in lost)
-    over = found | lost
+    _forget_running(worker, found | lost)
+
+
+def _forget_running(worker: luigi.worker.Worker, over: Collection[str]) -> None:
+    """Take tasks that are over out of what other workers were seen to run."""
     for response in worker._get_work_response_history:  # noqa: SLF001
         running = response["running_tasks"] or ()
         response["running_tasks"] = [other for other in running if other["task_id"] not in over]
