@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from astra.database.bulk import execute_rows, is_among
 from astra.database.models.state import Status
@@ -17,6 +17,7 @@ from astra.database.state import (
     metadata_table,
     order_writers,
     product_table,
+    task_table,
     update_task,
     upsert,
 )
@@ -81,6 +82,8 @@ def end_tasks(
 ) -> None:
     """Record how tasks ended: their rows, their attempts, products and figures.
 
+    A failure of a run in whose place another one has begun and done the task leaves its row as it is.
+
     Parameters
     ----------
     connection : Connection
@@ -98,7 +101,12 @@ def end_tasks(
     if not outcomes:
         return
     values = [_task_values(outcome, keys[outcome.task_id], run_pk) for outcome in outcomes]
-    execute_rows(connection, update_task(), values)
+    execute_rows(connection, update_task(), [row for row in values if row["completed"] is not None])
+    was_done_since = (task_table.c.status_code == int(Status.DONE)) & (
+        task_table.c.started > bindparam("own_start")
+    )
+    failed = [{**row, "own_start": row["started"]} for row in values if row["completed"] is None]
+    execute_rows(connection, update_task().where(~func.coalesce(was_done_since, False)), failed)
     for chunk in chunks(outcomes):
         _end_attempts(connection, chunk, keys, {"run_pk": run_pk, "host": host, "pid": pid})
     now = outcomes[-1].ended

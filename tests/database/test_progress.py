@@ -59,3 +59,15 @@ def test_what_a_run_begins_again_itself_is_not_done(any_database_url):
         run_tasks(connection, mine, state.Status.DONE)
         create_tasks(connection, RECORDS[:1], mine, NOW)
         assert done_ids(connection, ["T_0", "T_1"], run_pk=mine) == {"T_1"}
+
+
+def test_a_late_failure_does_not_undo_what_a_later_run_has_done(any_database_url):
+    with transaction(any_database_url) as connection:
+        slow, other = begin(connection), begin(connection)
+        keys = run_tasks(connection, other, state.Status.DONE)
+        earlier = NOW - dt.timedelta(seconds=30)
+        late = [Outcome("T_0", state.Status.FAILED, earlier, NOW + dt.timedelta(seconds=5))]
+        end_tasks(connection, late, keys, slow, host="there", pid=2)
+        assert done_ids(connection, ["T_0", "T_1"]) == {"T_0", "T_1"}
+        end_tasks(connection, [Outcome("T_1", state.Status.FAILED, NOW, NOW)], keys, other, **PLACE)
+        assert done_ids(connection, ["T_0", "T_1"]) == {"T_0"}
