@@ -20,13 +20,14 @@ PROJECT = Path(__file__).resolve().parents[1]
 # processed night, and compiles its kernels; those after it need neither, so that they run meanwhile.
 LONG_FILES = (
     "test_killed_and_shared.py",
-    "test_four_hosts.py",
     "test_luigi_suite.py",
     "test_engine_faults.py",
     "test_four_workers.py",
     "test_database_outage.py",
     "test_precall.py",
     "test_killed_night.py",
+    "test_slurm_night.py",
+    "test_four_hosts.py",
     "test_kafka_crash.py",
     "test_alert_production.py",
     "test_templates.py",

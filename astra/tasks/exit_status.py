@@ -56,12 +56,13 @@ def count_work_of_others(
     history = worker._add_task_history  # noqa: SLF001  # no public names
     done = {task.task_id for task, status, _ in history if status == DONE}
     if all(task.task_id in done for task in tasks):
-        _forget_running(worker, done)
+        _forget_running(worker)
         return
     failed = {task.task_id for task, status, _ in history if status == FAILED} - done
     lost = _failed_elsewhere(worker) - done - failed
     if complete_ids(roots, done | _wrappers_done(worker, roots)) >= {root.task_id for root in roots}:
         history[:] = [entry for entry in history if entry[1] != UNKNOWN]
+        _forget_running(worker)
         found = {task.task_id for task in tasks} - failed
         found |= _wholly_done(task for task in tasks if task.task_id in failed)
     else:
@@ -72,11 +73,13 @@ def count_work_of_others(
     _forget_running(worker, found | lost)
 
 
-def _forget_running(worker: luigi.worker.Worker, over: Collection[str]) -> None:
-    """Take tasks that are over out of what other workers were seen to run."""
+def _forget_running(worker: luigi.worker.Worker, over: Collection[str] | None = None) -> None:
+    """Take what is over out of what other workers were seen to run; all, if nothing is named."""
     for response in worker._get_work_response_history:  # noqa: SLF001
         running = response["running_tasks"] or ()
-        response["running_tasks"] = [other for other in running if other["task_id"] not in over]
+        response["running_tasks"] = [
+            other for other in running if over is not None and other["task_id"] not in over
+        ]
 
 
 def _wrappers_done(worker: luigi.worker.Worker, roots: Sequence[luigi.Task]) -> set[str]:

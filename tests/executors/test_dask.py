@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from tests.conftest import PROJECT
@@ -25,6 +26,8 @@ workers = 2
 wait_interval = 0.2
 """
 CLUSTER = """\
+import signal
+import sys
 import time
 from distributed import LocalCluster
 
@@ -32,6 +35,7 @@ if __name__ == "__main__":
     cluster = LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
     )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     print(cluster.scheduler_address, flush=True)
     while True:
         time.sleep(1)
@@ -70,7 +74,7 @@ def cluster_address(tmp_path):
     with process.stdout as lines:
         address = lines.readline().decode().strip()
         yield address
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.wait(timeout=60)
 
 
@@ -88,7 +92,7 @@ def test_what_a_dead_worker_had_in_hand_runs_again(site, cluster_address):
     (job,) = job_processes(site)
     os.kill(parent_of(job), signal.SIGKILL)
     site.wait_until(lambda: len(site.begun(0)) == 2)
-    assert not os.path.exists(f"/proc/{job}")  # the job has ended with its worker
+    site.wait_until(lambda: has_ended(job))  # with its worker
     site.open_gate()
     assert site.finish(process) == 0, site.log[-3000:]
     assert site.states() == dict.fromkeys(range(4), "done")
@@ -120,6 +124,10 @@ def job_processes(site):
             return found
         time.sleep(0.1)
     return []
+
+
+def has_ended(pid):
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def parent_of(pid):

@@ -2,29 +2,9 @@
 
 import luigi
 
-from astra.errors import DataError
 from astra.tasks.base import AstraTask
+from tests.tasks.merged import Merged
 from tests.tasks.test_engine import build, rows, states
-
-
-class Merged(AstraTask):
-    """A task that the scheduler may merge; it refuses one number."""
-
-    scheduler_batching = True
-    max_batch_size = 4
-    number = luigi.IntParameter(batch_method=tuple)
-    refuse = luigi.IntParameter(default=-1, significant=False)
-
-    def output(self):
-        return luigi.LocalTarget(str(self.root / f"merged-{self.number}.txt"))
-
-    def run(self):
-        for task in self.pending_tasks():
-            with task.recording():
-                if task.number == task.refuse:
-                    raise DataError(f"number {task.number} is refused")
-                with task.output().open("w") as stream:
-                    stream.write(str(task.number))
 
 
 class After(AstraTask):

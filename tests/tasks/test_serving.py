@@ -21,9 +21,9 @@ from astra.tasks.serving import ServedModules, ServedWork, ServingWorker
 from tests.conftest import PROJECT
 from tests.scheduler.conftest import Server
 from tests.tasks.exit_tasks import ExitAsking
+from tests.tasks.merged import Merged
 from tests.tasks.served_tasks import ServedFile, ServedSleep
 from tests.tasks.test_engine import rows, states
-from tests.tasks.test_merged_tasks import Merged
 from tests.tasks.toy_tasks import Toy
 
 OWN = ServedModules(("tests.tasks",))
