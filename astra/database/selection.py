@@ -118,15 +118,22 @@ def _is_stopped() -> ColumnElement[bool]:
     return and_(created, task_table.c.pk.in_(select(_stopped.c.pk)))
 
 
-def _stopping_tasks() -> CTE:
+def stopped_by(bad: Any, *narrower: ColumnElement[bool]) -> CTE:
     """Return the keys of what has failed or is blocked, and of what is created and waits for any of it.
 
     It begins with the few that have failed, not with the many that wait.
+
+    Parameters
+    ----------
+    bad : Alias
+        Of ``task``: what it begins with.
+    *narrower : ColumnElement
+        Conditions on that which all that has failed meets, by which a database finds it sooner.
     """
     created = int(Status.CREATED)
-    bad, waiting = task_table.alias("bad"), task_table.alias("waiting")
+    waiting = task_table.alias("waiting")
     is_bad = bad.c.status_code.in_(codes_of("failed", "blocked"))
-    begin = select(bad.c.pk, literal(created).label("code")).where(is_bad, ~_is_made_good(bad))
+    begin = select(bad.c.pk, literal(created).label("code")).where(is_bad, ~is_made_good(bad), *narrower)
     stopped = begin.cte("stopped", recursive=True)
     # A dependent comes with its code, and is followed by it in the next step. As a condition of this step,
     # SQLite and PostgreSQL both chose to ask it of all tasks, for each that is followed: minutes for 100,000.
@@ -140,7 +147,7 @@ def _stopping_tasks() -> CTE:
     return stopped.union(step)
 
 
-def _is_made_good(batch: Any) -> ColumnElement[bool]:
+def is_made_good(batch: Any) -> ColumnElement[bool]:
     """Say whether a batch that failed has members which are all done since, each by itself or in another."""
     member = task_table.alias("member")
     members = (
@@ -153,7 +160,7 @@ def _is_made_good(batch: Any) -> ColumnElement[bool]:
     return and_(batch.c.batch_size.is_not(None), exists(members), ~exists(undone))
 
 
-_stopped = _stopping_tasks()
+_stopped = stopped_by(task_table.alias("bad"))
 
 
 def _in_run(run: int) -> ColumnElement[bool]:

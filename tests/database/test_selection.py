@@ -6,6 +6,7 @@ from sqlalchemy import select
 from astra.database.engine import reading, transaction
 from astra.database.forget import forgettable_tasks
 from astra.database.lineage import report_task
+from astra.database.pages import tasks as pages
 from astra.database.queries import family_counts, list_tasks
 from astra.database.selection import STATES, Selection
 from astra.database.state import link_batch, link_dependencies, task_table
@@ -57,7 +58,7 @@ def lineage(any_database_url):
     with transaction(any_database_url) as connection:
         run = start_run(connection)
         for name, (code, _, _) in LINEAGE.items():
-            end(connection, run, TASKS[name], code)
+            end(connection, run, TASKS[name], code, message="it did not go well" if code >= 30 else None)
         for name, members in MEMBERS.items():
             link_batch(connection, TASKS[name].task_id, [TASKS[member].task_id for member in members])
         pairs = [(name, needed) for name, (_, needs, _) in LINEAGE.items() for needed in needs.split()]
@@ -95,3 +96,13 @@ def test_a_family_chooses_among_the_blocked(lineage):
         selection = Selection(family="far_behind", state="blocked")
         assert [task.family for task in list_tasks(connection, selection, 9)] == ["far_behind"]
         assert [count.blocked for count in family_counts(connection, selection)] == [1]
+
+
+@pytest.mark.parametrize("n_few", [0, 500], ids=["many", "few"])
+def test_pages_have_the_same_words(lineage, monkeypatch, n_few):
+    monkeypatch.setattr(pages, "FEW", n_few)
+    with reading(lineage) as connection:
+        query = select(task_table.c.pk, task_table.c.status_code, task_table.c.family)
+        rows = [row for row in connection.execute(query) if row.family in EXPECTED]
+        words = pages.states_of(connection, [(row.pk, row.status_code) for row in rows])
+    assert {row.family: words[row.pk] for row in rows} == EXPECTED

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Connection,
     Select,
@@ -19,7 +20,6 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
     literal_column,
     select,
 )
@@ -28,7 +28,7 @@ from astra.database.bulk import is_among
 from astra.database.constants import all_parameters, constants_of
 from astra.database.models.state import VISIT_OF, Status
 from astra.database.queries import as_utc
-from astra.database.selection import STATES, codes_of
+from astra.database.selection import STATES, codes_of, is_made_good, stopped_by
 from astra.database.state import attempt_table, dependency_table, task_table
 from astra.database.survey import visit_table
 
@@ -207,25 +207,14 @@ def _last_message_has(text: str) -> ColumnElement[bool]:
     return exists().where(_attempt.pk == newest.scalar_subquery(), is_said)
 
 
-def stopped_tasks() -> Any:
+def stopped_tasks() -> CTE:
     """Keys of what has failed or is blocked, and of what is created and waits for any of it.
 
     As `astra.database.selection.in_state` has it for ``blocked``, but begun from the attempts that say
     something: a million tasks that are done are not looked at.
     """
-    created = int(Status.CREATED)
-    told = select(_attempt.task_pk).where(_attempt.message.is_not(None))
-    bad, waiting = task_table.alias("bad"), task_table.alias("waiting")
-    begin = select(bad.c.pk, literal(created).label("code"))
-    begin = begin.where(bad.c.pk.in_(told), bad.c.status_code.in_(codes_of(*TROUBLED)))
-    found = begin.cte("stopped", recursive=True)
-    code = select(waiting.c.status_code).where(waiting.c.pk == dependency_table.c.task_pk).scalar_subquery()
-    step = (
-        select(dependency_table.c.task_pk, code)
-        .join(found, found.c.pk == dependency_table.c.required_task_pk)
-        .where(found.c.code == created)
-    )
-    return found.union(step)
+    bad = task_table.alias("bad")
+    return stopped_by(bad, bad.c.pk.in_(select(_attempt.task_pk).where(_attempt.message.is_not(None))))
 
 
 def _row(row: Mapping[Any, Any]) -> dict[str, Any]:
@@ -263,9 +252,13 @@ def _stopped_among(connection: Connection, created: Sequence[int]) -> set[int]:
         .where(walk.c.status_code == int(Status.CREATED))
     )
     walk = walk.union(step)
-    looked_at = select(walk.c.root, walk.c.status_code).limit(MAX_WALK)
-    bad = set(codes_of(*TROUBLED))
-    return {root for root, code in connection.execute(looked_at) if code in bad}
+    looked_at = select(walk.c.root, walk.c.pk, walk.c.status_code).limit(MAX_WALK)
+    troubled = set(codes_of(*TROUBLED))
+    bad = [(root, key) for root, key, code in connection.execute(looked_at) if code in troubled]
+    among = is_among(connection, _task.pk, list({key for _, key in bad}))
+    query = select(_task.pk).where(among, is_made_good(task_table))
+    made_good = set(connection.execute(query).scalars()) if bad else set()
+    return {root for root, key in bad if key not in made_good}
 
 
 def _with_states(connection: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
