@@ -129,8 +129,8 @@ class astra_kafka(luigi.Config):
     )
 
 
-class slurm(luigi.Config):
-    """The section ``[slurm]``: how tasks run as arrays of jobs; ``[slurm:FAMILY]`` is for one family."""
+class JobOptions:
+    """What the sections of all executors have."""
 
     members_per_job = luigi.IntParameter(
         default=100, description="Most members of a batch that one job runs, one after the other."
@@ -138,11 +138,16 @@ class slurm(luigi.Config):
     attempts = luigi.IntParameter(
         default=3, description="How often the same work is submitted before a lost job counts as failed."
     )
-    poll_s = luigi.FloatParameter(default=5.0, description="Time between two looks at the jobs [s].")
     start_within_min = luigi.FloatParameter(
         default=0.0,
         description="Time after which a job that has not started is submitted again [min]; 0 for no limit.",
     )
+
+
+class slurm(JobOptions, luigi.Config):
+    """The section ``[slurm]``: how tasks run as arrays of jobs; ``[slurm:FAMILY]`` is for one family."""
+
+    poll_s = luigi.FloatParameter(default=5.0, description="Time between two looks at the jobs [s].")
     partition = luigi.Parameter(default="", description="Partition, as of sbatch.")
     account = luigi.Parameter(default="", description="Account, as of sbatch.")
     qos = luigi.Parameter(default="", description="Quality of service, as of sbatch.")
@@ -167,20 +172,10 @@ class slurm(luigi.Config):
     setup = luigi.Parameter(default="", description="Lines of shell that a job runs first.")
 
 
-class dask(luigi.Config):
+class dask(JobOptions, luigi.Config):
     """The section ``[dask]``: how tasks run on Dask; ``[dask:FAMILY]`` is for one family."""
 
-    members_per_job = luigi.IntParameter(
-        default=100, description="Most members of a batch that one job runs, one after the other."
-    )
-    attempts = luigi.IntParameter(
-        default=3, description="How often the same work is submitted before a lost job counts as failed."
-    )
     poll_s = luigi.FloatParameter(default=2.0, description="Time between two looks at the jobs [s].")
-    start_within_min = luigi.FloatParameter(
-        default=0.0,
-        description="Time after which a job that has not started is submitted again [min]; 0 for no limit.",
-    )
     address = luigi.Parameter(
         default="", description="Dask scheduler, as tcp://HOST:PORT; default: workers on this host alone."
     )

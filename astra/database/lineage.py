@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select
 
 from astra.database.constants import all_parameters, constants_of
 from astra.database.inputs import file_table, input_table
-from astra.database.queries import as_utc
+from astra.database.queries import read_rows
 from astra.database.selection import state_of_task
 from astra.database.state import (
     attempt_table,
@@ -23,8 +23,6 @@ from astra.database.state import (
     task_table,
 )
 from astra.errors import MissingDataError
-
-MOMENTS = ("created", "started", "modified", "completed", "ended")
 
 
 @dataclass(frozen=True)
@@ -201,16 +199,16 @@ def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskR
     """Return all that is known of a task, at most ``limit`` of its inputs, dependents and outputs each."""
     query = select(task_table, state_of_task(), constants_of(task_table))
     query = query.where(task_table.c.task_id == task_id)
-    task = _rows(connection, query)[0]
+    task = read_rows(connection, query)[0]
     task["parameters"] = all_parameters(task)
     del task["constants"], task["constants_pk"]
     key = task["pk"]
     upward = (dependency_table.c.required_task_pk == task_table.c.pk, dependency_table.c.task_pk == key)
     downward = (dependency_table.c.task_pk == task_table.c.pk, dependency_table.c.required_task_pk == key)
     tried = select(attempt_table).where(attempt_table.c.task_pk == key).order_by(attempt_table.c.pk)
-    attempts = _rows(connection, tried)
+    attempts = read_rows(connection, tried)
     run_pk = attempts[-1]["run_pk"] if attempts else task["run_pk"]
-    runs = _rows(connection, select(run_table).where(run_table.c.pk == run_pk))
+    runs = read_rows(connection, select(run_table).where(run_table.c.pk == run_pk))
     figures = select(metadata_table.c.key, metadata_table.c.value).where(metadata_table.c.task_pk == key)
     return TaskReport(
         task=task,
@@ -220,22 +218,14 @@ def report_task(connection: Connection, task_id: str, limit: int = 100) -> TaskR
         members=_members(connection, key),
         inputs=_with_products(connection, _relatives(connection, upward, limit)),
         dependents=_relatives(connection, downward, limit),
-        read=_rows(connection, _read_files(key).limit(limit)),
-        outputs=_rows(connection, _products().where(product_table.c.task_pk == key).limit(limit)),
+        read=read_rows(connection, _read_files(key).limit(limit)),
+        outputs=read_rows(connection, _products().where(product_table.c.task_pk == key).limit(limit)),
         figures={row.key: row.value for row in connection.execute(figures.order_by(metadata_table.c.key))},
         n_inputs=_count(connection, dependency_table.c.task_pk == key),
         n_dependents=_count(connection, dependency_table.c.required_task_pk == key),
         n_read=_count(connection, input_table.c.task_pk == key),
         n_outputs=_count(connection, product_table.c.task_pk == key),
     )
-
-
-def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-    """Return rows as dictionaries, their moments with a zone."""
-    return [
-        {name: as_utc(value) if name in MOMENTS else value for name, value in row.items()}
-        for row in connection.execute(query).mappings()
-    ]
 
 
 def _count(connection: Connection, condition: ColumnElement[bool]) -> int:
@@ -250,7 +240,7 @@ def _batches(connection: Connection, key: int) -> list[dict[str, Any]]:
         .where(batch_table.c.child_task_pk == key)
         .order_by(task_table.c.pk)
     )
-    return _rows(connection, query)
+    return read_rows(connection, query)
 
 
 def _members(connection: Connection, key: int) -> dict[str, int]:
@@ -271,7 +261,7 @@ def _relatives(
     on, condition = link
     columns = [task_table.c[name] for name in ("pk", "task_id", "family", "status_code")]
     query = select(*columns, state_of_task()).join(dependency_table, on).where(condition)
-    return _rows(connection, query.order_by(task_table.c.pk).limit(limit))
+    return read_rows(connection, query.order_by(task_table.c.pk).limit(limit))
 
 
 def _products() -> Select[Any]:
@@ -291,5 +281,5 @@ def _read_files(key: int) -> Select[Any]:
 def _with_products(connection: Connection, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add to each task the files that it wrote."""
     keys = [task["pk"] for task in tasks]
-    found = _rows(connection, _products().where(product_table.c.task_pk.in_(keys)))
+    found = read_rows(connection, _products().where(product_table.c.task_pk.in_(keys)))
     return [{**task, "products": [row for row in found if row["task_pk"] == task["pk"]]} for task in tasks]

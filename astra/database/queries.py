@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
 from astra.database.models.state import Status
 from astra.database.selection import STATES, Selection, codes_of, in_state
 from astra.database.state import attempt_table, chunks, task_table
 
 EVERYTHING = Selection()
+MOMENTS = ("created", "started", "modified", "completed", "ended")  # columns
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,14 @@ def as_utc(moment: dt.datetime | None) -> dt.datetime | None:
     if moment is None or moment.tzinfo is not None:
         return moment
     return moment.replace(tzinfo=dt.UTC)
+
+
+def read_rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+    """Return rows as dictionaries, their moments with a zone."""
+    return [
+        {name: as_utc(value) if name in MOMENTS else value for name, value in row.items()}
+        for row in connection.execute(query).mappings()
+    ]
 
 
 def task_states(connection: Connection, task_ids: Iterable[str]) -> dict[str, TaskState]:

@@ -181,22 +181,26 @@ class SpectralNight:
         flux = np.stack([star(wavelength, sigma_kms=width) for width in widths])
         names = [f"lines of {width:g} km/s" for width in widths]
         write_template_spectra(self.path("templates"), wavelength, flux, names)
-        depth = 1.0 - star(APSTAR_GRID.wavelength)
-        model = CannonModel(
-            names=("label",),
-            centre=np.zeros(1),
-            scale=np.ones(1),
-            coefficients=np.stack([1.0 - depth, -DEPTH_PER_LABEL * depth, np.zeros_like(depth)]),
-            scatter2=np.full(depth.size, 1e-4),
-            low=np.array([-2.0]),
-            high=np.array([2.0]),
-            precision=np.eye(1),
-            max_distance=3.0,
-            unit_covariance=1e-3 * np.eye(3),
-            training_variance=np.full(depth.size, 1e-4),
-            n_stars=1000,
-        )
-        write_cannon_model(self.path("model"), model)
+        write_cannon_model(self.path("model"), depth_model(star, "label", DEPTH_PER_LABEL))
+
+
+def depth_model(star: Star, label: str, depth_per_label: float) -> CannonModel:
+    """Return a model of one label, from -2 to 2, each unit of which deepens a star's lines by a part."""
+    depth = 1.0 - star(APSTAR_GRID.wavelength)
+    return CannonModel(
+        names=(label,),
+        centre=np.zeros(1),
+        scale=np.ones(1),
+        coefficients=np.stack([1.0 - depth, -depth_per_label * depth, np.zeros_like(depth)]),
+        scatter2=np.full(depth.size, 1e-4),
+        low=np.array([-2.0]),
+        high=np.array([2.0]),
+        precision=np.eye(1),
+        max_distance=3.0,
+        unit_covariance=1e-3 * np.eye(3),
+        training_variance=np.full(depth.size, 1e-4),
+        n_stars=1000,
+    )
 
 
 def _middle_jd(mjd: Any) -> Any:

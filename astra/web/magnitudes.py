@@ -10,13 +10,12 @@ from markupsafe import Markup
 
 from astra.web import svg
 from astra.web.axes import Frame, frame, span
-from astra.web.plots import AB_ZERO_POINT, BANDS, LIMIT_SIGMA
+from astra.web.plots import AB_ZERO_POINT, BANDS, HOURS_BELOW_D, LIMIT_SIGMA, zero_time
 
 if TYPE_CHECKING:
     from astra.database.pages.light_curves import LightPoint
 
 MIN_SNR = 3.0  # of a flux that is drawn as a magnitude: below it has a limit alone
-HOURS_BELOW_D = 0.5
 MAG_PER_FRACTION = 2.5 / math.log(10.0)
 
 
@@ -42,8 +41,7 @@ def light_curve(
     if not usable:
         nothing = svg.text(size[0] / 2, size[1] / 2, "No flux can be drawn as a magnitude.", anchor="middle")
         return svg.figure(*size, [nothing], title=title, description="No flux can be drawn as a magnitude.")
-    own = [point.mjd_tai for point in usable if point.source_id == marked and not point.is_forced]
-    zero = own[0] if own else max(point.mjd_tai for point in usable)
+    zero = zero_time(usable, marked)
     times = [point.mjd_tai for point in usable]
     step = 1.0 / 24.0 if max(times) - min(times) < HOURS_BELOW_D else 1.0
     bright, faint = span([_level(point) for point in usable], pad=0.1)

@@ -56,7 +56,7 @@ def light_curve(
     if not usable:
         return _nothing(title, NO_LIGHT_CURVE, size)
     scale, unit = _flux_unit(usable)
-    zero = _zero_time(usable, marked)
+    zero = zero_time(usable, marked)
     in_hours = max(p.mjd_tai for p in usable) - min(p.mjd_tai for p in usable) < HOURS_BELOW_D
     step = 1.0 / 24.0 if in_hours else 1.0
     ends = [(p.flux or 0.0) / scale + sign * _error(p) / scale for p in usable for sign in (-1.0, 1.0)]
@@ -83,7 +83,8 @@ def _flux_unit(points: Sequence[LightPoint]) -> tuple[float, str]:
     return next((one for one in FLUX_UNITS if largest >= one[0]), FLUX_UNITS[-1])
 
 
-def _zero_time(points: Sequence[LightPoint], marked: int | None) -> float:
+def zero_time(points: Sequence[LightPoint], marked: int | None) -> float:
+    """Return the moment from which a light curve counts: that of the marked detection, else the last [d]."""
     of_marked = [p.mjd_tai for p in points if p.source_id == marked and not p.is_forced]
     return of_marked[0] if of_marked else max(p.mjd_tai for p in points)
 

@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 
+from tests.scheduler.conftest import Server
 from tests.shared_products import locked, made_once, shared_folder
 from tests.tasks.night import Night, build, copy_root
 
@@ -60,3 +61,12 @@ def processed(processed_root, astra_root):
     """A copy of the processed root, which a test may damage."""
     copy_root(processed_root, astra_root)
     return astra_root
+
+
+@pytest.fixture
+def central(tmp_path_factory):
+    """A scheduler of its own, on loopback."""
+    server = Server(tmp_path_factory.mktemp("scheduler"))
+    server.start()
+    yield server
+    server.stop()

@@ -7,8 +7,7 @@ from astropy.io import fits
 
 from astra.products.sdss_paths import SdssPath
 from astra.products.spectral_models import write_cannon_model, write_template_spectra
-from astra.spectra.cannon import CannonModel
-from astra.spectra.grid import APSTAR_GRID
+from astra.simulation.spectra import depth_model
 from astra.spectra.velocities import remove
 from tests.products.synthetic_spectra import write_ap_visit, write_spec
 from tests.products.synthetic_surveys import write_all_star, write_all_visit, write_sp_all
@@ -124,21 +123,6 @@ def write_night_models(folder):
         "name,medium,window_low,window_high,blue_low,blue_high,red_low,red_high\n"
         "first,vacuum,16100,16110,16080,16090,16120,16130\nsecond,vacuum,15400,15410,15380,15390,15420,15430\n"
     )
-    depth = 1.0 - STAR(APSTAR_GRID.wavelength)
-    model = CannonModel(
-        names=("depth",),
-        centre=np.zeros(1),
-        scale=np.ones(1),
-        coefficients=np.stack([1.0 - depth, -0.3 * depth, np.zeros_like(depth)]),
-        scatter2=np.full(depth.size, 1e-4),
-        low=np.array([-2.0]),
-        high=np.array([2.0]),
-        precision=np.eye(1),
-        max_distance=3.0,
-        unit_covariance=1e-3 * np.eye(3),
-        training_variance=np.full(depth.size, 1e-4),
-        n_stars=1000,
-    )
-    write_cannon_model(folder / "model.npz", model)
+    write_cannon_model(folder / "model.npz", depth_model(STAR, "depth", 0.3))
     names = {"templates": "templates.npz", "lines": "lines.csv", "model": "model.npz"}
     return {key: str(folder / name) for key, name in names.items()}

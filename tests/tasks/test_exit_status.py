@@ -16,7 +16,6 @@ from astra.tasks.base import AstraTask
 from astra.tasks.exit_status import complete_ids, count_work_of_others, exit_status
 from astra.tasks.runner import AstraWorker
 from tests.conftest import PROJECT
-from tests.scheduler.conftest import Server
 from tests.tasks.exit_tasks import ExitAll, ExitBad, ExitGood
 from tests.tasks.test_engine import rows
 from tests.tasks.toy_tasks import Double, Toy
@@ -204,14 +203,6 @@ class AllToys(luigi.WrapperTask):
 
     def requires(self):
         return [Toy(number=number) for number in range(self.size)]
-
-
-@pytest.fixture
-def central(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("scheduler"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def start(central, folder, *arguments):

@@ -192,14 +192,6 @@ def test_what_waits_for_others_is_idle_time(astra_root):
 
 
 @pytest.fixture
-def central(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("scheduler"))
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def environment(astra_root):
     return {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
 

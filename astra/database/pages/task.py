@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from astra.database.constants import all_parameters, constants_of
 from astra.database.inputs import file_table, input_table
 from astra.database.models.state import Status
 from astra.database.pages.tasks import Neighbours, neighbours_of, states_of
-from astra.database.queries import as_utc
+from astra.database.queries import read_rows
 from astra.database.selection import STATES, codes_of
 from astra.database.state import (
     attempt_table,
@@ -26,7 +26,6 @@ from astra.database.state import (
 
 LISTED = 50  # of attempts, inputs, outputs ...
 COUNTED = 20_000  # members of a batch, dependents ...: more are told as "at least"
-MOMENTS = ("created", "started", "modified", "completed", "ended")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class TaskDetails:
 def task_details(connection: Connection, task_id: str) -> TaskDetails | None:
     """Return what a page shows of a task; None if there is none of that id."""
     query = select(task_table, constants_of(task_table)).where(task_table.c.task_id == task_id)
-    found = _rows(connection, query)
+    found = read_rows(connection, query)
     if not found:
         return None
     task = {**found[0], "parameters": all_parameters(found[0])}
@@ -121,14 +120,6 @@ def task_details(connection: Connection, task_id: str) -> TaskDetails | None:
     )
 
 
-def _rows(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-    """Return rows as dictionaries, their moments with a zone."""
-    return [
-        {name: as_utc(value) if name in MOMENTS else value for name, value in row.items()}
-        for row in connection.execute(query).mappings()
-    ]
-
-
 def _count(connection: Connection, condition: ColumnElement[bool], key: ColumnElement[Any]) -> int:
     """Count rows, up to `COUNTED`."""
     some = select(key).where(condition).limit(COUNTED).subquery()
@@ -137,14 +128,16 @@ def _count(connection: Connection, condition: ColumnElement[bool], key: ColumnEl
 
 def _attempts(connection: Connection, key: int) -> Listing:
     columns, own = attempt_table.c, attempt_table.c.task_pk == key
-    last = _rows(connection, select(attempt_table).where(own).order_by(columns.pk.desc()).limit(LISTED))
+    last = read_rows(connection, select(attempt_table).where(own).order_by(columns.pk.desc()).limit(LISTED))
     return Listing(last[::-1], _count(connection, own, columns.pk))
 
 
 def _run(connection: Connection, task: Mapping[str, Any], attempts: Listing) -> Mapping[str, Any] | None:
     last = attempts.rows[-1]["run_pk"] if attempts.rows else None
     wanted = last if last is not None else task["run_pk"]
-    found = _rows(connection, select(run_table).where(run_table.c.pk == wanted)) if wanted is not None else []
+    found = (
+        read_rows(connection, select(run_table).where(run_table.c.pk == wanted)) if wanted is not None else []
+    )
     return found[0] if found else None
 
 
@@ -155,7 +148,7 @@ def _batches(connection: Connection, key: int) -> list[dict[str, Any]]:
         .where(batch_table.c.child_task_pk == key)
         .order_by(task_table.c.pk.desc())
     )
-    return _rows(connection, query.limit(LISTED))
+    return read_rows(connection, query.limit(LISTED))
 
 
 def _members(connection: Connection, key: int) -> dict[str, int]:
@@ -179,7 +172,7 @@ def _troubled(connection: Connection, key: int) -> Listing:
     bad = task_table.c.status_code.in_(codes_of("failed", "blocked"))
     columns = [task_table.c[name] for name in ("pk", "task_id", "family", "status_code")]
     query = select(*columns).join(first, first.c.child_task_pk == task_table.c.pk).where(bad)
-    rows = _rows(connection, query.order_by(task_table.c.pk).limit(LISTED + 1))
+    rows = read_rows(connection, query.order_by(task_table.c.pk).limit(LISTED + 1))
     return Listing(_with_states(connection, rows[:LISTED]), len(rows))
 
 
@@ -197,7 +190,7 @@ def _relatives(
     is_fine = task_table.c.status_code == int(Status.DONE)
     n_rows = _count(connection, of == key, other)
     ordered = query.order_by(is_fine, task_table.c.pk) if n_rows < COUNTED else query
-    return Listing(_with_states(connection, _rows(connection, ordered.limit(LISTED))), n_rows)
+    return Listing(_with_states(connection, read_rows(connection, ordered.limit(LISTED))), n_rows)
 
 
 def _read(connection: Connection, key: int) -> Listing:
@@ -207,16 +200,16 @@ def _read(connection: Connection, key: int) -> Listing:
         .where(input_table.c.task_pk == key)
     )
     n_rows = _count(connection, input_table.c.task_pk == key, input_table.c.file_pk)
-    return Listing(_rows(connection, query.limit(LISTED)), n_rows)
+    return Listing(read_rows(connection, query.limit(LISTED)), n_rows)
 
 
 def _outputs(connection: Connection, key: int) -> Listing:
     own = product_table.c.task_pk == key
     query = select(product_table).where(own).order_by(product_table.c.pk).limit(LISTED)
-    return Listing(_rows(connection, query), _count(connection, own, product_table.c.pk))
+    return Listing(read_rows(connection, query), _count(connection, own, product_table.c.pk))
 
 
 def get_product(connection: Connection, key: int) -> Mapping[str, Any] | None:
     """Return the row of a file by its key; None if there is none."""
-    found = _rows(connection, select(product_table).where(product_table.c.pk == key))
+    found = read_rows(connection, select(product_table).where(product_table.c.pk == key))
     return found[0] if found else None

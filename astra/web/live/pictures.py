@@ -17,6 +17,8 @@ from astra.web.pixels import difference_stretch, encode_png, sky_stretch, to_gre
 from astra.web.site import Site
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from astra.alerts.reading import Packet
     from astra.alerts.stamps import Stamp
 
@@ -40,13 +42,17 @@ def packet_of(site: Site, source_id: int) -> Packet:
     """
     from astra.alerts.packet_index import find_packet
 
+    return find_packet(_file_of(site, source_id), source_id)
+
+
+def _file_of(site: Site, source_id: int) -> Path:
+    """Return the file that would hold the packet of a detection."""
     with site.database.reading() as connection:
         row = get_detection(connection, source_id)
     if row is None:
         message = f"there is no detection {source_id}"
         raise MissingDataError(message)
-    path = site.open_path(alert_path(site.root, row["visit"], row["detector"]))
-    return find_packet(path, source_id)
+    return site.open_path(alert_path(site.root, row["visit"], row["detector"]))
 
 
 def _number(keys: Mapping[str, str]) -> int:
@@ -60,12 +66,7 @@ def _number(keys: Mapping[str, str]) -> int:
 def stamps_png(site: Site, _query: Query, keys: Mapping[str, str]) -> Made:
     """Draw science, template and difference beside each other, north up and east left."""
     source_id = _number(keys)
-    with site.database.reading() as connection:
-        row = get_detection(connection, source_id)
-    if row is None:
-        message = f"there is no detection {source_id}"
-        raise MissingDataError(message)
-    path = site.open_path(alert_path(site.root, row["visit"], row["detector"]))
+    path = _file_of(site, source_id)
     return "image/png", "", _stamps(str(path), path.stat().st_mtime_ns, source_id)
 
 
