@@ -278,7 +278,8 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
             write_found(tasks)
             with config.held():
                 succeeded = bool(super().run())
-                count_work_of_others(self, self._roots, tasks)
+                # With what tasks have asked for since they began.
+                count_work_of_others(self, self._roots, list(self._scheduled_tasks.values()))
             status = self._exit_status()
         finally:
             try:
