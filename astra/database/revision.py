@@ -1,4 +1,8 @@
-"""The revision of a database, and moving it to that of the code."""
+"""The revision of a database, and moving it to that of the code.
+
+Every process looks at the revision of its database, and alembic takes longer to import than a command to
+answer, so that it is imported only where a database is migrated or compared.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DatabaseError
 
 from astra.database.engine import mask_url
 from astra.errors import SchemaVersionError, UnavailableError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+NEW_SQLITE = "new_sqlite.sql"
 
 
 def migrations_folder() -> Path:
@@ -33,6 +37,8 @@ def migrations_folder() -> Path:
 
 
 def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -40,13 +46,18 @@ def _config(connection: Connection | None = None) -> Config:
 
 
 @cache
+def _revisions() -> tuple[str, ...]:
+    """Return all revisions that this code knows, in their order: files of migrations begin with theirs."""
+    files = (migrations_folder() / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted(path.name.partition("_")[0] for path in files))
+
+
 def head_revision() -> str:
     """Return the revision that this code needs."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
+    if not _revisions():
         message = f"no migrations found in {migrations_folder()}; reinstall astra-pipeline"
         raise SchemaVersionError(message)
-    return head
+    return _revisions()[-1]
 
 
 def current_revision(engine: Engine) -> str | None:
@@ -59,7 +70,10 @@ def current_revision(engine: Engine) -> str | None:
     """
     try:
         with engine.execution_options(astra_read_only=True).connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
+            if not inspect(connection).has_table("alembic_version"):
+                return None
+            found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+            return None if found is None else str(found)
     except DatabaseError as exc:
         reason = str(exc.orig).strip().splitlines()[0]
         url = mask_url(engine.url.render_as_string(hide_password=False))
@@ -78,6 +92,8 @@ def upgrade(engine: Engine) -> None:
     revision = current_revision(engine)
     if revision is not None and not _is_known(revision):
         raise _wrong_revision(engine, revision)
+    from alembic import command
+
     with _exclusive(engine), engine.begin() as connection:
         command.upgrade(_config(connection), "head")
 
@@ -117,6 +133,9 @@ def schema_differences(engine: Engine) -> list[str]:
 
     Tables that astra does not know are somebody else's, and no difference.
     """
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
     from astra.database.models import metadata
 
     def is_ours(_item: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
@@ -153,9 +172,7 @@ def _describe(step: tuple[Any, ...]) -> str:
 
 def _is_known(revision: str) -> bool:
     """Say whether the code has a revision."""
-    return any(
-        script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions()
-    )
+    return revision in _revisions()
 
 
 def _wrong_revision(engine: Engine, revision: str | None) -> SchemaVersionError:
@@ -172,10 +189,17 @@ def _wrong_revision(engine: Engine, revision: str | None) -> SchemaVersionError:
 
 
 def _migrate_if_new(engine: Engine) -> None:
-    """Migrate a SQLite file without tables; one process does it, the others wait and find it done."""
+    """Make the tables of a SQLite file that has none; one process does it, the others find it done."""
     with _exclusive(engine), engine.begin() as connection:
         if not inspect(connection).get_table_names():
-            command.upgrade(_config(connection), "head")
+            for statement in new_sqlite_statements():
+                connection.exec_driver_sql(statement)
+
+
+def new_sqlite_statements() -> list[str]:
+    """Return the statements that make of an empty SQLite file what all migrations make of it, but at once."""
+    text = (migrations_folder() / NEW_SQLITE).read_text()
+    return text.removesuffix(";\n").split(";\n\n")
 
 
 @contextmanager

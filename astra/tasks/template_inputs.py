@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from astra.errors import MissingDataError, NoOverlapError
 
 if TYPE_CHECKING:
@@ -109,6 +107,8 @@ def leave_out_blurred(inputs: list[TemplateInput], max_fwhm_arcsec: float | None
 
 def keep_sharpest(inputs: list[TemplateInput], max_visits: int | None) -> list[TemplateInput]:
     """Keep the sharpest visits, by the median FWHM of their detectors; of equals the first."""
+    import numpy as np
+
     widths: dict[int, list[float]] = {}
     for one in inputs:
         if one.used and one.fwhm_arcsec is not None:

@@ -9,7 +9,7 @@ from astra.cli import main
 from tests.tasks.night import build
 from tests.tasks.toy_tasks import Toy
 
-HEAVY = ("scipy", "numba", "matplotlib", "astropy", "sqlalchemy", "alembic", "sep", "fastavro")
+HEAVY = ("numpy", "scipy", "numba", "matplotlib", "astropy", "sqlalchemy", "alembic", "sep", "fastavro")
 
 
 def test_looking_makes_no_database(astra_root, capsys):

@@ -8,12 +8,22 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from astra.database.engine import get_engine, mask_url, open_engine
 from astra.database.models import metadata
-from astra.database.revision import _config, current_revision, head_revision, require_head, upgrade
+from astra.database.revision import (
+    _config,
+    _revisions,
+    current_revision,
+    head_revision,
+    new_sqlite_statements,
+    require_head,
+    upgrade,
+)
 from astra.errors import ConfigError, SchemaVersionError, UnavailableError
+from tests.database.new_sqlite import migrated_statements, statements_of
 
 
 def test_migrations_equal_the_models(any_database_url):
@@ -32,9 +42,23 @@ def test_every_migration_can_be_taken_back(any_database_url):
     assert current_revision(engine) == head_revision()
 
 
-def test_a_new_sqlite_file_is_migrated_by_itself(tmp_path):
+def test_a_new_sqlite_file_is_made_by_itself(tmp_path):
     engine = get_engine(f"sqlite:///{tmp_path}/deep/folder/new.db")
     assert current_revision(engine) == head_revision()
+
+
+def test_a_new_sqlite_file_is_what_all_migrations_make(tmp_path):
+    get_engine(f"sqlite:///{tmp_path}/new.db")
+    migrated = migrated_statements()
+    assert migrated == new_sqlite_statements(), "run: python -m tests.database.new_sqlite"
+    with sqlite3.connect(tmp_path / "new.db") as connection:
+        assert statements_of(connection) == migrated
+
+
+def test_the_revisions_are_those_of_alembic():
+    scripts = ScriptDirectory.from_config(_config())
+    assert head_revision() == scripts.get_current_head()
+    assert _revisions() == tuple(script.revision for script in scripts.walk_revisions())[::-1]
 
 
 def test_an_empty_postgresql_database_is_refused(postgresql_server):
