@@ -63,6 +63,12 @@ def astra_version() -> str:
         return "0+unknown"
 
 
+@functools.cache
+def package_version(name: str) -> str:
+    """Return the version of an installed package, looked up once: that takes milliseconds."""
+    return metadata.version(name)
+
+
 def version_numbers(version: str) -> tuple[int, int, int]:
     """Return major, minor and micro of a version such as 0.2.1.dev3, 0.2rc1 or 0+unknown."""
     numbers = re.split(r"[^\d.]", version)[0].split(".")
@@ -119,7 +125,7 @@ class Invocation:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": astra_version(),
-            "packages": {name: metadata.version(name) for name in names},
+            "packages": {name: package_version(name) for name in names},
             "configuration": self._configuration(),
             "started": self.started,
         }

@@ -5,7 +5,6 @@ The first run writes them; each later one is compared with them, and a differenc
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import sys
@@ -20,7 +19,7 @@ from luigi.parameter import ParameterVisibility
 from astra.errors import FormatError, TaskError
 from astra.products.atomic import write_text
 from astra.tasks.node_config import plain
-from astra.tasks.runner import astra_version, mask_passwords
+from astra.tasks.runner import astra_version, mask_passwords, package_version
 
 FOLDER = "provenance"
 CONFIG_FLAG = "--clobber-config"
@@ -31,7 +30,7 @@ PACKAGES = ("luigi", "SQLAlchemy", "numpy", "scipy", "astropy", "numba", "sep", 
 def package_versions() -> dict[str, str]:
     """Return the versions of python, of astra and of what it computes with."""
     own = {"python": sys.version.split()[0], "astra": astra_version()}
-    return own | {name: importlib.metadata.version(name) for name in PACKAGES}
+    return own | {name: package_version(name) for name in PACKAGES}
 
 
 def config_values(task: Any) -> dict[str, Any]:
