@@ -30,6 +30,13 @@ from sqlalchemy.dialects import postgresql
 
 SERVER_ROWS = 5000  # of one statement: their values travel as one array a column
 
+
+class JsonText(str):
+    """A value of a JSON column that is text already."""
+
+    __slots__ = ()
+
+
 _LISTED = text("SELECT value FROM json_each(:listed)")
 _VALUES = re.compile(r" VALUES (?P<row>\(.*?\))(?= ON CONFLICT|$)", re.DOTALL)
 _SLOT = re.compile(r"%\((\w+)\)s(?:::[A-Z]+(?: (?!(?:AND|OR|WHERE|FROM)\b)[A-Z]+)*(?:\(\d+\))?)?")
@@ -105,10 +112,18 @@ def _processor(kind: Any, connection: Connection) -> Callable[[Any], Any] | None
     if isinstance(kind, Boolean | LargeBinary):
         return None
     if isinstance(kind, JSON):
-        null = None if kind.none_as_null else "null"
-        return lambda value: null if value is None else json.dumps(value)
+        return _json_processor(None if kind.none_as_null else "null")
     dialect = connection.dialect
     return kind.dialect_impl(dialect).bind_processor(dialect)  # type: ignore[no-any-return]
+
+
+def _json_processor(null: str | None) -> Callable[[Any], Any]:
+    def process(value: Any) -> Any:
+        if type(value) is JsonText:
+            return str(value)
+        return null if value is None else json.dumps(value)
+
+    return process
 
 
 def _execute_sets(

@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from astra.database.bulk import execute_rows
+from astra.database.bulk import execute_columns, execute_rows
+from astra.database.constants import Constants
 from astra.database.models.state import Status
+from astra.database.planned_members import MemberColumns, member_rows
 from astra.database.state import (
     REPLANNED,
     TaskRecord,
@@ -28,10 +30,29 @@ DIED_MESSAGE = "the process that ran it has died"
 BLOCKED_MESSAGE = "not started: something that it requires has failed, or the run ended before its turn"
 
 
-def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime) -> None:
+def plan_tasks(
+    connection: Connection,
+    records: Iterable[TaskRecord],
+    run_pk: int,
+    now: dt.datetime,
+    members: Iterable[MemberColumns] = (),
+) -> None:
     """Write tasks that have no row as created; take over those that another run has planned and not begun.
 
     What has run before keeps its state until it runs again: another run may be at it.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    records : iterable of TaskRecord
+        Tasks.
+    run_pk : int
+        The invocation.
+    now : datetime
+        Wall clock, timezone-aware UTC.
+    members : iterable of MemberColumns
+        Members of batches, written after these.
     """
     order_writers(connection)
     make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
@@ -41,10 +62,13 @@ def plan_tasks(connection: Connection, records: Iterable[TaskRecord], run_pk: in
         set_={name: statement.excluded[name] for name in REPLANNED},
         where=task_table.c.status_code == int(Status.CREATED),
     )
-    n_rows = 0
-    for rows in task_rows(connection, records, run_pk, now):
+    n_rows, constants = 0, Constants(connection)
+    for rows in task_rows(connection, records, run_pk, now, constants):
         execute_rows(connection, statement, rows)
         n_rows += len(rows)
+    for columns in member_rows(constants, members, run_pk, now):
+        execute_columns(connection, statement, columns)
+        n_rows += len(columns["task_id"])
     refresh_statistics(connection, task_table, n_rows)
 
 

@@ -171,12 +171,17 @@ def create_tasks(
 
 
 def task_rows(
-    connection: Connection, records: Iterable[TaskRecord], run_pk: int, now: dt.datetime
+    connection: Connection,
+    records: Iterable[TaskRecord],
+    run_pk: int,
+    now: dt.datetime,
+    constants: Constants | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of tasks that are about to run in parts, each once: two batches may share a member."""
-    constants = Constants(connection)
+    constants = constants or Constants(connection)
     for chunk in chunks(records, PLANNED_ROWS):
         distinct = {record.task_id: record for record in chunk}.values()
+        constants.learn(record.constants for record in distinct)
         yield [_task_row(record, constants.key(record.constants), run_pk, now) for record in distinct]
 
 

@@ -25,6 +25,7 @@ from astra.tasks.runner import astra_version, current_invocation, version_number
 from astra.tasks.state_api import StateApi
 
 if TYPE_CHECKING:
+    from astra.database.planned_members import MemberColumns
     from astra.database.queries import TaskState
     from astra.database.state import TaskRecord
     from astra.tasks.recording import Recorder
@@ -261,7 +262,11 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         new = [task_id for task_id in changed if task_id not in told]
         if new:
             told.update(new)
-            which = f"{len(new)} members of {self!r} are" if self.is_batch_mode else f"{self!r} is"
+            which = f"{self!r} is"
+            if self.is_batch_mode and done.issubset(self.member_ids()):
+                which = f"{len(new)} members of {self!r} are"
+            elif done != {self.task_id}:  # others of this family were asked about with this one
+                which = f"{len(new)} tasks of {self.get_task_family()} are"
             logger.info("%s done again: %s", which, changed[new[0]])
         return set(changed)
 
@@ -298,6 +303,31 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
             for name, parameter in cls.get_params()
             if parameter.visibility == ParameterVisibility.PUBLIC and (name in names) is batchable
         ]
+
+    def member_columns(self) -> Iterator[MemberColumns]:
+        """Yield the records of the members of a batch column by column, in parts."""
+        from astra.database.planned_members import MemberColumns, json_objects
+        from astra.database.state import PLANNED_ROWS, chunks
+
+        if not self.is_batch_mode:
+            return
+        own = {
+            name: map(parameter.serialize, self.param_kwargs[name])
+            for name, parameter in self._public_params(batchable=True)
+        }
+        common = self._record("", {}, None)
+        constants = common.constants or {}
+        for ids in chunks(self.member_ids(), PLANNED_ROWS):
+            texts = json_objects(own, len(ids))
+            yield MemberColumns(ids, texts, common.family, common.module, common.version, constants)
+
+    def unfinished_ids(self) -> list[str]:
+        """Return the ids of what is still to do: this task, or the members that are not done, each once."""
+        if not self.is_batch_mode:
+            return [self.task_id]
+        ids = dict.fromkeys(self.member_ids())
+        done = self.done_ids(set(ids))
+        return [task_id for task_id in ids if task_id not in done]
 
     def unfinished_records(self) -> list[TaskRecord]:
         """Return the records of what is still to do: this task, or the members that are not done."""

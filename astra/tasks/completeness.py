@@ -1,4 +1,4 @@
-"""Which of many single tasks are complete: one statement for all of a family, not one for each."""
+"""Which of many tasks are complete: one statement for all of a family, not one for each."""
 
 from __future__ import annotations
 
@@ -18,26 +18,39 @@ def known_completeness(tasks: Iterable[luigi.Task], *, at_least: int = 2) -> dic
     Parameters
     ----------
     tasks : iterable of Task
-        Any; batches, files and tasks that look at their outputs are left out.
+        Any; files and tasks that look at their outputs are left out, and so is a batch of which a part is
+        done: what that means depends on who waits for it.
     at_least : int, optional
         Fewer tasks of a family are left to ask by themselves.
     """
     groups: dict[Any, list[Any]] = {}
     for task in tasks:
-        if goes_by_database(task):
+        if _goes_by_rows(task):
             groups.setdefault((type(task), task.database_url, task.must_rerun), []).append(task)
     known: dict[str, bool] = {}
     for group in groups.values():
         if len(group) >= at_least:
-            ids = {task.task_id for task in group}
-            done = group[0].done_ids(ids)
-            known.update((task_id, task_id in done) for task_id in ids)
+            known |= _known_of(group)
     return known
+
+
+def _known_of(group: list[Any]) -> dict[str, bool]:
+    ids = {task.task_id: set(task.member_ids()) for task in group}
+    done = group[0].done_ids(set().union(*ids.values()))
+    whole = {task_id: members <= done for task_id, members in ids.items()}
+    return {
+        task_id: is_done for task_id, is_done in whole.items() if is_done or ids[task_id].isdisjoint(done)
+    }
+
+
+def _goes_by_rows(task: luigi.Task) -> bool:
+    """Say whether rows of the database alone say if a task is complete."""
+    if not isinstance(task, AstraTask):
+        return False
+    own = all(getattr(type(task), name) is getattr(AstraTask, name) for name in OWN_RULES)
+    return own and not (task.is_external or task.strict_output_checking)
 
 
 def goes_by_database(task: luigi.Task) -> bool:
     """Say whether the database alone says if a task is complete, and it is a single one."""
-    if not isinstance(task, AstraTask):
-        return False
-    own = all(getattr(type(task), name) is getattr(AstraTask, name) for name in OWN_RULES)
-    return own and not (task.is_external or task.is_batch_mode or task.strict_output_checking)
+    return _goes_by_rows(task) and not task.is_batch_mode  # type: ignore[attr-defined]

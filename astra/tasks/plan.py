@@ -11,6 +11,7 @@ from typing import Any
 import luigi
 import psutil
 
+from astra import config
 from astra.tasks.runner import current_invocation, utc_now
 
 
@@ -27,11 +28,11 @@ def write_plan(tasks: Iterable[luigi.Task]) -> None:
 
         run_pk = current_invocation().run_pk(url)
         parents = [task.state_record() for task in group]  # may write the values of a large batch
-        members = chain.from_iterable(task.member_records() for task in group)
+        members = chain.from_iterable(task.member_columns() for task in group)
         pairs = [(task.task_id, needed) for task in group for needed in task.required_ids]
         with transaction(url) as connection:
             bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
-            plan_tasks(connection, chain(parents, members), run_pk, utc_now())
+            plan_tasks(connection, parents, run_pk, utc_now(), members)
             link_dependencies(connection, pairs)
 
 
@@ -40,9 +41,6 @@ def write_found(tasks: Iterable[luigi.Task]) -> None:
 
     Only those are looked for that are known as missing, in the databases that this run writes.
     """
-    from astra.database.engine import transaction
-    from astra.database.models.state import Status
-    from astra.database.task_rows import change_task_rows, values_of_status
     from astra.tasks.base import AstraTask
 
     found: dict[str, list[str]] = {}
@@ -55,16 +53,24 @@ def write_found(tasks: Iterable[luigi.Task]) -> None:
             found.setdefault(url, []).extend(here if missing else ())
     for url, task_ids in found.items():
         if task_ids:
-            with transaction(url) as connection:
-                change_task_rows(connection, task_ids, values_of_status(Status.DONE, utc_now()))
+            _mark_found(url, task_ids)
+
+
+def _mark_found(url: str, task_ids: list[str]) -> None:
+    from astra.database.engine import transaction
+    from astra.database.models.state import Status
+    from astra.database.task_rows import change_task_rows, values_of_status
+
+    with transaction(url) as connection:
+        change_task_rows(connection, task_ids, values_of_status(Status.DONE, utc_now()))
 
 
 def _missing_ids(url: str, family: str) -> set[str]:
+    if url not in current_invocation().run_keys:
+        return set()
     from astra.database.engine import reading
     from astra.database.progress import missing_ids
 
-    if url not in current_invocation().run_keys:
-        return set()
     with reading(url) as connection:
         return missing_ids(connection, family)
 
@@ -93,7 +99,8 @@ def _by_database(tasks: Iterable[luigi.Task]) -> dict[str, list[Any]]:
     from astra.tasks.base import AstraTask
 
     groups: dict[str, list[Any]] = {}
-    for task in tasks:
-        if isinstance(task, AstraTask) and not task.is_external:
-            groups.setdefault(task.database_url, []).append(task)
+    with config.held():
+        for task in tasks:
+            if isinstance(task, AstraTask) and not task.is_external:
+                groups.setdefault(task.database_url, []).append(task)
     return groups

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from astra.database.outcomes import Outcome
+    from astra.database.state import TaskRecord
     from astra.products.checksums import FileStamp
     from astra.tasks.base import AstraTask
 
@@ -76,21 +77,28 @@ class Recorder:
         from astra.database.engine import transaction
         from astra.database.progress import planned_keys
 
-        undone = self.task.unfinished_records()
-        self._undone = [record.task_id for record in undone]
-        parents = [self.task.state_record()] if self.task.is_batch_mode else []
+        self._undone = self.task.unfinished_ids()
         run_pk = self._invocation.run_pk(self.url)
-        records = {record.task_id: record for record in [*parents, *undone]}
         with transaction(self.url) as connection:
             self._keys = planned_keys(connection, [self.task.task_id, *self._undone], run_pk)
-            unplanned = [record for task_id, record in records.items() if task_id not in self._keys]
-            state.create_tasks(connection, unplanned, run_pk, self.started)
-            self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
-            if parents:
+            unplanned = self._unplanned()
+            if unplanned:
+                state.create_tasks(connection, unplanned, run_pk, self.started)
+                self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
+            if self.task.is_batch_mode:
                 state.link_batch(connection, self.task.task_id, self.task.member_ids(), self._keys)
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
+
+    def _unplanned(self) -> list[TaskRecord]:
+        """Return the records of what is to do and is not written as planned by this run."""
+        task_id = self.task.task_id
+        own = [] if task_id in self._keys else [self.task.state_record()]
+        if len(self._keys) >= len({task_id, *self._undone}):
+            return own
+        left_out = {*self._keys, *set(self.task.member_ids()).difference(self._undone)}
+        return [*own, *self.task.member_records(left_out)]
 
     def look_at_inputs(self) -> None:
         """Note what a single task requires and is about to read; members of a batch are looked at in turn."""
