@@ -28,6 +28,10 @@ class BulkWorker(PooledWorker):
 
     _first_task: str | None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.planned_needs: dict[str, list[luigi.Task]] = {}  # what tasks required when they were planned
+        super().__init__(*args, **kwargs)
+
     # -- planning -------------------------------------------------------------------------------------------
 
     def add(self, task: luigi.Task, multiprocess: bool = False, processes: int = 0) -> bool:
@@ -62,7 +66,9 @@ class BulkWorker(PooledWorker):
             known = self.known_completeness(wave) if len(wave) > 1 else {}
             for task in wave:
                 is_complete = known[task.task_id] if task.task_id in known else self._ask_if_complete(task)
+                needs = self.planned_needs[task.task_id] = []
                 for needed in self._add(task, is_complete):
+                    needs.append(needed)
                     if needed.task_id not in seen:
                         self._validate_task(needed)
                         seen.add(needed.task_id)

@@ -40,7 +40,7 @@ class Sent(NamedTuple):
     """What the process that is to run a task must know of it."""
 
     url: str
-    key: int
+    key: int | None  # None of a task that is recorded where it runs, or not at all
     done: list[str]
 
 
@@ -83,7 +83,12 @@ class Handout:
         self._read: dict[str, list[dict[str, Any]]] = {}
         self._required = {name: ids for name, ids in self._required.items() if name in self._running}
 
-    def begin(self, tasks: Sequence[Any], pid_of: Callable[[str], int | None] | None = None) -> None:
+    def begin(
+        self,
+        tasks: Sequence[Any],
+        pid_of: Callable[[str], int | None] | None = None,
+        needs: Mapping[str, list[luigi.Task] | None] | None = None,
+    ) -> None:
         """Take tasks that are about to run; ask the database once about them and what they need.
 
         Parameters
@@ -92,6 +97,8 @@ class Handout:
             The tasks.
         pid_of : callable, optional
             Says in which process a task runs that was sent to another one, by its id.
+        needs : mapping, optional
+            What tasks require, by their ids, as far as that is known; the others are asked.
         """
         self.flush()
         with self._lock:
@@ -102,18 +109,21 @@ class Handout:
                 del self._running[task_id]
             self._clear("", {}, set())
             try:
-                self._ask(tasks)
+                self._ask(tasks, needs or {})
             except Exception as exc:  # noqa: BLE001  # each task will meet it, and record it
                 logger.debug("tasks that came together are run one by one: %s", exc)
                 self._clear("", {}, set())
 
-    def _ask(self, tasks: Sequence[Any]) -> None:
+    def _ask(self, tasks: Sequence[Any], planned: Mapping[str, list[luigi.Task] | None]) -> None:
         from astra.database.engine import reading
         from astra.database.progress import planned_keys
         from astra.tasks.completeness import known_completeness
 
         own = _of_one_database(tasks)
-        needs = {one.task_id: one.deps() for one in tasks}
+        needs: dict[str, list[luigi.Task]] = {}
+        for one in tasks:
+            some = planned.get(one.task_id)
+            needs[one.task_id] = one.deps() if some is None else some
         needed = {task.task_id: task for some in needs.values() for task in some}
         asked = [*own, *needed.values()]
         known = known_completeness(asked, at_least=1) if len(asked) > 1 else {}
@@ -150,12 +160,13 @@ class Handout:
     # -- tasks that run in other processes ------------------------------------------------------------------
 
     def send(self, task: Any) -> Sent | None:
-        """Return what the process that is to run a task must know of it; None if it is not one of these."""
-        if not self.is_to_do(task):
-            return None
+        """Return what the process that is to run a task must know of it; None if nothing is known."""
         with self._lock:
+            needed = self._needs.get(task.task_id, ()) if self._pid == os.getpid() else ()
+            done = [task_id for task_id in needed if task_id in self._done]
+            if not self.is_to_do(task):
+                return Sent("", None, done) if done else None
             self._running[task.task_id] = Running(time.monotonic(), utc_now())
-            done = [task_id for task_id in self._needs.get(task.task_id, ()) if task_id in self._done]
             return Sent(self.url, self._keys[task.task_id], done)
 
     def receive(self, task_id: str, sent: Sent | None) -> None:
@@ -163,8 +174,8 @@ class Handout:
         self._forget_all()
         self._pid_of = lambda _: None
         if sent is not None:
-            self._is_relayed = True
-            self._clear(sent.url, {task_id: sent.key}, set(sent.done))
+            self._is_relayed = sent.key is not None
+            self._clear(sent.url, {} if sent.key is None else {task_id: sent.key}, set(sent.done))
 
     def hand_over(self) -> bytes | None:
         """Return what is to be written of the task that has run in this process, if anything."""

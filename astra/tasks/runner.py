@@ -235,7 +235,8 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
             self._n_exchanges = n_exchanges
             ids = [response.task_id, *self._scheduler.held_ids()]
             known = [self._scheduled_tasks[task_id] for task_id in ids if task_id in self._scheduled_tasks]
-            current_handout().begin(known, self.pid_of)
+            needs = {task.task_id: self.planned_needs.pop(task.task_id, None) for task in known}
+            current_handout().begin(known, self.pid_of, needs)
         return response
 
     def _run_task(self, task_id: str) -> None:
