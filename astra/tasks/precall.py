@@ -63,9 +63,10 @@ class Precall:
 
     def _steps(self, task: AstraTask) -> Iterator[_Step]:
         """Yield what is still to compare of a task: versions once a root, configuration once a family."""
-        root, options = task.root, AstraOptions()
+        root = task.root
         if root not in self._roots:
             self._roots.add(root)
+            options = AstraOptions()  # made for few tasks alone: it takes as long as all else
             if not options.no_versions:
                 yield _Step(
                     lambda: stored.refuse_versions(_versions_path(task), stored.package_versions()),

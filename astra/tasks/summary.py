@@ -12,6 +12,8 @@ from typing import Any
 import luigi.execution_summary
 from luigi.parameter import ParameterVisibility
 
+from astra.scheduler.bulk_worker import cached_parameters
+
 luigi_lines = luigi.execution_summary._get_str  # noqa: SLF001  # Luigi has no public names for these
 luigi_reasons = luigi.execution_summary._populate_unknown_statuses  # noqa: SLF001
 
@@ -50,10 +52,11 @@ class ShownTask:
 def summary_lines(tasks: dict[str, list[Any]], extra_indent: bool) -> str:
     """Return the lines of the summary for tasks by family."""
     shown = {family: _shown(group) for family, group in tasks.items()}
-    try:
-        return str(luigi_lines(shown, extra_indent))
-    except (TypeError, OverflowError):  # Luigi hashes values, and asks which one comes next
-        return str(luigi_lines(tasks, extra_indent))
+    with cached_parameters():  # Luigi writes the text of every task, to sort them
+        try:
+            return str(luigi_lines(shown, extra_indent))
+        except (TypeError, OverflowError):  # Luigi hashes values, and asks which one comes next
+            return str(luigi_lines(tasks, extra_indent))
 
 
 def _shown(group: list[Any]) -> list[Any]:
