@@ -82,6 +82,11 @@ class astra(luigi.Config):
         description="After how many runs in a row that ended their process or worker a task is disabled; "
         "0 for never.",
     )
+    job_logs_days = luigi.FloatParameter(
+        default=30.0,
+        description="How long the outputs of jobs of executors that were lost or failed stay in jobs below "
+        "the root [d]; 0 for ever.",
+    )
     web_url = luigi.Parameter(
         default="", description="Address of astra web: the scheduler's page then links each task to its page."
     )
@@ -147,7 +152,14 @@ class JobOptions:
 class slurm(JobOptions, luigi.Config):
     """The section ``[slurm]``: how tasks run as arrays of jobs; ``[slurm:FAMILY]`` is for one family."""
 
-    poll_s = luigi.FloatParameter(default=5.0, description="Time between two looks at the jobs [s].")
+    poll_s = luigi.FloatParameter(
+        default=5.0, description="Time between two looks at the rows of the jobs in the database [s]."
+    )
+    ask_s = luigi.FloatParameter(
+        default=20.0,
+        description="Time between two questions to Slurm about jobs that have written no end [s]; it grows "
+        "while Slurm does not answer.",
+    )
     partition = luigi.Parameter(default="", description="Partition, as of sbatch.")
     account = luigi.Parameter(default="", description="Account, as of sbatch.")
     qos = luigi.Parameter(default="", description="Quality of service, as of sbatch.")
@@ -166,6 +178,11 @@ class slurm(JobOptions, luigi.Config):
     max_running = luigi.IntParameter(
         default=0, description="Most jobs of one array that run at a time; 0 for no limit."
     )
+    array_size = luigi.IntParameter(
+        default=1000,
+        description="Most jobs of one array, if the cluster's MaxArraySize is not less; where a user may "
+        "have fewer submitted at a time, at most so many.",
+    )
     extra = luigi.Parameter(
         default="", description="Further options of sbatch, one a line, as --exclusive or --gres=gpu:1."
     )
@@ -175,7 +192,12 @@ class slurm(JobOptions, luigi.Config):
 class dask(JobOptions, luigi.Config):
     """The section ``[dask]``: how tasks run on Dask; ``[dask:FAMILY]`` is for one family."""
 
-    poll_s = luigi.FloatParameter(default=2.0, description="Time between two looks at the jobs [s].")
+    poll_s = luigi.FloatParameter(
+        default=2.0, description="Time between two looks at the rows of the jobs in the database [s]."
+    )
+    ask_s = luigi.FloatParameter(
+        default=0.0, description="Time between two questions to Dask, if it is longer than poll_s [s]."
+    )
     address = luigi.Parameter(
         default="", description="Dask scheduler, as tcp://HOST:PORT; default: workers on this host alone."
     )

@@ -22,6 +22,7 @@ AstraError
 └── StateError             the database
     ├── SchemaVersionError database and code disagree                 -> astra db upgrade
     └── UnavailableError   could not connect                          -> retry
+        └── BusyError      a cluster takes no more jobs for now       -> waits, and retries by itself
 """
 
 from __future__ import annotations
@@ -136,3 +137,7 @@ class SchemaVersionError(StateError):
 
 class UnavailableError(StateError):
     """The database could not be reached."""
+
+
+class BusyError(UnavailableError):
+    """A cluster does not take jobs for now, and has taken none."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, insert, select, true, update
 
 from astra.database.bulk import execute_rows, is_among
 from astra.database.models.jobs import Job
@@ -108,8 +108,8 @@ def _records(connection: Connection, condition: ColumnElement[bool]) -> list[Job
 
 
 def note_submitted(connection: Connection, submission: str, external_id: str) -> None:
-    """Write under which id a submission is known where it runs."""
-    chosen = job_table.c.submission == submission
+    """Write under which id a submission is known where it runs; a job that has begun has written its own."""
+    chosen = (job_table.c.submission == submission) & job_table.c.external_id.is_(None)
     connection.execute(update(job_table).where(chosen).values(external_id=external_id))
 
 
@@ -130,10 +130,14 @@ def run_place(connection: Connection, run_pk: int) -> tuple[str, int] | None:
 
 
 def begin_job(connection: Connection, pk: int, values: Mapping[str, Any]) -> bool:
-    """Write, in the job itself, that it runs; False if it has been given up."""
+    """Write, in the job itself, that it runs; False if it has been given up, or is that of another array.
+
+    An array that was submitted twice, as nobody could tell whether it was, has two jobs for each row.
+    """
+    is_own = job_table.c.external_id.is_(None) | (job_table.c.external_id == values.get("external_id"))
     changed = connection.execute(
         update(job_table)
-        .where(job_table.c.pk == pk, _IS_LIVE)
+        .where(job_table.c.pk == pk, _IS_LIVE, is_own if "external_id" in values else true())
         .values(status_code=int(Status.RUNNING), **values)
     )
     return bool(changed.rowcount)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
@@ -12,6 +13,8 @@ from typing import Any, Self
 from astra.errors import ConfigError
 
 MAX_MEMBERS_PER_JOB = 100_000
+_PRIVATE_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
+_PASSWORD_IN_URL = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,16 @@ class Settings:
         Time between two looks at the jobs [s].
     start_within_min : float
         Time after which a job that has not started is submitted again [min]; 0 for no limit.
+    ask_s : float
+        Time between two questions to the executor about jobs that write nothing of themselves [s]; those of
+        `poll_s` are to the database.
     """
 
     members_per_job: int = 100
     attempts: int = 3
     poll_s: float = 5.0
     start_within_min: float = 0.0
+    ask_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -47,6 +54,7 @@ class Settings:
         check_range("attempts", self.attempts, 1, 100)
         check_range("poll_s", self.poll_s, 0.05, 3600)
         check_range("start_within_min", self.start_within_min, 0, 1e6)
+        check_range("ask_s", self.ask_s, 0, 3600)
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
@@ -64,9 +72,9 @@ class Settings:
             raise ConfigError(message, option=unknown[0])
         return cls(**{name: _typed(name, value, kinds[name]) for name, value in options.items()})
 
-    def after(self, _ended: Ended) -> Self | None:
+    def after(self, ended: Ended) -> Self | None:
         """Return the settings for another attempt after a job was lost; None if none would help."""
-        return self
+        return None if ended.cause is Cause.HOPELESS else self
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:
@@ -92,6 +100,8 @@ class Cause(Enum):
 
     MEMORY = "memory"
     TIME = "time"
+    PREEMPTED = "preempted"  # by others' work, as often as that may be
+    HOPELESS = "hopeless"  # the same would become of it again
     OTHER = "other"
 
 
@@ -153,6 +163,8 @@ class Order:
         Where the outputs go, as ``NUMBER.log``; all nodes see it.
     settings : Settings
         How they run.
+    comment : str
+        For those who look at the cluster.
     """
 
     name: str
@@ -160,6 +172,7 @@ class Order:
     n_jobs: int
     folder: Path
     settings: Any
+    comment: str = ""
 
 
 class Executor(abc.ABC):
@@ -180,6 +193,8 @@ class Executor(abc.ABC):
         ------
         ConfigError
             If they are refused for what they ask.
+        BusyError
+            If they are refused for now, and none was started.
         UnavailableError
             If it is not known whether they were started.
         """
@@ -208,6 +223,10 @@ class Executor(abc.ABC):
     def cancel(self, handles: Sequence[Handle]) -> None:
         """Ask jobs to end; those that have ended already are no error."""
 
+    def largest_array(self, _settings: Any) -> int:
+        """Return how many jobs one submission may have."""
+        return self.max_jobs
+
     def close(self) -> None:  # noqa: B027  # most have nothing to close
         """Let go of what was opened."""
 
@@ -215,3 +234,8 @@ class Executor(abc.ABC):
 def log_path(folder: str | Path, number: int) -> Path:
     """Return the file with the output of a job."""
     return Path(folder) / f"{number}.log"
+
+
+def is_private(name: str, value: str) -> bool:
+    """Say whether a variable of the environment may hold a secret, so that no cluster should keep it."""
+    return bool(_PRIVATE_NAME.search(name) or _PASSWORD_IN_URL.search(value))

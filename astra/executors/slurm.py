@@ -1,6 +1,7 @@
 """Slurm: arrays of jobs by ``sbatch``, looked at by ``squeue``, ``scontrol`` and, if it is there, ``sacct``.
 
 Only what Slurm says is believed: a controller that does not answer is no reason to think that jobs are lost.
+A look at any number of jobs is one ``squeue``, and one ``scontrol`` for each array with jobs that have ended.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from astra.errors import ConfigError, UnavailableError
+from astra.errors import AstraError
 from astra.executors.interface import Ended, Executor, Handle, Order
+from astra.executors.slurm_commands import refusal, run_command, unavailable
 from astra.executors.slurm_settings import SlurmSettings
 from astra.executors.slurm_states import (
     GONE,
@@ -21,14 +22,16 @@ from astra.executors.slurm_states import (
     is_live,
     parse_accounting,
     parse_queue,
-    parse_report,
+    parse_reports,
     why_never,
 )
 
-TIMEOUT_S = 120.0
 SCRIPT = "job.sh"
-# sbatch within a job would take over what that job was given.
-_INHERITED = re.compile(r"(SLURM|SBATCH|SALLOC|SRUN)_(?!CONF$)\w+")
+ACCOUNTING_COLUMNS = "JobID,State,ExitCode,NodeList,ElapsedRaw,TimelimitRaw,ReqMem,ReqCPUS"
+LONGEST_DOUBT = "now-7days"  # since when accounting is searched for an array by its name
+
+_JOB_ID = re.compile(r"^(\d+)(?:;.*)?$", re.MULTILINE)  # the cluster's name may follow
+_MAX_ARRAY = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
 
 
 class SlurmExecutor(Executor):
@@ -37,49 +40,91 @@ class SlurmExecutor(Executor):
     settings_class = SlurmSettings
     max_jobs = 1000  # Slurm's own MaxArraySize is 1001 unless a site changes it
 
+    def __init__(self) -> None:
+        self._max_array: int | None = None
+
     def submit(self, order: Order) -> str:
         """Submit an array; return its job id. See `Executor.submit`."""
         settings: SlurmSettings = order.settings
         script = write_script(order.folder, order.command, settings.setup)
         limit = f"%{settings.max_running}" if settings.max_running else ""
+        logs = str(order.folder).replace("%", "%%")
         answer = run_command(
             "sbatch",
             "--parsable",
             f"--job-name={order.name}",
+            *([f"--comment={order.comment}"] if order.comment else []),
             f"--array=0-{order.n_jobs - 1}{limit}",
-            f"--output={order.folder}/%a.log",
+            f"--output={logs}/%a.log",
+            "--open-mode=append",
             *settings.arguments(),
             str(script),
         )
         if answer.returncode:
-            raise _refusal(answer.stderr)
-        return answer.stdout.strip().partition(";")[0]  # the cluster's name may follow
+            raise refusal(answer.stderr, order.n_jobs)
+        found = _JOB_ID.findall(answer.stdout)
+        if not found:
+            raise unavailable("sbatch", f"no job id in its answer {answer.stdout!r}")
+        return str(found[-1])  # a site's plug-in may have printed something before
+
+    def largest_array(self, settings: SlurmSettings) -> int:
+        """Return how many jobs an array may have: as the settings say, but no more than the cluster takes."""
+        if self._max_array is None:
+            self._max_array = self._ask_max_array()
+        return max(1, min(settings.array_size, self._max_array))
+
+    def _ask_max_array(self) -> int:
+        try:
+            found = _MAX_ARRAY.search(run_command("scontrol", "show", "config").stdout)
+        except AstraError:  # whatever is wrong will be said when something is submitted
+            found = None
+        return int(found[1]) if found else self.max_jobs
 
     def find(self, name: str) -> str | None:
         """Return the job id of the array of a name. See `Executor.find`."""
         answer = run_command("squeue", "--noheader", "--states=all", f"--name={name}", "--format=%F")
         if answer.returncode:
-            raise _unavailable("squeue", answer.stderr)
+            raise unavailable("squeue", answer.stderr)
         found = answer.stdout.split()
         if not found:
-            known = run_command("sacct", "-n", "-X", "-P", f"--name={name}", "--format=JobID")
+            chosen = (f"--name={name}", f"--starttime={LONGEST_DOUBT}", "--format=JobID")
+            known = run_command("sacct", "-n", "-X", "-P", *chosen)
             found = [text.partition("_")[0] for text in known.stdout.split()] if not known.returncode else []
         return found[0] if found else None
 
+    def is_over(self, name: str) -> bool:
+        """Say whether no job of the array of a name waits or runs.
+
+        Raises
+        ------
+        UnavailableError
+            If Slurm does not answer.
+        """
+        answer = run_command("squeue", "--noheader", f"--name={name}", "--format=%F")
+        if answer.returncode:
+            raise unavailable("squeue", answer.stderr)
+        return not answer.stdout.split()
+
     def look(self, handles: Sequence[Handle]) -> dict[Handle, Ended]:
-        """Return which jobs have ended, or never will run. See `Executor.look`."""
+        """Return which jobs have ended, or never will run. See `Executor.look`.
+
+        Those that never will run are cancelled: they would stay in the queue.
+        """
         if not handles:
             return {}
         queue = self._queue({handle.external_id for handle in handles})
-        ended = {}
+        reports: dict[Handle, Report] = {}
+        doubtful: dict[str, list[Handle]] = {}
         for handle in handles:
             state, reason = queue.get((handle.external_id, handle.number), (GONE, ""))
-            if is_live(state) and why_never(state, reason) is None:
-                continue
-            found = self._report(handle)
-            if found is not None:
-                ended[handle] = found
-        return ended
+            if why_never(state, reason):
+                reports[handle] = Report(state, reason)
+            elif not is_live(state):
+                doubtful.setdefault(handle.external_id, []).append(handle)
+        self.cancel(list(reports))
+        for external_id, some in doubtful.items():
+            reports.update(self._reports(external_id, some))
+        return {handle: report.ended(_name_of(handle)) for handle, report in reports.items()}
 
     def cancel(self, handles: Sequence[Handle]) -> None:
         """Cancel jobs. See `Executor.cancel`."""
@@ -94,27 +139,25 @@ class SlurmExecutor(Executor):
             "squeue", "--noheader", "--array", "--states=all", f"--jobs={listed}", "--format=%F|%K|%T|%r"
         )
         if answer.returncode and "Invalid job id" not in answer.stderr:
-            raise _unavailable("squeue", answer.stderr)
+            raise unavailable("squeue", answer.stderr)
         return parse_queue(answer.stdout)
 
-    def _report(self, handle: Handle) -> Ended | None:
-        """Return how a job has ended that is not in the queue; None if it is after all."""
-        name = _name_of(handle)
-        answer = run_command("scontrol", "--oneliner", "show", "job", name)
+    def _reports(self, external_id: str, handles: Sequence[Handle]) -> dict[Handle, Report]:
+        """Return what is known of jobs of one array that are not in the queue, but for those that are."""
+        answer = run_command("scontrol", "--oneliner", "show", "job", external_id)
         if answer.returncode and "Invalid job id" not in answer.stderr + answer.stdout:
-            raise _unavailable("scontrol", answer.stderr or answer.stdout)
-        found = parse_report(answer.stdout, handle.number) if not answer.returncode else None
-        if found is None:
-            found = self._accounting(name)
-        if is_live(found.state) and why_never(found.state, found.reason) is None:
-            return None
-        return found.ended(name)
+            raise unavailable("scontrol", answer.stderr or answer.stdout)
+        found = parse_reports(answer.stdout) if not answer.returncode else {}
+        forgotten = [handle for handle in handles if handle.number not in found]
+        found |= self._accounting(forgotten) if forgotten else {}
+        reports = {handle: found.get(handle.number, Report(GONE)) for handle in handles}
+        return {handle: report for handle, report in reports.items() if not is_live(report.state)}
 
     @staticmethod
-    def _accounting(name: str) -> Report:
-        """Ask the accounting, where there is one, for a job that the controller has forgotten."""
-        columns = "State,ExitCode,NodeList,ElapsedRaw"
-        answer = run_command("sacct", "-n", "-X", "-P", f"--jobs={name}", f"--format={columns}")
+    def _accounting(handles: Sequence[Handle]) -> dict[int, Report]:
+        """Ask the accounting, where there is one, for jobs that the controller has forgotten."""
+        listed = ",".join(map(_name_of, handles))
+        answer = run_command("sacct", "-n", "-X", "-P", f"--jobs={listed}", f"--format={ACCOUNTING_COLUMNS}")
         return parse_accounting(answer.stdout if not answer.returncode else "")
 
 
@@ -122,58 +165,11 @@ def write_script(folder: Path, command: Sequence[str], setup: str = "") -> Path:
     """Write the script of an array, in which nothing is left to the shell but the number of the job."""
     path = folder / SCRIPT
     lines = ["#!/bin/sh", setup.rstrip(), f'exec {shlex.join(command)} "$SLURM_ARRAY_TASK_ID"']
-    path.write_text("\n".join(line for line in lines if line) + "\n")
-    path.chmod(0o700)
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "w") as stream:
+        stream.write("\n".join(line for line in lines if line) + "\n")
     return path
-
-
-def run_command(*command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of Slurm, without what it would inherit of a job around this process.
-
-    Raises
-    ------
-    ConfigError
-        If it is not installed.
-    UnavailableError
-        If it does not answer.
-    """
-    environment = {name: value for name, value in os.environ.items() if not _INHERITED.fullmatch(name)}
-    try:
-        return subprocess.run(  # noqa: S603  # a list of arguments, no shell
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except FileNotFoundError as exc:
-        if command[0] == "sacct":
-            return subprocess.CompletedProcess(command, 1, "", "sacct is not installed")
-        message = f"executor slurm needs the command {command[0]}, which is not on the PATH"
-        raise ConfigError(message, command=command[0]) from exc
-    except subprocess.TimeoutExpired as exc:
-        raise _unavailable(command[0], f"no answer within {TIMEOUT_S:g} s") from exc
 
 
 def _name_of(handle: Handle) -> str:
     return f"{handle.external_id}_{handle.number}"
-
-
-def _unavailable(command: str, answer: str) -> UnavailableError:
-    return UnavailableError(f"Slurm does not answer {command}: {_last_line(answer)}", command=command)
-
-
-def _refusal(answer: str) -> ConfigError | UnavailableError:
-    """Tell what Slurm refuses from what it could not do now."""
-    passing = (
-        "Unable to contact",
-        "timed out",
-        "Connection refused",
-        "Zero Bytes",
-        "temporarily",
-        "try again",
-    )
-    if any(text in answer for text in passing):
-        return _unavailable("sbatch", answer)
-    return ConfigError(f"Slurm refuses the array: {_last_line(answer)}", command="sbatch")
-
-
-def _last_line(answer: str) -> str:
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    return lines[-1].removeprefix("sbatch: ").removeprefix("error: ") if lines else "nothing was said"

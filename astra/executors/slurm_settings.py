@@ -21,8 +21,9 @@ _NAME = re.compile(r"[\w.,:+@/=-]+")
 _CONSTRAINT = re.compile(r"[\w.,:&|*()\[\]+!-]+")
 _EXTRA = re.compile(r"--[a-z][a-z-]*(=[^\n\0]+)?")
 # What is decided here, or what would let a job escape from being found again.
-_RESERVED = frozenset(
-    ("array", "job-name", "output", "error", "chdir", "parsable", "wrap", "wait", "comment")
+_RESERVED = (
+    *("array", "job-name", "output", "error", "open-mode", "parsable", "wrap", "wait", "comment"),
+    *("chdir", "clusters", "cluster-constraint", "test-only", "uid", "help", "version", "usage"),
 )
 
 
@@ -44,12 +45,15 @@ class SlurmSettings(Settings):
         Cores of a job.
     max_running : int
         Most jobs of one array that run at a time; 0 for no limit.
+    array_size : int
+        Most jobs of one array; where users may submit fewer at a time, at most so many.
     extra : str
         Further options of ``sbatch``, one a line, as --exclusive or --reservation=night.
     setup : str
         Lines of shell that a job runs first.
     """
 
+    ask_s: float = 20.0
     partition: str = ""
     account: str = ""
     qos: str = ""
@@ -62,6 +66,7 @@ class SlurmSettings(Settings):
     memory_factor: float = 2.0
     cpus: int = 1
     max_running: int = 0
+    array_size: int = 1000
     extra: str = ""
     setup: str = ""
 
@@ -73,6 +78,7 @@ class SlurmSettings(Settings):
         _check_text("constraint", self.constraint, _CONSTRAINT)
         check_range("cpus", self.cpus, 1, 4096)
         check_range("max_running", self.max_running, 0, 1_000_000)
+        check_range("array_size", self.array_size, 1, 1_000_000)
         for name in ("time_factor", "memory_factor"):
             check_range(name, getattr(self, name), 1, 100)
         _check_growth("memory", memory_mb(self.memory), memory_mb(self.max_memory, "max_memory"))
@@ -90,7 +96,9 @@ class SlurmSettings(Settings):
         """
         lines = [line.strip() for line in self.extra.splitlines() if line.strip()]
         for line in lines:
-            if not _EXTRA.fullmatch(line) or line[2:].partition("=")[0] in _RESERVED:
+            name = line[2:].partition("=")[0]
+            # sbatch takes the beginning of a name for the name.
+            if not _EXTRA.fullmatch(line) or any(item.startswith(name) for item in _RESERVED):
                 message = (
                     f"extra must be options of sbatch as --name or --name=value, one a line, but none of "
                     f"{', '.join(sorted(_RESERVED))}; found {line!r}"
@@ -99,7 +107,10 @@ class SlurmSettings(Settings):
         return lines
 
     def arguments(self) -> list[str]:
-        """Return the options of ``sbatch`` that ask for resources."""
+        """Return the options of ``sbatch`` that ask for resources, and how jobs end.
+
+        Slurm itself starts nothing again unless ``extra`` says so: what is lost is seen, counted and told.
+        """
         given = {
             "partition": self.partition,
             "account": self.account,
@@ -112,12 +123,13 @@ class SlurmSettings(Settings):
         chosen = [f"--{name}={value}" for name, value in given.items() if value]
         if (time_min(self.time) or 0) >= LONG_ENOUGH_MIN:
             chosen.append(f"--signal=B:TERM@{WARNING_S}")
-        return chosen + self.extra_arguments
+        return [*chosen, "--no-requeue", *self.extra_arguments]
 
     def after(self, ended: Ended) -> SlurmSettings | None:
         """Return the settings with more of what a job was killed for; None if it had the largest already.
 
-        Where no largest is set, the number of attempts bounds the growth.
+        None, too, for what would become of it again. Where no largest is set, the number of attempts bounds
+        the growth.
         """
         if ended.cause is Cause.MEMORY:
             had = memory_mb(self.memory) or ended.memory_mb
@@ -127,7 +139,7 @@ class SlurmSettings(Settings):
             had = time_min(self.time) or ended.time_min
             more = _grown(had, self.time_factor, time_min(self.max_time))
             return None if more is None else replace(self, time=str(more or ""))
-        return self
+        return super().after(ended)
 
 
 def _grown(had: int | None, factor: float, most: int | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from astra.executors.interface import Cause, Ended
@@ -25,9 +26,10 @@ LIVE = frozenset(
 # Reasons for which a pending job will not start by itself, nor when the cluster has room.
 NEVER = re.compile(
     r"BadConstraints|DependencyNeverSatisfied|launch.failed.requeued.held|InvalidAccount|InvalidQOS"
-    r"|JobHoldMaxRequeue",
+    r"|JobHoldMaxRequeue|PartitionTimeLimit|PartitionNodeLimit|Max\w+PerJob",
     re.IGNORECASE,
 )
+WAITING = frozenset(("PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"))
 KILL = 9
 ASKED_EXIT = 75  # of a job that has been asked to end, and has: EX_TEMPFAIL
 NEAR_END_S = 240  # of its time limit
@@ -73,6 +75,10 @@ class Report:
         """
         if self.state == "OUT_OF_MEMORY" or (self.state == "FAILED" and self.exit_signal == KILL):
             return Cause.MEMORY
+        if self.state == "DEADLINE" or self.state in WAITING:  # that will never start
+            return Cause.HOPELESS
+        if self.state == "PREEMPTED":
+            return Cause.PREEMPTED
         asked = self.exit_code == f"{ASKED_EXIT}:0"
         near_end = self.time_min is not None and self.run_time_s > 60 * self.time_min - NEAR_END_S
         if self.state == "TIMEOUT" or (asked and near_end):
@@ -85,8 +91,16 @@ class Report:
         code = f", exit code {self.exit_code}" if self.exit_code else ""
         reason = f" ({self.reason})" if self.reason not in {"", "None"} else ""
         state = "no longer known to Slurm" if self.state == GONE else self.state
-        words = f"Slurm job {name}{node} is {state}{code}{reason}"
+        words = f"Slurm job {name}{node} is {state}{code}{reason}{self._lack()}"
         return Ended(words, self.cause, self.exit_signal, self.memory_mb, self.time_min)
+
+    def _lack(self) -> str:
+        """Say of what it had too little, and how much it had."""
+        if self.cause is Cause.MEMORY:
+            return f", killed over its memory of {self.memory_mb} MB" if self.memory_mb else ", killed"
+        if self.cause is Cause.TIME:
+            return f", at its time limit of {self.time_min} min" if self.time_min else ", at its time limit"
+        return ""
 
 
 def is_live(state: str) -> bool:
@@ -96,7 +110,7 @@ def is_live(state: str) -> bool:
 
 def why_never(state: str, reason: str) -> str | None:
     """Return why a job that waits will never start; None if it may."""
-    return reason if state in {"PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"} and NEVER.search(reason) else None
+    return reason if state in WAITING and NEVER.search(reason) else None
 
 
 def parse_queue(text: str) -> dict[tuple[str, int], tuple[str, str]]:
@@ -109,38 +123,73 @@ def parse_queue(text: str) -> dict[tuple[str, int], tuple[str, str]]:
     return found
 
 
-def parse_report(text: str, number: int) -> Report | None:
-    """Read a line of ``scontrol --oneliner show job`` for each job of an array; return that of one."""
+def parse_reports(text: str) -> dict[int, Report]:
+    """Read what ``scontrol --oneliner show job`` prints: a line for each job, or for some that wait together.
+
+    Parameters
+    ----------
+    text : str
+        What it printed of one array.
+
+    Returns
+    -------
+    reports : dict
+        By the number of the job.
+    """
+    found: dict[int, Report] = {}
     for line in text.splitlines():
         values = dict(_FIELD.findall(line))
-        if "JobState" in values and _holds(values.get("ArrayTaskId", ""), number):
-            return Report(
-                values["JobState"],
-                values.get("Reason", ""),
-                values.get("NodeList", ""),
-                values.get("ExitCode", ""),
-                _seconds(values.get("RunTime", "")),
-                _memory(values),
-                _minutes(values.get("TimeLimit", "")),
-            )
-    return None
+        if "JobState" not in values:
+            continue
+        report = Report(
+            values["JobState"],
+            values.get("Reason", ""),
+            values.get("NodeList", ""),
+            values.get("ExitCode", ""),
+            _seconds(values.get("RunTime", "")),
+            _memory(values),
+            _minutes(values.get("TimeLimit", "")),
+        )
+        found.update(dict.fromkeys(_indices(values.get("ArrayTaskId", "")), report))
+    return found
 
 
-def parse_accounting(text: str) -> Report:
-    """Read what ``sacct`` prints of one job; nothing known is a report too."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        return Report(GONE)
-    state, exit_code, node, elapsed = [*lines[-1].split("|"), "", "", ""][:4]
-    return Report(state.split()[0], "", node, exit_code, float(elapsed or 0))
+def parse_accounting(text: str) -> dict[int, Report]:
+    """Read what ``sacct`` prints of jobs of one array, by their numbers.
+
+    A job that is asked for here is unknown to the controller: one that accounting believes to run is gone.
+    """
+    found = {}
+    for line in text.splitlines():
+        job, state, exit_code, node, elapsed, limit, memory, cpus = [*line.split("|"), *[""] * 8][:8]
+        number = job.partition("_")[2]
+        if not number.isdigit() or not state:
+            continue
+        word = state.split()[0]
+        found[int(number)] = Report(
+            GONE if is_live(word) else word,
+            node=node,
+            exit_code=exit_code,
+            run_time_s=float(elapsed or 0),
+            memory_mb=_requested(memory, cpus),
+            time_min=int(limit) if limit.isdigit() else None,
+        )
+    return found
 
 
-def _holds(text: str, number: int) -> bool:
-    """Say whether a list of array indices, as 1,3-5%2, holds a number."""
+def _indices(text: str) -> Iterator[int]:
+    """Yield the array indices of a list of them, as 1,3-5%2."""
     for first, last, step in _INDEX_RANGE.findall(text.partition("%")[0]):
-        if number in range(int(first), int(last or first) + 1, int(step or 1)):
-            return True
-    return False
+        yield from range(int(first), int(last or first) + 1, int(step or 1))
+
+
+def _requested(text: str, cpus: str) -> int | None:
+    """Return the memory of a job as accounting has it [MB]; c means for each core, as older versions say."""
+    found = re.fullmatch(r"([\d.]+)([KMGT]?)([cn]?)", text)
+    if not found or not float(found[1]):
+        return None
+    factor = int(cpus) if found[3] == "c" and cpus.isdigit() else 1
+    return round(float(found[1]) * _UNITS_MB[found[2]]) * factor
 
 
 def _memory(values: dict[str, str]) -> int | None:

@@ -6,7 +6,6 @@ already, of whatever submitter, and waits for those.
 
 from __future__ import annotations
 
-import shutil
 import socket
 import sys
 import time
@@ -17,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from astra.errors import AstraError, UnavailableError
-from astra.executors.interface import Ended, Executor, Handle, Order
+from astra.errors import AstraError, BusyError, UnavailableError
+from astra.executors.interface import Ended, Executor, Handle, Order, Settings
 from astra.plugins import EXECUTORS
+from astra.tasks.job_folders import job_folders, remove_old, tidy_jobs
 from astra.tasks.job_ticket import write_ticket
 from astra.tasks.lost_jobs import fail_all, replan_lost
+from astra.tasks.patience import Patience
 from astra.tasks.recording import logger
 from astra.tasks.remote_orders import Held, job_rows, same_array, submission_name, task_of
 from astra.tasks.runner import current_invocation, utc_now
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
 
 MANY = 1000  # tasks that are submitted without waiting for more
 LONGEST_WAIT_S = 10.0
+AGAIN_S, LONGEST_AGAIN_S = 15.0, 240.0  # delays after an executor took or answered nothing
 DOUBT_S = 60.0  # after which what was written and is nowhere to be found counts as never submitted
+LIVING_DOUBT_S = 3600.0  # the same, if its submitter seems to run: it submits it itself when there is room
 SHARED_SQLITE = (
     "the state is in SQLite, which jobs on other hosts can use only on a file system whose locks they share; "
     "PostgreSQL is meant for that"
@@ -48,7 +51,9 @@ class Dispatcher:
         self._executors: dict[str, Executor] = {}
         self._looked = self._taken = 0.0
         self._is_told = False
-        self._submitted: set[str] = set()  # names of arrays, whose folders may be of no more use
+        self._submitted: dict[str, Path] = {}  # folders of arrays by their names, which may be of no more use
+        self._refused: set[str] = set()  # names of arrays for which there was no room
+        self._patience = Patience(AGAIN_S, LONGEST_AGAIN_S)  # with room, with arrays in doubt, with questions
 
     def __len__(self) -> int:
         """Return how many tasks are held."""
@@ -84,9 +89,9 @@ class Dispatcher:
     def submit(self) -> None:
         """Submit what was taken: an array for each kind of tasks; what jobs have in hand is adopted."""
         queue, self._queue = self._queue, []
-        if not self._is_told and any(held.url.startswith("sqlite") for held in queue):
+        if queue and not self._is_told:
             self._is_told = True
-            logger.warning("%s", SHARED_SQLITE)
+            self._prepare(queue)
         groups: dict[Any, list[Held]] = {}
         for held in queue:
             held.rounds += 1
@@ -99,6 +104,17 @@ class Dispatcher:
                 for held in group:
                     held.error = exc
                     held.keys.clear()
+
+    @staticmethod
+    def _prepare(queue: Iterable[Held]) -> None:
+        """Say what jobs on other hosts must know, and tidy up what earlier runs have left."""
+        if any(held.url.startswith("sqlite") for held in queue):
+            logger.warning("%s", SHARED_SQLITE)
+        for url, root in {(held.url, held.task.root) for held in queue}:
+            folders = job_folders(root)
+            with suppress(UnavailableError):
+                tidy_jobs(url, folders)
+            remove_old(folder for folder in folders if folder.is_dir())
 
     def _submit_group(self, group: list[Held]) -> None:
         from astra.database.engine import reading, transaction
@@ -114,7 +130,7 @@ class Dispatcher:
             faster = {job.owner for job in live_jobs(connection, owners) if job.pk not in known}
             rows = [row for array in arrays for row in array if row["owner"] not in faster]
             insert_jobs(connection, rows)
-        self._submitted |= {job.submission for job in adopted}
+        self._submitted |= {job.submission: Path(job.folder) for job in adopted}
         if adopted:
             logger.info("%d jobs of an earlier run are still there, and are waited for", len(adopted))
         with reading(url) as connection:
@@ -135,7 +151,7 @@ class Dispatcher:
             else:  # what has failed in an earlier round is not tried again
                 own |= set(held.recorder.undone) - held.recorder.unbegun()
             parts += [(held.task.task_id, part) for part in held.parts(own)]
-        size = self._executor(group[0].executor).max_jobs
+        size = self._largest_array(group[0].executor, group[0].settings)
         return [
             job_rows(
                 submission_name(group[0].task.get_task_family()),
@@ -162,27 +178,45 @@ class Dispatcher:
         from astra.database.jobs import note_submitted
 
         first = jobs[0]
-        executor = self._executor(first.executor)
-        folder = Path(first.folder)
-        self._submitted.add(first.submission)
-        settings = executor.settings_class.of(first.settings)
-        command = (sys.executable, "-m", "astra.tasks.job", str(folder))
-        n_jobs = max(job.number for job in jobs) + 1
+        self._submitted[first.submission] = Path(first.folder)
+        self._refused.add(first.submission)
+        if not self._patience.is_due(("room", first.executor)):
+            return
         try:
-            write_ticket(folder, url, first.submission)
-            external_id = executor.submit(Order(first.submission, command, n_jobs, folder, settings))
+            write_ticket(Path(first.folder), url, first.submission)
+            external_id = self._executor(first.executor).submit(self._order(jobs))
+        except BusyError as exc:
+            delay = self._patience.put_off(("room", first.executor))
+            logger.warning("%s; it is submitted again in %g s", exc, delay)
+            return
         except UnavailableError as exc:
+            self._refused.discard(first.submission)
+            self._patience.put_off(first.submission)
             logger.warning("%s; it is looked for, and submitted again if it is nowhere", exc)
             return
         except AstraError as exc:
+            self._refused.discard(first.submission)
             fail_all(url, jobs, exc)
             logger.error("%s", exc)
             return
+        self._refused.discard(first.submission)
+        self._patience.succeed(("room", first.executor))
         with transaction(url) as connection:
             note_submitted(connection, first.submission, external_id)
-        logger.info(
-            "%d jobs submitted to %s as %s (%s)", n_jobs, first.executor, external_id, first.submission
-        )
+        words = len(jobs), first.executor, external_id, first.submission
+        logger.info("%d jobs submitted to %s as %s (%s)", *words)
+
+    def _order(self, jobs: list[JobRecord]) -> Order:
+        """Return what is submitted for the jobs of one array."""
+        first = jobs[0]
+        settings = self._executor(first.executor).settings_class.of(first.settings)
+        command = (sys.executable, "-m", "astra.tasks.job", first.folder)
+        comment = f"astra {first.family}, attempt {first.attempt} of {settings.attempts}"
+        n_jobs = max(job.number for job in jobs) + 1
+        return Order(first.submission, command, n_jobs, Path(first.folder), settings, comment)
+
+    def _largest_array(self, executor: str, settings: Settings) -> int:
+        return self._executor(executor).largest_array(settings)
 
     def _executor(self, name: str) -> Executor:
         if name not in self._executors:
@@ -243,11 +277,11 @@ class Dispatcher:
         from astra.database.engine import reading
         from astra.database.jobs import get_jobs
 
-        for submission in {job.submission for job in jobs if job.external_id is None}:
+        for submission in dict.fromkeys(job.submission for job in jobs if job.external_id is None):
             self._chase(url, [job for job in jobs if job.submission == submission])
         handles = {_handle(job): job for job in jobs if job.external_id is not None}
-        found = self._executor(name).look(list(handles))
-        found.update(self._never_started(name, {h: job for h, job in handles.items() if h not in found}))
+        pause_s = min(held.settings.ask_s for held in some if held.executor == name)
+        found = self._ask(url, name, handles, pause_s) if handles else {}
         if not found:
             return
         # A job may have written its end after it was last read, and before the executor was asked.
@@ -255,9 +289,27 @@ class Dispatcher:
             again = get_jobs(connection, {handles[handle].pk for handle in found})
         self._note_ended(some, url, [job for job in again if not job.is_live])
         lost = [(job, found[_handle(job)]) for job in again if job.is_live and _handle(job) in found]
-        self._start(url, replan_lost(url, lost))
+        self._start(url, replan_lost(url, lost, self._largest_array))
         with reading(url) as connection:
             self._note_ended(some, url, get_jobs(connection, {job.pk for job, _ in lost}))
+
+    def _ask(
+        self, url: str, name: str, handles: dict[Handle, JobRecord], pause_s: float
+    ) -> dict[Handle, Ended]:
+        """Ask an executor, if it is time, which jobs have ended; one that does not answer is asked later."""
+        key = ("question", url, name)
+        if not self._patience.is_due(key):
+            return {}
+        try:
+            found = self._executor(name).look(list(handles))
+            waiting = {handle: job for handle, job in handles.items() if handle not in found}
+            found.update(self._never_started(name, waiting))
+        except UnavailableError as exc:
+            words = "nothing is concluded from that, and it is asked again in"
+            logger.warning("%s; %s %g s", exc, words, self._patience.put_off(key))
+            return {}
+        self._patience.succeed(key, pause_s)
+        return found
 
     def _never_started(self, name: str, handles: dict[Handle, JobRecord]) -> dict[Handle, Ended]:
         """Cancel jobs that have waited for longer than their settings allow."""
@@ -294,48 +346,44 @@ class Dispatcher:
         from astra.database.engine import transaction
         from astra.database.jobs import note_submitted, take_over
 
-        first = jobs[0]
-        external_id = self._executor(first.executor).find(first.submission)
-        if external_id is not None:
-            with transaction(url) as connection:
-                note_submitted(connection, first.submission, external_id)
+        first, mine = jobs[0], current_invocation().run_pk(url)
+        is_refused = first.submission in self._refused and first.submitter_pk == mine
+        if not self._patience.is_due(("room", first.executor) if is_refused else first.submission):
             return
-        waited = (utc_now() - first.created).total_seconds()
-        if waited < DOUBT_S and not self._is_orphan(url, first):
-            return
-        mine = current_invocation().run_pk(url)
+        if not is_refused:
+            self._patience.put_off(first.submission)
+            external_id = self._executor(first.executor).find(first.submission)
+            if external_id is not None:
+                with transaction(url) as connection:
+                    note_submitted(connection, first.submission, external_id)
+                return
+            if (utc_now() - first.created).total_seconds() < self._doubt_s(url, first, mine):
+                return
         with transaction(url) as connection:
             is_mine = take_over(connection, first.submission, first.submitter_pk, mine)
         if is_mine:
             self._start(url, [first.submission])
 
     @staticmethod
-    def _is_orphan(url: str, job: JobRecord) -> bool:
-        """Say whether the submitter of a job was on this host, and is gone."""
+    def _doubt_s(url: str, job: JobRecord, mine: int) -> float:
+        """Return after which time another run may submit what the submitter of a job has not [s]."""
         from astra.database.engine import reading
         from astra.database.jobs import run_place
 
         if job.submitter_pk is None:
-            return True
+            return 0.0
+        if job.submitter_pk == mine:
+            return DOUBT_S
         with reading(url) as connection:
             place = run_place(connection, job.submitter_pk)
-        return place is None or (place[0] == socket.gethostname() and not psutil.pid_exists(place[1]))
+        if place is None or place[0] != socket.gethostname():
+            return 0.0 if place is None else DOUBT_S
+        return LIVING_DOUBT_S if psutil.pid_exists(place[1]) else 0.0
 
     def _sweep(self, url: str) -> None:
-        """Remove the folders of arrays of which every job has run to its end: their logs say nothing more."""
-        from astra.database.engine import reading
-        from astra.database.jobs import jobs_of
-        from astra.database.models.state import Status
-
-        with reading(url) as connection:
-            jobs = jobs_of(connection, self._submitted)
-        for name in {job.submission for job in jobs}:
-            own = [job for job in jobs if job.submission == name]
-            if any(job.is_live for job in own):
-                continue
-            self._submitted.discard(name)
-            if all(job.status_code == Status.DONE for job in own):
-                shutil.rmtree(own[0].folder, ignore_errors=True)
+        """Tidy up after arrays that are over."""
+        for name in tidy_jobs(url, self._submitted.values()):
+            self._submitted.pop(name, None)
 
 
 def _handle(job: JobRecord) -> Handle:

@@ -55,7 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder, number = (sys.argv[1:] if arguments is None else list(arguments))[:2]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _watch_parent()
-    database_url, submission = read_ticket(Path(folder))
+    try:
+        database_url, submission = read_ticket(Path(folder))
+    except FileNotFoundError:
+        logger.warning(
+            "the ticket in %s is gone, as job %s has been given up: nothing is done", folder, number
+        )
+        return 0
     signal.signal(signal.SIGTERM, _end_early)
     try:
         return run_job(database_url, submission, int(number))
@@ -114,14 +120,17 @@ def _begin(job: JobRecord, task: Any, invocation: Invocation, database_url: str)
 
     run_pk = invocation.run_pk(database_url)
     values = {"run_pk": run_pk, "host": os.environ.get("SLURMD_NODENAME") or socket.gethostname()}
-    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    array = os.environ.get("SLURM_ARRAY_JOB_ID") if job.executor == "slurm" else None
     if array:
         values["external_id"] = array
     with transaction(database_url) as connection:
+        if not begin_job(connection, job.pk, {**values, "started": utc_now()}):
+            logger.warning("job %d of %s is given up, or another array's", job.number, job.submission)
+            return False
         if job.run_pk is not None:
             ids = [task.task_id, *task.member_ids()]
             close_running(connection, ids, job.run_pk, status=Status.PROCESS_DIED, message=RESTARTED)
-        return begin_job(connection, job.pk, {**values, "started": utc_now()})
+    return True
 
 
 def _run(task: Any) -> list[Any] | None:

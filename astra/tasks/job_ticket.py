@@ -1,7 +1,7 @@
 """What a job must know to do as its submitter would: a file that both can read, and nobody else.
 
-It holds the configuration with which the submitter runs, whatever files and options that came from, as it
-may hold the password of the database: no environment and no command line does.
+It holds the configuration with which the submitter runs, whatever files and options that came from, and the
+variables of its environment that may hold passwords: no environment and no command line of a job does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import luigi
 from luigi.cmdline_parser import CmdlineParser
 
 from astra import config
+from astra.executors.interface import is_private
 
 TICKET = "ticket.json"
 JOBS = "jobs"
@@ -34,10 +35,12 @@ def write_ticket(folder: Path, database_url: str, submission: str) -> None:
         Its name.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private = {name: value for name, value in os.environ.items() if is_private(name, value)}
+    own = {"ASTRA_ROOT": str(config.root()), "ASTRA_DATABASE_URL": config.database_url()}
     content = {
         "database_url": database_url,
         "submission": submission,
-        "environment": {"ASTRA_ROOT": str(config.root()), "ASTRA_DATABASE_URL": config.database_url()},
+        "environment": {**private, **own},
         "configuration": _configuration(),
         "path": [str(Path(entry or ".").absolute()) for entry in sys.path],
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,26 +55,90 @@ class Decision:
     sentence: str
 
 
-def replan_lost(database_url: str, lost: Collection[tuple[JobRecord, Ended]]) -> list[str]:
-    """Write that jobs are lost, and the jobs that take their place; return the names of their arrays."""
-    from astra.database.engine import reading, transaction
-    from astra.database.jobs import end_job, fates, insert_jobs
+@dataclass(frozen=True)
+class Replacement:
+    """A lost job, and the rows of what takes its place.
 
-    names = []
+    Parameters
+    ----------
+    job : JobRecord
+        The job.
+    ended : Ended
+        How it ended.
+    task : AstraTask
+        What it ran.
+    decision : Decision
+        What is done about it.
+    rows : list of dict
+        As of `job_rows`.
+    """
+
+    job: JobRecord
+    ended: Ended
+    task: Any
+    decision: Decision
+    rows: list[dict[str, Any]]
+
+
+def replan_lost(
+    database_url: str,
+    lost: Collection[tuple[JobRecord, Ended]],
+    largest_array: Callable[[str, Settings], int],
+) -> list[str]:
+    """Write that jobs are lost, and the jobs that take their place; return the names of their arrays.
+
+    Parameters
+    ----------
+    database_url : str
+        Where their rows are.
+    lost : collection of (JobRecord, Ended)
+        The jobs, and how they ended.
+    largest_array : callable
+        Tells how many jobs an array may have, of the name of an executor and settings.
+
+    Returns
+    -------
+    names : list of str
+        What is alike is submitted together.
+    """
+    from astra.database.engine import reading
+    from astra.database.jobs import fates
+
+    groups: dict[Any, list[Replacement]] = {}
     for job, ended in lost:
         task = task_of(job)
         with reading(database_url) as connection:
             found = fates(connection, job.run_pk, task.member_ids())
         decision = _decide(job, ended, found)
         rows = _rows(job, decision, task)  # may write the values of a large batch
-        with transaction(database_url) as connection:
-            if not end_job(connection, job.pk, _status(ended), decision.sentence):
-                continue  # another submitter has been faster
-            _close(connection, job, task, ended, decision)
-            insert_jobs(connection, rows)
-        logger.warning("%s", decision.sentence)
-        names += list({row["submission"] for row in rows})
+        alike = job.executor, job.family, Path(job.folder).parents[1], decision.attempt, decision.settings
+        groups.setdefault(alike, []).append(Replacement(job, ended, task, decision, rows))
+    names: list[str] = []
+    for (executor, *_, settings), group in groups.items():
+        size = largest_array(executor, settings)
+        for start in range(0, len(group), size):
+            names += _replace(database_url, group[start : start + size])
     return names
+
+
+def _replace(database_url: str, group: Sequence[Replacement]) -> list[str]:
+    """Write the end of lost jobs, and one array in their place; return its name if it has any jobs."""
+    from astra.database.engine import transaction
+    from astra.database.jobs import end_job, insert_jobs
+
+    name = submission_name(group[0].job.family)
+    rows: list[dict[str, Any]] = []
+    with transaction(database_url) as connection:
+        for item in group:
+            if not end_job(connection, item.job.pk, _status(item.ended), item.decision.sentence):
+                continue  # another submitter has been faster
+            _close(connection, item)
+            for row in item.rows:
+                folder = str(Path(row["folder"]).with_name(name))
+                rows.append({**row, "submission": name, "number": len(rows), "folder": folder})
+            logger.warning("%s", item.decision.sentence)
+        insert_jobs(connection, rows)
+    return [name] if rows else []
 
 
 def fail_all(database_url: str, jobs: Collection[JobRecord], error: Exception) -> None:
@@ -95,14 +159,24 @@ def fail_all(database_url: str, jobs: Collection[JobRecord], error: Exception) -
 def _decide(job: JobRecord, ended: Ended, found: Fates) -> Decision:
     settings = EXECUTORS.get(job.executor).settings_class.of(job.settings)
     larger = settings.after(ended)
-    is_last = job.attempt >= settings.attempts or larger is None
+    counts = ended.cause is not Cause.PREEMPTED  # others' work may come first any number of times
+    is_last = larger is None or (counts and job.attempt >= settings.attempts)
     which = f"attempt {job.attempt} of {settings.attempts}"
-    what = "given up" if is_last else f"submitted again{_with_more(settings, larger)}"
+    what = (
+        f"given up{_why_none(ended, larger)}" if is_last else f"submitted again{_with_more(settings, larger)}"
+    )
     sentence = f"{ended.words}; {which}, {what}; its log: {log_path(job.folder, job.number)}"
-    if not is_last:
-        return Decision(found, set(), found.ran | found.waiting, larger, job.attempt + 1, sentence)
+    if larger is not None and not is_last:
+        return Decision(found, set(), found.ran | found.waiting, larger, job.attempt + counts, sentence)
     failing = found.ran or found.waiting
     return Decision(found, failing, found.waiting - failing, settings, 1, sentence)
+
+
+def _why_none(ended: Ended, larger: Settings | None) -> str:
+    """Say why no further attempt is made although there may be some left."""
+    if larger is not None or ended.cause is Cause.HOPELESS:
+        return ""
+    return f", as max_{ended.cause.value} allows no more"
 
 
 def _status(ended: Ended) -> Status:
@@ -118,11 +192,12 @@ def _with_more(settings: Any, larger: Any) -> str:
     return ""
 
 
-def _close(connection: Connection, job: JobRecord, task: Any, ended: Ended, decision: Decision) -> None:
+def _close(connection: Connection, item: Replacement) -> None:
     """Close what ran; write the failures of what no attempt at is to be closed."""
     from astra.database.plan import close_running
     from astra.database.progress import ended_tasks
 
+    job, ended, task, decision = item.job, item.ended, item.task, item.decision
     status = _status(ended)
     if job.run_pk is not None:
         close_running(

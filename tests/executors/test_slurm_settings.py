@@ -46,6 +46,9 @@ def test_memory_is_read_as_slurm_reads_it(text, megabytes):
         ({"memory": "4G", "max_memory": "1G"}, r"max_memory must not be less .* 1024 and 4096 \[MB\]"),
         ({"extra": "--array=1-9"}, r"extra must be options of sbatch"),
         ({"extra": "exclusive"}, r"extra must be options of sbatch"),
+        ({"extra": "--arr=1-9"}, r"extra must be options of sbatch"),
+        ({"extra": "--clusters=other"}, r"extra must be options of sbatch"),
+        ({"array_size": 0}, r"array_size must be from 1"),
     ],
 )
 def test_what_cannot_be_asked_of_slurm_is_refused_in_a_sentence(options, words):
@@ -68,6 +71,7 @@ def test_options_become_arguments_of_sbatch():
     )
     assert arguments[-2:] == ["--exclusive", "--nice=5"]
     assert "--signal=B:TERM@120" in arguments
+    assert arguments.index("--no-requeue") < len(arguments) - 2  # extra may say otherwise
 
 
 def test_a_short_job_is_not_asked_to_end_before_it_has_begun():
@@ -88,6 +92,12 @@ def test_time_grows_and_nothing_else_does():
     settings = SlurmSettings(time="10", memory="1G", time_factor=1.5)
     assert settings.after(late) == dataclasses.replace(settings, time="15")
     assert settings.after(Ended("cancelled")) == settings
+
+
+def test_nothing_helps_what_would_end_in_the_same_way_again():
+    settings = SlurmSettings()
+    assert settings.after(Ended("its deadline is over", Cause.HOPELESS)) is None
+    assert settings.after(Ended("preempted", Cause.PREEMPTED)) == settings
 
 
 def test_what_nobody_knows_does_not_grow():

@@ -2,7 +2,7 @@
 
 import json
 
-from astra.errors import UnavailableError
+from astra.errors import BusyError, UnavailableError
 from astra.executors.interface import Cause, Ended, Executor
 from astra.tasks.job import run_job
 from astra.tasks.runner import current_invocation, restore_invocation
@@ -20,6 +20,9 @@ class Stage:
         self.waits = lambda: False  # whether jobs wait in the queue
         self.submit_fails = []  # of each submission that does: whether the array is there all the same
         self.look_fails = 0  # how often nothing can be told
+        self.refusals = 0  # how often no more jobs are taken
+        self.comments = []
+        self.cause = Cause.MEMORY  # for which jobs are lost
 
     def forget(self):
         self.__init__()
@@ -32,6 +35,10 @@ class StagedExecutor(Executor):
     max_jobs = 50
 
     def submit(self, order):
+        if stage.refusals:
+            stage.refusals -= 1
+            raise BusyError("the stage is full")
+        stage.comments.append(order.comment)
         is_there = stage.submit_fails.pop(0) if stage.submit_fails else None
         if is_there is not False:
             stage.submitted.append(order.n_jobs)
@@ -55,7 +62,7 @@ class StagedExecutor(Executor):
         for handle in handles:
             words = f"staged job {handle.number}"
             if stage.lost(handle.submission, handle.number):
-                ended[handle] = Ended(f"{words} is LOST", Cause.MEMORY, 9)
+                ended[handle] = Ended(f"{words} is LOST", stage.cause, 9)
                 continue
             before = current_invocation()
             url = stage.orders[handle.submission]["database_url"]

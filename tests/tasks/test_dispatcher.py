@@ -1,11 +1,14 @@
 """Tasks that an executor runs, with one that runs them as a test has staged it."""
 
 import re
+import time
 
 import luigi
+import numpy as np
 import pytest
 
 from astra.errors import ConfigError
+from astra.executors.interface import Cause
 from astra.plugins import EXECUTORS
 from astra.scheduler.bulk import BulkScheduler
 from astra.scheduler.central import CentralScheduler
@@ -104,6 +107,45 @@ def test_a_lost_job_is_submitted_again(astra_root):
     assert states(astra_root) == dict.fromkeys(range(10), "done")
 
 
+def test_jobs_that_are_lost_together_are_submitted_together(astra_root):
+    first = []
+
+    def lose(name, number):
+        first.append(name)
+        return name == first[0] and number in {0, 2}
+
+    stage.lost = lose
+    assert build(Toy(number=tuple(range(12))))
+    assert stage.submitted == [3, 2]
+    assert sorted(jobs(astra_root)) == [(1, 1), (1, 40), (1, 40), (2, 1), (2, 1)]
+    assert states(astra_root) == dict.fromkeys(range(12), "done")
+
+
+def test_preemption_is_no_attempt(astra_root, staged):
+    staged.set("staged:Toy", "attempts", "1")
+    seen = []
+    stage.cause = Cause.PREEMPTED
+    stage.lost = lambda name, number: seen.append((name, number)) or len(seen) <= 5
+    assert build(Toy(number=(1, 2)))
+    assert jobs(astra_root) == [(1, 40)] * 5 + [(1, 1)]
+
+
+def test_what_would_be_lost_again_is_submitted_once(astra_root):
+    stage.cause = Cause.HOPELESS
+    stage.lost = lambda _name, _number: True
+    assert not build(Toy(number=(1, 2)))
+    assert jobs(astra_root) == [(1, 40)]
+    assert states(astra_root) == {1: "failed", 2: "failed"}
+
+
+def test_an_executor_is_asked_less_often_than_the_database(astra_root, staged):
+    staged.set("staged", "ask_s", "0.6")
+    looks = []
+    stage.waits = lambda: looks.append(time.monotonic()) or len(looks) < 3
+    assert build(Toy(number=(1, 2)))
+    assert min(np.diff(looks)) >= 0.6
+
+
 def test_what_is_always_lost_fails_after_the_last_attempt_and_the_rest_is_done(astra_root, staged):
     staged.set("staged:Toy", "attempts", "2")
     lost = set()
@@ -127,13 +169,27 @@ def test_what_is_always_lost_fails_after_the_last_attempt_and_the_rest_is_done(a
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_submission_of_which_nobody_knows_is_looked_for(astra_root, monkeypatch, is_there):
     monkeypatch.setattr(dispatcher, "DOUBT_S", 0.0)
+    monkeypatch.setattr(dispatcher, "AGAIN_S", 0.05)
     stage.submit_fails = [is_there]
     assert build(Toy(number=tuple(range(10))))
     assert stage.submitted == [3]
     assert set(n_attempts(astra_root).values()) == {1}
 
 
-def test_nothing_is_lost_because_nothing_can_be_told(astra_root):
+def test_a_full_queue_is_waited_for_and_nothing_is_in_doubt(astra_root, monkeypatch, caplog):
+    monkeypatch.setattr(dispatcher, "AGAIN_S", 0.05)
+    stage.refusals = 3
+    assert build(*[Toy(number=number) for number in range(60)])
+    assert stage.submitted == [50, 10]
+    assert set(n_attempts(astra_root).values()) == {1}
+    # While there is no room for one array, none is asked for the other.
+    delays = [record.args[1] for record in caplog.records if "the stage is full" in record.getMessage()]
+    assert delays == [0.05, 0.1, 0.2]
+    assert stage.comments == ["astra Toy, attempt 1 of 3"] * 2
+
+
+def test_nothing_is_lost_because_nothing_can_be_told(astra_root, monkeypatch):
+    monkeypatch.setattr(dispatcher, "AGAIN_S", 0.05)
     stage.look_fails = 3
     assert build(Toy(number=(1, 2)))
     assert jobs(astra_root) == [(1, 1)]

@@ -1,0 +1,220 @@
+"""What Slurm's commands say, by commands that say what a test wants: no cluster says all of it when asked."""
+
+import os
+
+import pytest
+
+from astra.errors import BusyError, ConfigError, UnavailableError
+from astra.executors import slurm_commands
+from astra.executors.interface import Cause, Handle, Order
+from astra.executors.slurm import SlurmExecutor
+from astra.executors.slurm_settings import SlurmSettings
+
+FAILED = "sbatch: error: Batch job submission failed: "
+POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
+ENDED = "ArrayJobId=5 ArrayTaskId={} JobState={} ExitCode=0:0 NodeList={} RunTime=00:00:09\n"
+COMMAND = """\
+#!/bin/sh
+name=${0##*/}
+echo "$name $*" >>"$FAKE_SLURM/calls"
+env >"$FAKE_SLURM/environment"
+cat "$FAKE_SLURM/$name.err" >&2
+cat "$FAKE_SLURM/$name.out"
+exit "$(cat "$FAKE_SLURM/$name.code")"
+"""
+
+
+class FakeSlurm:
+    """Commands that answer as they are told, and what they were called with."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ("sbatch", "squeue", "scontrol", "scancel", "sacct"):
+            (folder / name).write_text(COMMAND)
+            (folder / name).chmod(0o700)
+            self.answers(name)
+
+    def answers(self, name, out="", err="", code=0):
+        for kind, text in (("out", out), ("err", err), ("code", str(code))):
+            (self.folder / f"{name}.{kind}").write_text(text)
+
+    @property
+    def calls(self):
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def environment(self):
+        lines = (self.folder / "environment").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    made = FakeSlurm(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_SLURM", str(tmp_path))
+    return made
+
+
+def submit(folder, n_jobs=3, **settings):
+    order = Order("astra-Toy-1", ("true",), n_jobs, folder, SlurmSettings(**settings), "astra Toy")
+    return SlurmExecutor().submit(order)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{FAILED}{POLICY}",
+        f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}",
+        f"sbatch: error: AssocGrpSubmitJobsLimit\n{FAILED}{POLICY}",
+        f"{FAILED}Resource temporarily unavailable",
+        f"{FAILED}Required partition not available (inactive or drain)",
+    ],
+)
+def test_a_limit_on_what_may_wait_is_no_refusal(fake, tmp_path, answer):
+    fake.answers("sbatch", err=answer, code=1)
+    with pytest.raises(
+        BusyError, match=r"takes no array of 3 jobs now: .*array_size in \[slurm\] must be less"
+    ):
+        submit(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"{FAILED}Socket timed out on send/recv operation",
+        f"{FAILED}Unable to contact slurm controller (connect failure)",
+        f"{FAILED}Slurm backup controller in standby mode",
+        f"{FAILED}Protocol authentication error",
+        f"{FAILED}Zero Bytes were transmitted or received",
+    ],
+)
+def test_a_controller_that_does_not_answer_leaves_it_open_whether_jobs_were_submitted(fake, tmp_path, answer):
+    fake.answers("sbatch", err=answer, code=1)
+    with pytest.raises(UnavailableError, match="Slurm does not answer sbatch") as caught:
+        submit(tmp_path)
+    assert not isinstance(caught.value, BusyError)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"sbatch: error: invalid partition specified: nowhere\n{FAILED}Invalid partition name specified",
+        f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{FAILED}{POLICY}",
+        f"{FAILED}Requested node configuration is not available",
+    ],
+)
+def test_what_will_never_be_allowed_is_refused(fake, tmp_path, answer):
+    fake.answers("sbatch", err=answer, code=1)
+    with pytest.raises(ConfigError, match="Slurm refuses the array: Batch job submission failed"):
+        submit(tmp_path)
+
+
+def test_what_a_plug_in_prints_before_the_job_id_is_no_job_id(fake, tmp_path):
+    fake.answers("sbatch", out="You have used 1234 of 5000 hours\n77;night\n")
+    assert submit(tmp_path) == "77"
+    fake.answers("sbatch", out="welcome\n")
+    with pytest.raises(UnavailableError, match="no job id in its answer"):
+        submit(tmp_path)
+
+
+def test_an_array_says_what_it_is_and_nothing_of_slurm_starts_it_again(fake, tmp_path):
+    fake.answers("sbatch", out="77\n")
+    folder = tmp_path / "100%"
+    folder.mkdir()
+    submit(folder, 3, max_running=2, memory="4G")
+    (call,) = fake.calls
+    for words in (
+        *("--job-name=astra-Toy-1", "--comment=astra Toy", "--array=0-2%2", "--no-requeue", "--mem=4096M"),
+        *("--open-mode=append", f"--output={tmp_path}/100%%/%a.log"),
+    ):
+        assert words in call
+
+
+def test_slurm_is_given_no_secret_and_a_user_s_own_defaults(fake, tmp_path, monkeypatch):
+    fake.answers("sbatch", out="77\n")
+    given = {
+        "SBATCH_ACCOUNT": "survey",
+        "SLURM_CONF": "/etc/slurm/slurm.conf",
+        "LD_LIBRARY_PATH": "/opt/lib",
+        "SBATCH_WAIT": "1",
+        "SLURM_MEM_PER_NODE": "400",
+        "SQUEUE_STATES": "running",
+        "PGPASSWORD": "hidden",
+        "AWS_SECRET_ACCESS_KEY": "hidden",
+        "ASTRA_SCHEDULER_TOKEN": "hidden",
+        "ASTRA_DATABASE_URL": "postgresql+psycopg://astra:hidden@db/astra",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    submit(tmp_path)
+    kept = {name: fake.environment.get(name) for name in given}
+    assert kept == {**dict.fromkeys(given), **dict(list(given.items())[:3])}
+    assert "hidden" not in "".join(fake.environment.values())
+
+
+@pytest.mark.parametrize(("limit", "size", "largest"), [(1001, 1000, 1000), (500, 1000, 500), (5000, 50, 50)])
+def test_an_array_is_no_larger_than_the_cluster_takes(fake, limit, size, largest):
+    fake.answers(
+        "scontrol", out=f"Configuration data\nMaxArraySize            = {limit}\nMaxJobCount = 10000\n"
+    )
+    executor = SlurmExecutor()
+    assert executor.largest_array(SlurmSettings(array_size=size)) == largest
+    executor.largest_array(SlurmSettings())
+    assert len(fake.calls) == 1
+
+
+def test_many_jobs_that_have_ended_are_asked_for_at_once_without_accounting_too(fake):
+    handles = [Handle("a", number, "5") for number in range(4)]
+    fake.answers("squeue", out="5|0|RUNNING|None\n5|1|NODE_FAIL|None\n")
+    fake.answers("scontrol", out=ENDED.format(1, "NODE_FAIL", "n1") + ENDED.format(2, "COMPLETED", "n2"))
+    fake.answers("sacct", err="Slurm accounting storage is disabled", code=1)
+    ended = SlurmExecutor().look(handles)
+    assert {handle.number: item.words for handle, item in ended.items()} == {
+        1: "Slurm job 5_1 on node n1 is NODE_FAIL, exit code 0:0",
+        2: "Slurm job 5_2 on node n2 is COMPLETED, exit code 0:0",
+        3: "Slurm job 5_3 is no longer known to Slurm",
+    }
+    assert [call.split()[0] for call in fake.calls] == ["squeue", "scontrol", "sacct"]
+
+
+def test_what_the_controller_has_forgotten_is_known_to_accounting(fake):
+    fake.answers("squeue", err="slurm_load_jobs error: Invalid job id specified", code=1)
+    fake.answers("scontrol", err="slurm_load_jobs error: Invalid job id specified", code=1)
+    fake.answers("sacct", out="5_0|TIMEOUT|0:0|n1|3605|60|4G|1\n5_1|OUT_OF_MEMORY|0:125|n2|9|60|4G|1\n")
+    ended = SlurmExecutor().look([Handle("a", 0, "5"), Handle("a", 1, "5")])
+    assert [(item.cause, item.memory_mb, item.time_min) for item in ended.values()] == [
+        (Cause.TIME, 4096, 60),
+        (Cause.MEMORY, 4096, 60),
+    ]
+
+
+def test_what_will_never_start_is_taken_out_of_the_queue(fake):
+    fake.answers("squeue", out="5|0|PENDING|PartitionTimeLimit\n5|1|PENDING|Resources\n")
+    ended = SlurmExecutor().look([Handle("a", 0, "5"), Handle("a", 1, "5")])
+    assert {handle.number: item.cause for handle, item in ended.items()} == {0: Cause.HOPELESS}
+    assert fake.calls[-1] == "scancel 5_0"
+
+
+@pytest.mark.parametrize("command", ["squeue", "scontrol"])
+def test_nothing_is_concluded_while_the_controller_is_silent(fake, command):
+    fake.answers(command, err="slurm_load_jobs error: Socket timed out on send/recv operation", code=1)
+    with pytest.raises(UnavailableError, match=f"does not answer {command}: .*timed out"):
+        SlurmExecutor().look([Handle("a", 0, "5")])
+
+
+def test_a_command_that_hangs_is_given_up(fake, monkeypatch):
+    (fake.folder / "squeue").write_text("#!/bin/sh\nexec sleep 30\n")
+    monkeypatch.setattr(slurm_commands, "TIMEOUT_S", 0.2)
+    with pytest.raises(UnavailableError, match=r"no answer within 0\.2 s"):
+        SlurmExecutor().find("astra-Toy-1")
+
+
+def test_an_array_is_looked_for_in_the_queue_then_in_accounting_of_the_last_days(fake):
+    fake.answers("sacct", out="9_0\n9_[1-3]\n")
+    assert SlurmExecutor().find("astra-Toy-1") == "9"
+    assert "--name=astra-Toy-1" in fake.calls[-1]
+    assert "--starttime=now-7days" in fake.calls[-1]
+    fake.answers("sacct", err="Slurm accounting storage is disabled", code=1)
+    assert SlurmExecutor().find("astra-Toy-1") is None
