@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from astra.cli import main as run_command
-from astra.cli.slurm_workers import ARGUMENTS
+from astra.tasks.job_folders import WORKER_ARGUMENTS, note_worker_ended
 from astra.tasks.job_ticket import read_ticket
 
 
@@ -16,9 +16,12 @@ def main() -> int:
     """Run the worker; return its exit status."""
     folder, number = Path(sys.argv[1]), sys.argv[2]
     read_ticket(folder)
-    arguments = json.loads((folder / ARGUMENTS).read_text())
+    content = json.loads((folder / WORKER_ARGUMENTS).read_text())
     name = f"slurm-{os.environ.get('SLURM_ARRAY_JOB_ID', folder.name)}_{number}"
-    return run_command(["workers", *arguments, "--name", name])
+    try:
+        return run_command(["workers", *content["arguments"], "--name", name])
+    finally:
+        note_worker_ended(folder, number, content["count"])
 
 
 if __name__ == "__main__":

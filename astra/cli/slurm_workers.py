@@ -1,12 +1,14 @@
 """``astra workers --slurm``: workers as an array of jobs under Slurm; each runs `astra.cli.slurm_worker`.
 
-The token of the scheduler is in a file that nobody else may read; no command line shows it.
+The token of the scheduler is in a file that nobody else may read; no command line shows it. The worker that
+ends last removes it; if that was killed, the next ``astra workers --slurm`` does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import uuid
 from pathlib import Path
@@ -14,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from astra import config
-from astra.errors import ConfigError
+from astra.errors import BusyError, ConfigError
 
 if TYPE_CHECKING:
+    from astra.executors.slurm import SlurmExecutor
     from astra.executors.slurm_settings import SlurmSettings
 
 SECTION = "workers"
 RESOURCES = ("partition", "account", "constraint", "time", "memory", "cpus", "max_running")
 IDLE_EXIT_S = 300.0
-ARGUMENTS = "workers.json"
-TOKEN = "token"  # noqa: S105  # the name of a file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,21 +64,39 @@ def submit_workers(options: argparse.Namespace) -> int:
     """
     from astra.executors.interface import Order
     from astra.executors.slurm import SlurmExecutor
+    from astra.tasks.job_folders import WORKERS
+    from astra.tasks.job_ticket import JOBS
 
-    settings, count = _settings(options), options.count or 1
-    limit = SlurmExecutor.max_jobs
+    settings, count, executor = _settings(options), options.count or 1, SlurmExecutor()
+    limit = executor.largest_array(settings)
     if count > limit:
         message = f"--count must be at most {limit} with --slurm, found {count}"
         raise ConfigError(message, count=count)
-    name = f"astra-workers-{uuid.uuid4().hex[:16]}"
-    folder = config.root() / "jobs" / name
+    _tidy_up(executor)
+    name = f"{WORKERS}{uuid.uuid4().hex[:16]}"
+    folder = config.root() / JOBS / name
     _write_folder(folder, name, options, settings.cpus)
     command = (sys.executable, "-m", "astra.cli.slurm_worker", str(folder))
-    job = SlurmExecutor().submit(Order(name, command, count, folder, settings))
+    try:
+        job = executor.submit(Order(name, command, count, folder, settings, "astra workers"))
+    except (ConfigError, BusyError):  # nothing was submitted
+        shutil.rmtree(folder)
+        raise
     print(
         f"{count} workers are submitted as Slurm job {job}; their logs: {folder}; to end them: scancel {job}"
     )
     return 0
+
+
+def _tidy_up(executor: SlurmExecutor) -> None:
+    """Remove what workers that are gone have left: the last one may have been killed."""
+    from astra.tasks.job_folders import SECRET_FILES, remove_old, remove_secrets, worker_folders
+
+    folders = worker_folders(config.root())
+    for folder in folders:
+        if any((folder / name).exists() for name in SECRET_FILES) and executor.is_over(folder.name):
+            remove_secrets(folder)
+    remove_old(folders)
 
 
 def _settings(options: argparse.Namespace) -> SlurmSettings:
@@ -96,6 +115,7 @@ def _settings(options: argparse.Namespace) -> SlurmSettings:
 def _write_folder(folder: Path, name: str, options: argparse.Namespace, cpus: int) -> None:
     """Write what the jobs must know: configuration, arguments, and the token for their eyes alone."""
     from astra.scheduler.access import read_token
+    from astra.tasks.job_folders import TOKEN, WORKER_ARGUMENTS
     from astra.tasks.job_ticket import write_private, write_ticket
 
     url = options.scheduler_url or config.scheduler_url()
@@ -110,4 +130,5 @@ def _write_folder(folder: Path, name: str, options: argparse.Namespace, cpus: in
     if token:
         write_private(folder / TOKEN, token)
         arguments += ["--token-file", str(folder / TOKEN)]
-    write_private(folder / ARGUMENTS, json.dumps(arguments))
+    content = {"arguments": arguments, "count": options.count or 1}
+    write_private(folder / WORKER_ARGUMENTS, json.dumps(content))
