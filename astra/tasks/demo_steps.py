@@ -35,6 +35,8 @@ CALIBRATIONS = {"bias": CombineBias, "dark": CombineDark, "flat": CombineFlat}
 class ProcessSimulatedNights(SimulatedTask):
     """Take the simulated nights from raw frames to alerts, with all that lies between."""
 
+    runs_in_place = True
+
     def requires(self) -> list[luigi.Task]:
         """Simulate the raws of each detector, and the tables."""
         raws = [self.part(SimulateRaws, detector=detector) for detector in DETECTORS[self.scale]]
@@ -145,6 +147,8 @@ class ProcessSimulatedNights(SimulatedTask):
 
 class AnalyseSimulatedSpectra(SimulatedTask):
     """Run every analysis of a night of spectra on the simulated one."""
+
+    runs_in_place = True
 
     def requires(self) -> list[luigi.Task]:
         """Simulate the spectra."""

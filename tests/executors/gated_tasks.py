@@ -1,6 +1,7 @@
 """Tasks whose jobs tests hold, and let die, as they need."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Gated(AstraTask):
     held = luigi.IntParameter(default=-1, significant=False, description="Number that waits.")
     greedy = luigi.IntParameter(default=-1, significant=False, description="Number that takes memory.")
     refuse = luigi.IntParameter(default=-1, significant=False, description="Number that is refused.")
+    slow = luigi.IntParameter(default=-1, significant=False, description="Another number that waits.")
+    stubborn = luigi.IntParameter(default=-1, significant=False, description="One that ends for no signal.")
 
     def output(self):
         if self.is_batch_mode:
@@ -32,7 +35,9 @@ class Gated(AstraTask):
         for task in self.pending_tasks():
             with task.recording():
                 note_begin(self.root, task.number)
-                if task.number == task.held:
+                if task.number == task.stubborn:
+                    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                if task.number in {task.held, task.slow, task.stubborn}:
                     wait_for(self.root / "open")
                 if task.number == task.greedy:
                     _hold_memory()
@@ -49,10 +54,13 @@ class Later(AstraTask):
     held = luigi.IntParameter(default=-1, significant=False, description="Number that waits.")
     greedy = luigi.IntParameter(default=-1, significant=False, description="Number that takes memory.")
     refuse = luigi.IntParameter(default=-1, significant=False, description="Number that is refused.")
+    slow = luigi.IntParameter(default=-1, significant=False, description="Another number that waits.")
+    stubborn = luigi.IntParameter(default=-1, significant=False, description="One that ends for no signal.")
 
     @per_member
     def requires(self):
-        return [Gated(number=self.number, held=self.held, greedy=self.greedy, refuse=self.refuse)]
+        own = {name: getattr(self, name) for name in ("held", "greedy", "refuse", "slow", "stubborn")}
+        return [Gated(number=self.number, **own)]
 
     def further_requires(self):
         return [Gated(number=1000 + self.number)]

@@ -37,7 +37,8 @@ SchedulerType=sched/backfill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=400
-JobRequeue=0
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 ReturnToService=2
 KillWait=5
 SlurmdTimeout=10
@@ -45,7 +46,8 @@ SchedulerParameters=sched_interval=1,batch_sched_delay=0
 SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=4000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=4000
-PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:4
+PartitionName=main Nodes=n[1-2] Default=YES MaxTime=INFINITE State=UP OverSubscribe=YES:4 PriorityTier=1
+PartitionName=urgent Nodes=n[1-2] MaxTime=INFINITE State=UP PriorityTier=2
 """
 
 
@@ -100,6 +102,11 @@ class Cluster:
         if check and answer.returncode:
             raise AssertionError(f"{arguments}: {answer.stderr}")
         return answer.stdout
+
+    def stored_environments(self):
+        """What the controller has stored of the environments of jobs."""
+        files = (self.folder / "state").glob("hash.*/job.*/environment")
+        return b"".join(path.read_bytes() for path in files)
 
     @property
     def environment(self):

@@ -9,11 +9,13 @@ import time
 from tests.conftest import PROJECT
 
 LONGEST_S = 900
+SECRET = "a-password-of-these-very-tests"  # noqa: S105
 CONFIGURATION = """\
 [astra]
 executor = slurm
 [slurm]
 poll_s = 0.3
+ask_s = 0.5
 members_per_job = 2
 {slurm}
 [worker]
@@ -38,6 +40,7 @@ class Site:
             "PYTHONPATH": str(PROJECT),
             "ASTRA_ROOT": str(self.root),
             "LUIGI_CONFIG_PATH": str(self.root / "luigi.cfg"),
+            "PGPASSWORD": SECRET,
         }
         environment.pop("ASTRA_DATABASE_URL", None)
         log = open(self.root / "submitter.log", "ab")  # noqa: SIM115  # the process has it

@@ -163,6 +163,7 @@ class AnalyseNight(AnalysisOfNight):
     and what fails stops nothing else; the task then fails at its end.
     """
 
+    runs_in_place = True
     accepts_partial_batches = True  # what fails of a night is counted, and stops nothing
 
     TABLES: ClassVar[dict[type[AstraTask], str]] = {

@@ -27,6 +27,8 @@ class ListNight(NightTask):
     It can be changed by hand and given as the manifest of a night.
     """
 
+    runs_in_place = True
+
     @property
     def list_path(self) -> str:
         """Path of the list."""
