@@ -72,14 +72,14 @@ def covered(intervals):
 
 
 def levels(folder):
-    """Of each array: family, jobs, lost jobs, wall time, time in which no member ran, and time of members [s].
+    """Of each array: family, jobs, lost jobs; wall time, time in which no member ran, time of members [s].
 
     The wall time is that from the first row to the last end; a job of several members runs one at a time.
     """
     jobs = ask(
         folder,
-        """SELECT submission, family, status_code, 86400 * julianday(created), 86400 * julianday(ended), run_pk
-           FROM job ORDER BY pk""",
+        """SELECT submission, family, status_code, 86400 * julianday(created), 86400 * julianday(ended),
+                  run_pk FROM job ORDER BY pk""",
     )
     members = {}
     for run, started, ended in ask(
@@ -115,9 +115,7 @@ def compare(one, other):
     rows = [sqlite_rows(folder / "demo") for folder in (one, other)]
     for table in rows[0]:
         counts = [len(found[table]) for found in rows]
-        print(
-            f"{table:24} {counts[0]:7} {counts[1]:7} {'same' if rows[0][table] == rows[1][table] else 'OTHER'}"
-        )
+        print_pair(table, counts, is_same=rows[0][table] == rows[1][table])
     alerts = [sorted((folder / "demo" / "alerts").glob("*.avro")) for folder in (one, other)]
     read = [{path.name: len(read_alerts(path)) for path in found} for found in alerts]
     counts = [sum(found.values()) for found in read]

@@ -117,7 +117,7 @@ def assert_lost_jobs_are_told(site, late, cancelled):
     for words in (
         rf"ProcessCcd: Slurm job {late} on node n\d is TIMEOUT, .*at its time limit.*again with time 60;",
         rf"ProcessCcd: Slurm job {cancelled} on node n\d is CANCELLED.*attempt 1 of 3, submitted again;",
-        r"DiffIm: .* is FAILED, exit code 0:9.*, killed over its memory of 200 MB; .*again with memory 1600M;",
+        r"DiffIm: .* is FAILED, exit code 0:9.*, killed over its memory of 200 MB; .*with memory 1600M;",
     ):
         assert re.search(words, lost), lost
     query = "SELECT count(*) FROM task_attempt WHERE message LIKE '%is TIMEOUT%' AND status_code = 70"
