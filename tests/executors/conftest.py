@@ -8,7 +8,7 @@ from tests.executors.submitter import Site
 from tests.postgresql import free_port
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     if not is_installed():
         if ON_CI:
@@ -24,4 +24,6 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture
 def site(tmp_path, cluster):
-    return Site(tmp_path, cluster)
+    made = Site(tmp_path, cluster)
+    yield made
+    made.close()

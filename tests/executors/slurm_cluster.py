@@ -1,5 +1,6 @@
 """A Slurm of two nodes on this host's loopback interface, as root without systemd."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -105,8 +106,11 @@ class Cluster:
 
     def stored_environments(self):
         """What the controller has stored of the environments of jobs."""
-        files = (self.folder / "state").glob("hash.*/job.*/environment")
-        return b"".join(path.read_bytes() for path in files)
+        found = b""
+        for path in (self.folder / "state").glob("hash.*/job.*/environment"):
+            with contextlib.suppress(FileNotFoundError):  # of a job that has just ended
+                found += path.read_bytes()
+        return found
 
     @property
     def environment(self):

@@ -28,7 +28,16 @@ class Site:
 
     def __init__(self, root, cluster):
         self.root, self.cluster = root, cluster
+        self._processes = []
         self.configure()
+
+    def close(self):
+        """End what a test that has failed has left behind."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+                self.cluster.command("scancel", "--user=root", check=False)
 
     def configure(self, slurm="", extra=""):
         (self.root / "luigi.cfg").write_text(CONFIGURATION.format(slurm=slurm) + extra)
@@ -45,9 +54,11 @@ class Site:
         environment.pop("ASTRA_DATABASE_URL", None)
         log = open(self.root / "submitter.log", "ab")  # noqa: SIM115  # the process has it
         with log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=self.root, env=environment, stdout=log, stderr=log, start_new_session=True
             )
+        self._processes.append(process)
+        return process
 
     def finish(self, process):
         """Exit status of a submitter."""

@@ -4,11 +4,13 @@ import os
 
 import pytest
 
+from astra.cli import main
 from astra.errors import BusyError, ConfigError, UnavailableError
 from astra.executors import slurm_commands
 from astra.executors.interface import Cause, Handle, Order
 from astra.executors.slurm import SlurmExecutor
 from astra.executors.slurm_settings import SlurmSettings
+from astra.tasks import job_folders
 
 FAILED = "sbatch: error: Batch job submission failed: "
 POLICY = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -218,3 +220,24 @@ def test_an_array_is_looked_for_in_the_queue_then_in_accounting_of_the_last_days
     assert "--starttime=now-7days" in fake.calls[-1]
     fake.answers("sacct", err="Slurm accounting storage is disabled", code=1)
     assert SlurmExecutor().find("astra-Toy-1") is None
+
+
+def test_workers_that_were_killed_leave_no_token_for_long(fake, astra_root, capsys):
+    token_file = astra_root / "token"
+    token_file.write_text("hidden")
+    token_file.chmod(0o600)
+    command = ["workers", "--slurm", "--scheduler-url", "http://head:8082/", "--token-file", str(token_file)]
+    fake.answers("sbatch", out="77\n")
+    assert main(command) == 0
+    (first,) = job_folders.worker_folders(astra_root)
+    assert (first / "token").read_text() == "hidden"
+    (first / "0.log").write_text("killed")
+    assert main(command) == 0  # Slurm has no job of the first ones
+    (second,) = set(job_folders.worker_folders(astra_root)) - {first}
+    assert [path.name for path in first.iterdir()] == ["0.log"]
+    fake.answers("squeue", out="77\n")
+    fake.answers("sbatch", err=f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}", code=1)
+    assert main(command) == 1  # the second ones run, and there is no room for more
+    assert "takes no array of 1 jobs now" in capsys.readouterr().err
+    assert set(job_folders.worker_folders(astra_root)) == {first, second}
+    assert (second / "token").exists()
