@@ -18,7 +18,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 
@@ -45,6 +45,8 @@ class JobEnding(BaseException):
 @dataclass
 class JobInvocation(Invocation):
     """The run of a job: what was done since its submitter began counts as done in it."""
+
+    write_interval_s: ClassVar[float] = 0.1  # a job may be lost at any time
 
     def _values(self) -> dict[str, Any]:
         return {**super()._values(), "started": utc_now()}

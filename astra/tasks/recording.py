@@ -25,7 +25,7 @@ from astra.tasks.inputs import linked_requirements, look_again, why_incomplete
 from astra.tasks.log_tail import LogTail
 from astra.tasks.nodes import figures_of
 from astra.tasks.plain import plain_text, plain_value
-from astra.tasks.runner import current_invocation, utc_now
+from astra.tasks.runner import FLUSH_INTERVAL_S, current_invocation, utc_now
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from astra.products.checksums import FileStamp
     from astra.tasks.base import AstraTask
 
-FLUSH_INTERVAL_S = 1.0
 FLUSH_ROWS = 500
 
 logger = logging.getLogger("luigi-interface")
@@ -69,7 +68,7 @@ class Recorder:
         self._dynamic: list[FileStamp] = []  # of what a batch has asked for while it runs
         self._read: dict[str, list[dict[str, Any]]] = {}  # by what is done
         self._idle_since = self.started
-        self._flushed = time.monotonic()
+        self._flushed = time.monotonic() - FLUSH_INTERVAL_S + self._invocation.write_interval_s
 
     def begin(self) -> None:
         """Write the task as created, with its members that are to do, then as running."""
@@ -251,7 +250,13 @@ class Recorder:
         self._flushed = time.monotonic()
 
     def _flush_if_due(self, running: str | None = None) -> None:
-        due = time.monotonic() - self._flushed >= FLUSH_INTERVAL_S
+        """Write what has ended, if it is time; in a job when the next member begins, which is told, too.
+
+        What ran when a job was lost is known only if it was written.
+        """
+        interval_s = self._invocation.write_interval_s
+        is_in_job = interval_s < FLUSH_INTERVAL_S
+        due = time.monotonic() - self._flushed >= interval_s and not (is_in_job and running is None)
         if due or len(self._outcomes) >= FLUSH_ROWS:
             self.flush(running)
 

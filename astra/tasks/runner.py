@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 import luigi.retcodes
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from astra.tasks.precall import Precall
 
 DISTRIBUTION = "astra-pipeline"
+FLUSH_INTERVAL_S = 1.0
 MAX_ARGUMENT_LENGTH = 2000  # of what is kept of a command line
 
 LUIGI_DEFAULTS = {
@@ -98,6 +99,7 @@ class Invocation:
     run_keys: dict[str, int] = field(default_factory=dict)
     configuration: dict[str, Any] = field(default_factory=dict)  # by task family
     told: set[str] = field(default_factory=set)  # tasks of which was logged why they run again
+    write_interval_s: ClassVar[float] = FLUSH_INTERVAL_S  # how often what members of batches do is written
 
     def run_pk(self, url: str) -> int:
         """Return the key of this invocation's row in a database; the row is written at first use."""
