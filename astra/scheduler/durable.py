@@ -52,11 +52,13 @@ class DurableScheduler(PagedScheduler):
 
     def open_journal(self, journal: Journal) -> None:
         """Begin where a journal ends, and keep it from now on."""
+        is_new = not self._state.get_active_tasks()
         reader = Reader(self._state)
         with _without_collection():
-            for change in journal.read():
+            for change in journal.read_latest():
                 reader.take(change)
             reader.finish()
+            self._writer.know(self._state, reader.numbers)
         for task in self._state.get_active_tasks():
             self._note_due_again(task)
         self._sequences.update(reader.sequences)
@@ -64,8 +66,13 @@ class DurableScheduler(PagedScheduler):
         self._paused = reader.others.get("paused", False)
         logger.info("%s holds %d tasks", journal.path, len(self._state.get_active_tasks()))
         self._journal = journal
-        self._state.changed = {}
-        self.compact()
+        self._state.changed, self._state.removed = {}, []
+        self._others.append({"paused": self._paused, "resources": self._resources})
+        self.expect_back()
+        if is_new:
+            self.commit()  # no more: workers wait, and to write the whole state takes as long as to read it
+        else:
+            self.compact()
 
     def commit(self) -> None:
         """Write what has changed since the last call of this."""

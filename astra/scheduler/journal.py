@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from astra.errors import FormatError, StateError
+from astra.scheduler.latest import LatestLines
 from astra.scheduler.metrics import Histogram
 
 SyncPolicy = Literal["never", "interval", "always"]
@@ -72,7 +73,7 @@ class Journal:
             raise StateError(message, path=str(path)) from exc
         return descriptor
 
-    def read(self) -> Iterator[dict[str, Any]]:
+    def read(self) -> Iterator[Any]:
         """Yield the changes; a last line that was not written to its end is dropped from the file.
 
         Raises
@@ -80,17 +81,35 @@ class Journal:
         FormatError
             If any other line is damaged, or the file is no journal of this version.
         """
+        yield from map(json.loads, self._texts())
+
+    def read_latest(self) -> Iterator[Any]:
+        """Yield the changes that still hold: first those that are not of tasks, then the last of each task.
+
+        Raises
+        ------
+        FormatError
+            As `read` does.
+        """
+        latest = LatestLines()
+        yield from (change for text in self._texts() if (change := latest.take(text)) is not None)
+        self._compacted = latest.size
+        yield from latest.changes()
+
+    def _texts(self) -> Iterator[bytes]:
+        """Yield the changes as they are written, without their checksums."""
         end = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file, start=1):
-                change = _decode(line)
-                if change is None:
+                text = _checked(line)
+                if text is None:
                     self._refuse_unless_last(number, is_last=not file.read(1))
                     break
-                self._check_format(number, change)
                 end += len(line)
-                if number > 1:
-                    yield change
+                if number == 1:
+                    self._check_format(json.loads(text))
+                else:
+                    yield text
         os.ftruncate(self._descriptor, end)
         self._size = self._compacted = end
         if not end:
@@ -105,8 +124,8 @@ class Journal:
             raise FormatError(message, path=str(self.path), line=number)
         logger.warning("the last line of %s was not written to its end, and is dropped", self.path)
 
-    def _check_format(self, number: int, change: Any) -> None:
-        if number == 1 and change != FORMAT:
+    def _check_format(self, change: Any) -> None:
+        if change != FORMAT:
             message = f"{self.path} begins with {change}, but a journal of this version with {FORMAT}"
             raise FormatError(message, path=str(self.path))
 
@@ -190,14 +209,14 @@ def _line(change: Any) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
-def _decode(line: bytes) -> Any:
-    """Return the change of a line; None if it is damaged."""
+def _checked(line: bytes) -> bytes | None:
+    """Return the change of a line as it is written; None if it is damaged."""
     text = line[9:-1]
     try:
         whole = line[-1:] == b"\n" and line[8:9] == b" " and int(line[:8], 16) == zlib.crc32(text)
     except ValueError:
         return None
-    return json.loads(text) if whole else None
+    return text if whole else None
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -25,12 +25,16 @@ from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING
 
 from astra.scheduler.additions import Call
 from astra.scheduler.central import CentralScheduler
+from astra.scheduler.held_work import SURE
 from astra.scheduler.metrics import Meter
 from astra.scheduler.scheduled_task import ScheduledTask
 
 LEASE_S = 20.0  # of silence, after which a worker counts as dead
 FORGOTTEN_S = 300.0  # of silence, after which it is forgotten, where luigi.cfg is silent
 WATCH_S = 1.0  # how often that is looked at
+RETURN_S = (
+    10.0  # that a worker has at least to find a scheduler that was started again, if a lease is as long
+)
 
 logger = logging.getLogger("luigi.scheduler")
 
@@ -73,6 +77,17 @@ class LeasedScheduler(CentralScheduler):
 
     def _active_s(self) -> float:
         return self.lease_s
+
+    def expect_back(self) -> None:
+        """Let workers of which this process has only read have a part of a lease to be heard of.
+
+        They try again every few seconds, and after half a lease without an answer begin nothing any more: one
+        that has died with the last scheduler need not be waited for as long again as one that falls silent.
+        """
+        if self._own_lease_s is not None:
+            left_s = max(SURE * self.lease_s, min(self.lease_s, RETURN_S))
+            for worker in self._state.get_active_workers():
+                worker.last_active = time.time() - (self.lease_s - left_s)
 
     def watch(self) -> None:
         """End the leases that have run out; to be called each second.

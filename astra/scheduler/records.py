@@ -49,6 +49,12 @@ class Writer:
         self._written: dict[str, Any] = {}
         self._workers: dict[str, Any] = {}
 
+    def know(self, state: ReadyState, numbers: dict[str, int]) -> None:
+        """Count a state as written, in a file in which workers have these numbers."""
+        self._numbers = numbers
+        self._written = {task.id: _identity(task) for task in state.get_active_tasks()}
+        self._workers = {worker.id: _known(worker) for worker in state.get_active_workers()}
+
     def state(self, state: ReadyState) -> Iterator[Change]:
         """Yield the changes that make a whole state."""
         for written in (self._numbers, self._written, self._workers):
@@ -69,17 +75,7 @@ class Writer:
     def task(self, task: ScheduledTask) -> Iterator[Change]:
         """Yield the lines of a task: of what it is, if that has changed, and how it stands."""
         line: Change = {"t": task.id, "s": task.status}
-        what = (
-            task.deps,
-            task.kind,
-            task.params,
-            task.priority,
-            task.family,
-            task.retry_policy,
-            task.stakeholders,
-            task.batchable,
-            task.accepts_messages,
-        )
+        what = _identity(task)
         if self._written.get(task.id) != what:
             self._written[task.id] = what
             yield from self._new_numbers((*task.workers, *task.stakeholders))
@@ -115,7 +111,7 @@ class Writer:
 
     def worker(self, worker: Worker) -> Iterator[Change]:
         """Yield the line of a worker, if it has changed."""
-        known = {"info": dict(worker.info), "disabled": worker.disabled, "reference": worker.reference}
+        known = _known(worker)
         if self._workers.get(worker.id) != known:
             self._workers[worker.id] = known
             yield {"worker": worker.id, "started": worker.started, **known}
@@ -134,6 +130,25 @@ class Writer:
         return {"gone": task_ids, "left": worker_ids}
 
 
+def _identity(task: ScheduledTask) -> tuple[Any, ...]:
+    """Return what a task is, to be compared."""
+    return (
+        task.deps,
+        task.kind,
+        task.params,
+        task.priority,
+        task.family,
+        task.retry_policy,
+        task.stakeholders,
+        task.batchable,
+        task.accepts_messages,
+    )
+
+
+def _known(worker: Worker) -> Change:
+    return {"info": dict(worker.info), "disabled": worker.disabled, "reference": worker.reference}
+
+
 class Reader:
     """Makes a state of changes.
 
@@ -150,6 +165,11 @@ class Reader:
         self._policies: dict[tuple[int, ...], RetryPolicy] = {}
         self.others: dict[str, Any] = {}  # what is not of tasks or workers, by name
         self.sequences: dict[str, int] = {}
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The numbers that stand for workers in the file."""
+        return {worker_id: number for number, worker_id in self._ids.items()}
 
     def take(self, change: Change) -> None:
         """Take one change."""

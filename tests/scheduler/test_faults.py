@@ -210,6 +210,35 @@ def test_what_a_killed_worker_had_begins_again_within_30_s_by_default(tmp_path):
     assert_made_once(group, 6)
 
 
+def test_after_a_kill_of_scheduler_and_worker_at_once_all_goes_on_within_30_s_by_default(tmp_path):
+    group = Farm(tmp_path, config="", chains=300, steps=2)
+    try:
+        first = group.start_worker(EFFECTS_PAUSE_S="0.05")
+        group.wait_for("begun", 1)
+        other = group.start_worker(EFFECTS_PAUSE_S="0.05")
+        begun = group.wait_for("begun", 2)
+        while not any(int(pid) == other.pid for *_, pid, _ in begun):
+            begun = group.wait_for("begun", len(begun) + 1)
+        first.send_signal(signal.SIGSTOP)  # so that it is at one that it never ends
+        group.central.kill()
+        killed = group.kill(first)
+        group.central.start()
+        group.finish()
+    finally:
+        group.stop()
+    made = sorted(float(moment) for *_, moment in group.lines("made"))
+    after = [killed, *(moment for moment in made if moment > killed)]
+    pause_s = max(later - sooner for sooner, later in zip(after, after[1:], strict=False))
+    begun = group.begun()
+    left = {key for key, pids in begun.items() if pids[0] == first.pid and len(pids) > 1}
+    again = [float(moment) for *key, _, moment in group.lines("begun") if tuple(key) in left]
+    taken_s = max(again, default=killed) - killed
+    sys.stdout.write(f"longest pause {pause_s:.1f} s, what the dead worker had after {taken_s:.1f} s\n")
+    assert pause_s <= 30.0
+    assert taken_s <= 30.0
+    assert_made_once(group, 600)
+
+
 def test_a_long_task_does_not_hold_up_what_came_with_it(farm):
     group = farm(chains=80, steps=1, long=40)
     pause = {"EFFECTS_PAUSE_S": "0.01", "EFFECTS_LONG_S": "6"}
