@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from astra import config
 from astra.cli import slurm_workers
 from astra.cli.terminal import escape
+from astra.errors import ConfigError
 
 if TYPE_CHECKING:
-    from astra.tasks.serving import ServedModules, ServingWorker
+    from astra.tasks.serving import Served, ServedModules, ServingWorker
 
 EXIT_NO_SCHEDULER = 40
 CLEAR_LINE = "\r\x1b[K"
@@ -103,8 +104,7 @@ def run_workers(options: argparse.Namespace) -> int:
     try:
         worker = _make_worker(options, modules, lines)
         signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        served = worker.serve()
-        worker.close()
+        served = _serve(worker)
     except luigi.rpc.RPCError as exc:
         print(f"astra: {escape(exc)}", file=sys.stderr)
         return EXIT_NO_SCHEDULER
@@ -113,6 +113,17 @@ def run_workers(options: argparse.Namespace) -> int:
     why = "as asked" if worker.is_ending else f"idle for {options.idle_exit:g} s"
     lines.tell(f"ended {why}: {served.n_done} done, {served.n_failed} failed")
     return 0
+
+
+def _serve(worker: ServingWorker) -> Served:
+    """Serve; where the work is none for this worker, tell the scheduler that it ends."""
+    try:
+        served = worker.serve()
+    except ConfigError:
+        worker.close()
+        raise
+    worker.close()
+    return served
 
 
 def _make_worker(options: argparse.Namespace, modules: ServedModules, lines: Lines) -> ServingWorker:

@@ -17,7 +17,6 @@ from luigi.task_status import PENDING, RUNNING
 from astra.scheduler.additions import Call
 from astra.scheduler.central import give_nothing
 from astra.scheduler.goings_on import GoingsOn
-from astra.scheduler.leases import LeasedScheduler
 from astra.scheduler.scheduled_task import ScheduledTask
 
 PROTOCOL = 2  # 1 had no leases
@@ -27,7 +26,7 @@ ASK_AGAIN_S = 1.0  # after which a worker is asked again to give back what it ha
 logger = logging.getLogger("luigi.scheduler")
 
 
-class BulkScheduler(GoingsOn, LeasedScheduler):
+class BulkScheduler(GoingsOn):
     """The scheduler with calls for many tasks."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -153,13 +153,20 @@ class DurableScheduler(PagedScheduler):
         return WorkerHealth(
             name=worker.id,
             host=str((worker.reference or {}).get("host") or worker.info.get("host") or ""),
-            state="disabled" if worker.disabled else "silent" if silent_s > self.lease_s else "active",
+            state=self._state_of(worker, silent_s),
             n_processes=int(worker.info.get("workers", 1)),
             n_running=len(has),
             n_held=sum(task.prefetched for task in has),
             silent_s=silent_s,
             known_s=max(0.0, now - worker.started),
         )
+
+    def _state_of(self, worker: Worker, silent_s: float) -> str:
+        if worker.disabled:
+            return "disabled"
+        if worker.id in self.gone:
+            return "ended"
+        return "silent" if silent_s > self.lease_s else "active"
 
     # -- what changes besides tasks -------------------------------------------------------------------------
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from luigi.scheduler import rpc_method
 from luigi.task_status import BATCH_RUNNING, DISABLED, DONE, FAILED, RUNNING
 
-from astra.scheduler.additions import Additions
+from astra.scheduler.leases import LeasedScheduler
 from astra.scheduler.scheduled_task import Kind, ScheduledTask
 
 
-class GoingsOn(Additions):
+class GoingsOn(LeasedScheduler):
     """The part of the scheduler that tells workers of each other."""
 
     @rpc_method()
@@ -28,6 +31,48 @@ class GoingsOn(Additions):
         """Return those of some ids of which the tasks are done."""
         found = ((task_id, self._state.get_task(task_id)) for task_id in task_ids)
         return [task_id for task_id, task in found if task is not None and task.status == DONE]
+
+    @rpc_method()
+    def running_among(self, task_ids: Sequence[str]) -> list[str]:
+        """Return those of some ids of which the tasks are run by a worker that is heard of."""
+        found = ((task_id, self._state.get_task(task_id)) for task_id in task_ids)
+        return [task_id for task_id, task in found if task is not None and task.status == RUNNING]
+
+    @rpc_method()
+    def needed_by(self, task_id: str) -> list[dict[str, Any]]:
+        """Return module, family and parameters of tasks that require one, of the first of each family."""
+        firsts = {task.family: task for task in reversed(self._state.waiting_for(task_id))}
+        return [
+            {"module": task.module, "family": task.family, "params": task.params} for task in firsts.values()
+        ]
+
+    @rpc_method()
+    def who_works(self, worker: str) -> dict[str, Any]:
+        """Return who runs tasks that a worker needs, and who could.
+
+        Returns
+        -------
+        work : dict
+            ``running``: by name of a worker the number of such tasks; ``connected``: names of the others
+            that are heard of and run tasks.
+        """
+        running = Counter(
+            self._name_of(task.worker_running)
+            for task in self._state.get_active_tasks_by_status(RUNNING, BATCH_RUNNING)
+            if task.worker_running != worker and worker in task.stakeholders
+        )
+        since = time.time() - self._active_s()
+        others = [
+            other.id
+            for other in self._state.get_active_workers(last_active_lt=None)
+            if other.id != worker and other.last_active >= since and other.info.get("workers", 1)
+        ]
+        return {"running": dict(running.most_common()), "connected": sorted(map(self._name_of, others))}
+
+    def _name_of(self, worker_id: str) -> str:
+        """Return what is told of a worker: the name that it was given, else its host, else its id."""
+        info = self._state.get_worker(worker_id).info
+        return str(info.get("name") or info.get("host") or worker_id)
 
     @rpc_method()
     def goes_on(self, worker: str) -> bool:
@@ -53,7 +98,7 @@ class GoingsOn(Additions):
 
     def _has_worker(self, kind: Kind) -> bool:
         """Say whether there is a worker for tasks of a kind."""
-        known = self._state.get_worker_ids()
+        known = set(self._state.get_worker_ids()) - self.gone
         return any(worker in known for worker in kind.workers) or (
             kind.runnable and any(True for _ in self._state.get_assistants())
         )

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from luigi.scheduler import Worker, rpc_method
@@ -31,6 +31,7 @@ from astra.scheduler.scheduled_task import ScheduledTask
 
 LEASE_S = 20.0  # of silence, after which a worker counts as dead
 FORGOTTEN_S = 300.0  # of silence, after which it is forgotten, where luigi.cfg is silent
+PLANNED_IN = "planned_in"  # what a worker tells of itself: marks of its run in the databases that it writes
 WATCH_S = 1.0  # how often that is looked at
 RETURN_S = (
     10.0  # that a worker has at least to find a scheduler that was started again, if a lease is as long
@@ -64,6 +65,7 @@ class LeasedScheduler(CentralScheduler):
         self._lost: dict[str, Lost] = {}  # by task that waits again
         self._watched: float | None = None
         self.silent: set[str] = set()  # workers whose lease has run out
+        self.gone: set[str] = set()  # of these, those that have said that they end
 
     def grant_leases(self, lease_s: float = LEASE_S) -> None:
         """Let what a worker runs wait again once it was silent for a time [s], and not as a failure."""
@@ -115,6 +117,7 @@ class LeasedScheduler(CentralScheduler):
 
     def _prune_workers(self) -> None:
         super()._prune_workers()
+        self.gone &= set(self._state.get_worker_ids())
         for task_id in [task_id for task_id in self._lost if not self._waits(task_id)]:
             del self._lost[task_id]
 
@@ -172,6 +175,30 @@ class LeasedScheduler(CentralScheduler):
         """Say whether a task may be given out with others: not if its worker died when it last was."""
         return task.n_lost is None
 
+    @rpc_method(attempts=1)
+    def leave(self, worker: str) -> None:
+        """Take note that a worker ends: its lease is over at once, and nobody need wait for it.
+
+        What it still had, as it ended before its tasks, waits again, and not as a failure.
+        """
+        if worker not in self._state.get_worker_ids():
+            return
+        merged = self._state.get_active_tasks_by_status(BATCH_RUNNING)
+        members = [task for task in merged if task.worker_running == worker]
+        for task in [*members, *self._state.run_by(worker)]:
+            self._end_run(task, PENDING)
+        found = self._state.get_worker(worker)
+        found.last_active = min(found.last_active, time.time() - self.lease_s - WATCH_S)
+        found.last_get_work = None
+        self.silent.add(worker)
+        self.gone.add(worker)
+
+    def _update_worker(
+        self, worker_id: str, worker_reference: Mapping[str, Any] | None = None, get_work: bool = False
+    ) -> Worker:
+        self.gone.discard(worker_id)
+        return super()._update_worker(worker_id, worker_reference, get_work)
+
     # -- a worker that was only slow ------------------------------------------------------------------------
 
     @rpc_method(attempts=1)
@@ -228,7 +255,31 @@ class LeasedScheduler(CentralScheduler):
     def _reply(self, task: ScheduledTask) -> dict[str, Any]:
         """Return what the worker must know of a task that is its own."""
         lost = {} if task.n_lost is None else {"lost": True}
-        return {**super()._reply(task), "run": task.run, **lost}
+        return {**super()._reply(task), "run": task.run, **lost, **self._of_planners(task)}
+
+    def _give_batch(self, batch: list[ScheduledTask], worker_id: str) -> dict[str, Any]:
+        return {**super()._give_batch(batch, worker_id), **self._of_planners(batch[0])}
+
+    def _of_planners(self, task: ScheduledTask) -> dict[str, Any]:
+        """Return the marks of the runs that have planned a task, for a worker that serves them."""
+        if not self._state.get_worker(task.worker_running).assistant:
+            return {}
+        marks = self._marks(task.stakeholders)
+        return {PLANNED_IN: marks} if marks else {}
+
+    def _marks(self, worker_ids: frozenset[str]) -> list[str]:
+        """Return the marks of the runs of those of some workers that are heard of."""
+        since = time.time() - self.lease_s
+        known = worker_ids & self._state.get_worker_ids()
+        workers = (self._state.get_worker(worker_id) for worker_id in sorted(known))
+        heard = (worker for worker in workers if worker.last_active >= since)
+        return [mark for worker in heard for mark in worker.info.get(PLANNED_IN, ())]
+
+    @rpc_method()
+    def planned_elsewhere(self, worker: str) -> list[str]:
+        """Return the marks of the runs of others that have planned tasks of a worker."""
+        sets = {task.stakeholders for task in self._state.get_worker(worker).tasks}
+        return self._marks(frozenset().union(*sets) - {worker})
 
     def is_void(self, report: Call) -> bool:
         """Say whether a report is of a run in whose place another one has begun.

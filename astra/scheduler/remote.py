@@ -8,6 +8,7 @@ of a second; what it has not begun it gives back when it is asked to, see `astra
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import logging
@@ -24,6 +25,7 @@ from luigi.task_status import PENDING, RUNNING
 
 from astra.scheduler.access import TOKEN_VARIABLE, read_token
 from astra.scheduler.held_work import HeldWork, Pace
+from astra.scheduler.inquiries import Inquiries
 
 REPORTS_PER_MESSAGE = 1000
 REPORT_DELAY_S = 0.5  # that a report waits at most
@@ -138,7 +140,7 @@ def _authorization(user: str | None, password: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-class RemoteScheduler(luigi.rpc.RemoteScheduler):
+class RemoteScheduler(Inquiries, luigi.rpc.RemoteScheduler):
     """Luigi's proxy of a scheduler, with messages for many tasks where the scheduler takes them.
 
     Parameters are those of `luigi.rpc.RemoteScheduler`.
@@ -346,18 +348,6 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
         with self._lock:
             return self._work.held_ids()
 
-    def goes_on(self, worker: str) -> bool:
-        """Say whether a worker that has nothing to do may yet see its tasks done; a stock luigid cannot."""
-        return bool(self._ask_of_others("/api/goes_on", worker=worker))
-
-    def failed_of(self, worker: str) -> list[str]:
-        """Return the ids of the tasks that a worker needs and that have failed, in whatever hands."""
-        return list(self._ask_of_others("/api/failed_of", worker=worker) or ())
-
-    def done_among(self, task_ids: Sequence[str]) -> list[str]:
-        """Return those of some ids of which the tasks are done; a stock luigid does not say."""
-        return list(self._ask_of_others("/api/done_among", task_ids=list(task_ids)) or ())
-
     def _ask_of_others(self, path: str, **arguments: Any) -> Any:
         return self._request(path, arguments) if self.is_bulk else None
 
@@ -389,10 +379,19 @@ class RemoteScheduler(luigi.rpc.RemoteScheduler):
             "/api/return_work", {"worker": self._asked["worker"], "task_ids": ids, **numbered}, own=True
         )
 
+    def _leave(self) -> None:
+        """Say that the worker ends; where that cannot be said, its lease runs out."""
+        if "worker" not in self._asked:
+            return
+        body = json.dumps({"worker": self._asked["worker"]}).encode()
+        with contextlib.suppress(*Connections.raises, RefusedError):
+            self._connections.post("/api/leave", body, "application/json", PING_TIMEOUT_S)
+
     def close(self) -> None:
-        """Send what waits, give back what is held, and close the connection."""
+        """Send what waits, give back what is held, say that the worker ends, and close the connection."""
         if self._version and os.getpid() == self._owner:
             self.send_reports()
             self.give_back()
+            self._leave()
         self._connections.close()
         super().close()

@@ -275,7 +275,8 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         from astra.database.progress import failed_ids
 
         with reading(self.database_url) as connection:
-            return failed_ids(connection, task_ids, current_invocation().started)
+            invocation = current_invocation()
+            return failed_ids(connection, task_ids, invocation.tried_since or invocation.started)
 
     def _states(self, task_ids: set[str]) -> dict[str, TaskState]:
         from astra.database.engine import reading

@@ -31,7 +31,7 @@ def write_plan(tasks: Iterable[luigi.Task]) -> None:
         members = chain.from_iterable(task.member_columns() for task in group)
         pairs = [(task.task_id, needed) for task in group for needed in task.required_ids]
         with transaction(url) as connection:
-            bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
+            bury_dead(connection, socket.gethostname(), is_alive, utc_now())
             plan_tasks(connection, parents, run_pk, utc_now(), members)
             link_dependencies(connection, pairs)
 
@@ -83,11 +83,11 @@ def close_plan(tasks: Iterable[luigi.Task]) -> None:
 
         run_pk = current_invocation().run_pk(url)  # written in a transaction of its own, if nothing ran
         with transaction(url) as connection:
-            bury_dead(connection, socket.gethostname(), _is_alive, utc_now())
+            bury_dead(connection, socket.gethostname(), is_alive, utc_now())
             block_unstarted(connection, run_pk, utc_now())
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Say whether a process of this host is there and not a corpse that waits for its parent."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)

@@ -24,8 +24,11 @@ from astra.tasks.further import ids_to_spare
 from astra.tasks.inputs import linked_requirements, look_again, why_incomplete
 from astra.tasks.log_tail import LogTail
 from astra.tasks.nodes import figures_of
+from astra.tasks.others import goes_on_with_a_part
 from astra.tasks.plain import plain_text, plain_value
+from astra.tasks.recorded_errors import batch_error, last_record
 from astra.tasks.runner import FLUSH_INTERVAL_S, current_invocation, utc_now
+from astra.tasks.shared_members import SharedMembers
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -60,6 +63,7 @@ class Recorder:
         self._place: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
         self._keys: dict[str, int] = {}
         self._undone: list[str] = []
+        self._shared: SharedMembers | None = None
         self._ended: set[str] = set()
         self._running: str | None = None
         self._invocation = current_invocation()
@@ -89,6 +93,9 @@ class Recorder:
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
+            if self.task.is_batch_mode:
+                self._shared = SharedMembers(self.url, self._keys, self.task.task_id)
+                self._shared.begin(connection, self._undone, run_pk, self._place["pid"])
 
     def _unplanned(self) -> list[TaskRecord]:
         """Return the records of what is to do and is not written as planned by this run."""
@@ -119,8 +126,17 @@ class Recorder:
         return input_stamps(task, required) if type(task).complete is AstraTask.complete else []
 
     def pending(self) -> Iterator[Any]:
-        """Yield the members to run; one whose requirements are not met is recorded, and left out."""
-        members = self.task.members(set(self._undone))
+        """Yield the members to run, last what others had in hand; what lacks its requirements is blocked."""
+        shared = self._shared
+        yield from self._pending_of(set(self._undone) - (shared.held if shared is not None else set()))
+        while shared is not None and shared.held:
+            self.flush()
+            done, free = shared.wait(self.task.done_ids)
+            self._undone = [task_id for task_id in self._undone if task_id not in done]
+            yield from self._pending_of(free)
+
+    def _pending_of(self, task_ids: set[str]) -> Iterator[Any]:
+        members = self.task.members(task_ids)
         while some := list(islice(members, FLUSH_ROWS)):  # a million objects would fill the memory
             unmet = self._link_requirements(some)
             for member in some:
@@ -168,14 +184,16 @@ class Recorder:
         if not self.task.is_batch_mode:
             self.flush()
             return
-        error = self._batch_error()
+        error = batch_error(self.task, self.failures, len(self._undone))
         if error is None:
             self._done(self.task, [], self.started, 0.0, log=self.log.end())
             self.flush(last=True)
             return
-        log = self.log.end(_last_record(self.task, error))
+        log = self.log.end(last_record(self.task, error))
         self._failed(self.task.task_id, error, self.started, 0.0, figures_of(self.task), log=log)
         self.flush()
+        if not self.task.is_required and goes_on_with_a_part(self.task):
+            self.task.required_in = self._invocation
         if not self.task.is_required or not self.task.complete():
             raise error
         logger.error("%r: %s", self.task, error)
@@ -214,7 +232,7 @@ class Recorder:
         If it was interrupted, those that had not begun are left for the next run.
         """
         undone = self._undone if isinstance(exc, Exception) else [self._running]
-        last = _last_record(self.task, exc)
+        last = last_record(self.task, exc)
         logs = {self._running: self.log.end_member(last), self.task.task_id: self.log.end(last)}
         for task_id in [*filter(None, undone), self.task.task_id]:
             if task_id not in self._ended:
@@ -393,20 +411,3 @@ class Recorder:
         self._outcomes.append(outcome)
         self._inputs.pop(outcome.task_id, None)
         self._ended.add(outcome.task_id)
-
-    def _batch_error(self) -> BatchError | None:
-        if not self.failures:
-            return None
-        first = next(iter(self.failures.values()))
-        n_failed, n_members = len(self.failures), len(self._undone)
-        others = "the others are done" if n_failed < n_members else "none is done"
-        message = (
-            f"{n_failed} of {n_members} members of {self.task.task_id} failed, {others}; the first: {first}"
-        )
-        return BatchError(message, n_failed=n_failed, n_members=n_members)
-
-
-def _last_record(task: AstraTask, exc: BaseException) -> logging.LogRecord:
-    """Return the error that ends a log: it is logged by others, when the attempt is over."""
-    words = (task, type(exc).__name__, exc)
-    return logger.makeRecord(logger.name, logging.ERROR, __file__, 0, "%r failed: %s: %s", words, None)

@@ -28,10 +28,13 @@ import luigi.worker
 from astra import config
 from astra.errors import AstraError, StateError
 from astra.scheduler.bulk_worker import BulkWorker
+from astra.scheduler.leases import PLANNED_IN
 from astra.tasks.exit_status import count_work_of_others, exit_status
 from astra.tasks.merged_tasks import MemberReports
+from astra.tasks.planned_in import check_database, own_marks
 from astra.tasks.relayed_states import RelayedStates
 from astra.tasks.remote_worker import RemoteTasks
+from astra.tasks.waiting import WaitingLines, what_is_awaited
 
 if TYPE_CHECKING:
     from astra.tasks.precall import Precall
@@ -99,6 +102,8 @@ class Invocation:
     run_keys: dict[str, int] = field(default_factory=dict)
     configuration: dict[str, Any] = field(default_factory=dict)  # by task family
     told: set[str] = field(default_factory=set)  # tasks of which was logged why they run again
+    scheduler: Any = None  # that of the worker, to ask about other workers
+    tried_since: dt.datetime | None = None  # what failed since then counts as tried; None: in this run
     write_interval_s: ClassVar[float] = FLUSH_INTERVAL_S  # how often what members of batches do is written
 
     def run_pk(self, url: str) -> int:
@@ -181,6 +186,8 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
         self._roots: list[luigi.Task] = []
         self._is_running = False
         super().__init__(*args, **kwargs)
+        self.invocation.scheduler = self._scheduler
+        self._waiting = WaitingLines()
         self._n_exchanges = 0
         if hasattr(self._scheduler, "before_reports"):
             self._scheduler.before_reports.append(_write_handout)
@@ -245,6 +252,7 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
         """Run a task; the scheduler is told where its page is."""
         from astra.tasks.tracking import report_page
 
+        self._waiting.stop()
         report_page(self._scheduler, self._id, task_id)
         super()._run_task(task_id)
 
@@ -298,6 +306,15 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
                 self._end(status)
         return succeeded
 
+    def _add_worker(self) -> None:
+        """Tell the scheduler who this is, and where its run is written; others must write there too."""
+        marks = own_marks(self.invocation)
+        self._worker_info += [(PLANNED_IN, marks)] if marks else []
+        super()._add_worker()
+        ask = getattr(self._scheduler, "planned_elsewhere", None)
+        if ask is not None and marks:
+            check_database(self._urls, ask(self._id))
+
     def _exit_status(self) -> int:
         return exit_status(self)
 
@@ -317,6 +334,17 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
 
     def _keep_alive(self, get_work_response: Any) -> bool:
         """Stay for as long as another worker runs something that was scheduled here, or may run it."""
+        stays = self._stays(get_work_response)
+        if stays:
+            self._waiting.tell(lambda: self._awaited(get_work_response))
+        return stays
+
+    def _awaited(self, get_work_response: Any) -> str:
+        who_works = getattr(self._scheduler, "who_works", None)
+        work = who_works(self._id) if who_works is not None else None
+        return what_is_awaited(get_work_response.n_pending_tasks, work, plans_only=not self.worker_processes)
+
+    def _stays(self, get_work_response: Any) -> bool:
         if super()._keep_alive(get_work_response):
             return True
         if self._stop_requesting_work:

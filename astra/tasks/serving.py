@@ -6,6 +6,7 @@ any code that is on the machine imported. Here what may be imported is listed.
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import time
@@ -19,6 +20,7 @@ from luigi.task_status import DONE, FAILED, RUNNING
 
 from astra import config
 from astra.errors import ConfigError
+from astra.tasks.planned_in import CheckedDatabases
 from astra.tasks.runner import AstraWorker
 
 OWN_MODULE = "astra"
@@ -106,6 +108,7 @@ class ServedWork:
         self._scheduler = scheduler
         self._modules = modules
         self._tell = tell
+        self._databases = CheckedDatabases()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._scheduler, name)
@@ -121,8 +124,19 @@ class ServedWork:
             except Exception as exc:  # noqa: BLE001  # whatever a module raises
                 reason = f"{work['task_family']} of {work['task_module']} cannot be loaded: {exc}"
             if reason is None:
+                self._check_database(work)
                 return work
             self._refuse(work, reason, wish["worker"])
+
+    def _check_database(self, work: dict[str, Any]) -> None:
+        """Raise if a task is planned in another database than this worker's; it is given back first."""
+        try:
+            self._databases.check(work)
+        except ConfigError:
+            return_tasks = getattr(self._scheduler, "return_tasks", None)
+            if return_tasks is not None and work.get("task_id") is not None:
+                return_tasks([work["task_id"]])
+            raise
 
     def _refuse(self, work: dict[str, Any], reason: str, worker: str) -> None:
         for task_id in work.get("batch_task_ids") or [work["task_id"]]:
@@ -195,6 +209,8 @@ class ServingWorker(AstraWorker):
         self.served = Served()
         options = {"keep_alive": True, "wait_interval": WAIT_S, "wait_jitter": WAIT_S, **options}
         super().__init__(scheduler=scheduler, worker_processes=count, assistant=True, **options)
+        # It plans nothing: what it is given, others have seen to be next, whenever that was tried.
+        self.invocation.tried_since = dt.datetime.min.replace(tzinfo=dt.UTC)
         self._first_known = frozenset()  # each task is handed to its process by name: it is forgotten here
 
     def _generate_worker_info(self) -> list[tuple[str, Any]]:

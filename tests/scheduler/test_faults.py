@@ -5,6 +5,7 @@ else is. So a task may have begun twice, and only if the earlier runs were those
 or were not heard of for longer than their lease.
 """
 
+import itertools
 import os
 import random
 import signal
@@ -228,7 +229,7 @@ def test_after_a_kill_of_scheduler_and_worker_at_once_all_goes_on_within_30_s_by
         group.stop()
     made = sorted(float(moment) for *_, moment in group.lines("made"))
     after = [killed, *(moment for moment in made if moment > killed)]
-    pause_s = max(later - sooner for sooner, later in zip(after, after[1:], strict=False))
+    pause_s = max(later - sooner for sooner, later in itertools.pairwise(after))
     begun = group.begun()
     left = {key for key, pids in begun.items() if pids[0] == first.pid and len(pids) > 1}
     again = [float(moment) for *key, _, moment in group.lines("begun") if tuple(key) in left]

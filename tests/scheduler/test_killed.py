@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 
 import pytest
 
@@ -76,3 +77,15 @@ def test_two_workers_share_the_work_fairly(central, tmp_path):
     assert [worker.wait(timeout=100) for worker in workers] == [0, 0]
     lines = (folder / "ran").read_text().split("\n")[:-1]
     assert len(lines) == len(set(lines)) == 120
+
+
+def test_a_client_that_closes_says_that_its_worker_ends(central):
+    from astra.scheduler.remote import RemoteScheduler
+
+    remote = RemoteScheduler(central.url)
+    remote.add_task(worker="w", task_id="a", family="F", status="PENDING")
+    assert remote.get_work(worker="w")["task_id"] == "a"
+    remote.close()
+    assert central.call("task_list", status="PENDING").keys() == {"a"}
+    with urllib.request.urlopen(f"{central.url}/astra/health", timeout=30) as page:  # noqa: S310
+        assert "<td>ended</td>" in page.read().decode()

@@ -201,3 +201,25 @@ def test_numbers_of_runs_and_lost_runs_outlast_a_kill(tmp_path, clock):
     assert status(again, "a") == ("RUNNING", "v")
     assert given(again, "v", n_wanted=2, current=["a"]) == {"b": 2}
     again.close()
+
+
+def test_what_a_worker_has_that_ends_waits_again_at_once_and_not_as_a_failure(clock):
+    scheduler = scheduler_with("a", "b", retry_delay=900.0)
+    given(scheduler, "w", n_wanted=2)
+    scheduler.leave("w")
+    scheduler.watch()
+    assert given(scheduler, "v", n_wanted=2).keys() == {"a", "b"}
+    assert scheduler.tally["leases_expired"] == 0
+    assert [scheduler._state.get_task(name).num_failures() for name in "ab"] == [0, 0]
+
+
+def test_nobody_waits_for_a_worker_that_has_ended(clock):
+    scheduler = scheduler_with("a", workers=["w"])
+    scheduler.add_tasks("v", [{"task_id": "root", "family": "F", "deps": ["a"]}])
+    assert scheduler.goes_on("v")
+    scheduler.leave("w")
+    assert not scheduler.goes_on("v")
+    scheduler.renew_lease("w")  # it has begun anew
+    assert scheduler.goes_on("v")
+    scheduler.leave("nobody")
+    assert "nobody" not in scheduler._state.get_worker_ids()

@@ -1,0 +1,106 @@
+"""Members of a batch that another worker has in hand: they are left to it for as long as it lives.
+
+Workers that plan the same objects may cut them into different batches, which are different tasks for the
+scheduler. The database knows which of them run, and of each its members. Of two that share members the one
+that has begun earlier makes them; the other makes what is its own first, then waits until the rest is done,
+or nobody has it in hand any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from astra.tasks.others import ask_scheduler
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from astra.database.held import Holder
+
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 5.0  # between two looks
+
+logger = logging.getLogger("luigi-interface")
+
+
+class SharedMembers:
+    """What other attempts have in hand of a batch that runs in this process.
+
+    Parameters
+    ----------
+    url : str
+        Database.
+    keys : mapping
+        Keys in it of the batch and of its members, by task id.
+    batch_id : str
+        Id of the batch.
+    """
+
+    def __init__(self, url: str, keys: Mapping[str, int], batch_id: str) -> None:
+        self._url = url
+        self._keys = keys
+        self._batch_id = batch_id
+        self._attempt = 0
+        self.held: set[str] = set()  # ids of members
+
+    def begin(self, connection: Connection, undone: Collection[str], run_pk: int, pid: int) -> None:
+        """Look who has members in hand, in the transaction in which the batch is written as running."""
+        from astra.database.held import running_attempt
+
+        self._attempt = running_attempt(connection, self._keys[self._batch_id], run_pk, pid)
+        self.held = set(self._holders(connection, undone))
+
+    def _holders(self, connection: Connection, ids: Iterable[str]) -> dict[str, list[Holder]]:
+        from astra.database.held import holders
+
+        by_key = {self._keys[task_id]: task_id for task_id in ids}
+        found = holders(connection, list(by_key), self._keys[self._batch_id], self._attempt)
+        return {by_key[key]: some for key, some in found.items()}
+
+    def _still_held(self) -> set[str]:
+        from astra.database.engine import reading
+
+        with reading(self._url) as connection:
+            found = self._holders(connection, self.held)
+        alive = alive_among({holder for some in found.values() for holder in some})
+        return {task_id for task_id, some in found.items() if not alive.isdisjoint(some)}
+
+    def wait(self, done_among: Callable[[set[str]], set[str]]) -> tuple[set[str], set[str]]:
+        """Wait until some of what others have in hand is done, or nobody has it any more.
+
+        Parameters
+        ----------
+        done_among : callable
+            Returns which of some tasks are done, by id.
+
+        Returns
+        -------
+        done, free : set of str
+            Ids of members that others have made, and of those that are to be made here.
+        """
+        logger.info("%s waits for %d members that others have in hand", self._batch_id, len(self.held))
+        wait_s = FIRST_WAIT_S
+        while True:
+            held = self._still_held()
+            done = done_among(self.held)  # after it: what has ended in between is seen as done
+            free = self.held - held - done
+            if done or free:
+                self.held -= done | free
+                return done, free
+            time.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def alive_among(some: Collection[Holder]) -> set[Holder]:
+    """Return those that are known to live: here by the system, elsewhere by the scheduler."""
+    from astra.tasks.plan import is_alive
+
+    here = socket.gethostname()
+    own = {holder for holder in some if holder.host == here and is_alive(holder.pid)}
+    elsewhere = [holder for holder in some if holder.host != here]
+    running: Any = ask_scheduler("running_among", sorted({holder.task_id for holder in elsewhere}))
+    return own | {holder for holder in elsewhere if holder.task_id in (running or ())}
