@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import part
 from astra.spectra.flags import SpectrumFlag
 from astra.spectra.lines import Line, good_pixels, window_coverage
 
@@ -201,7 +202,7 @@ def evaluate(x: NDArray[np.float64], parameters: NDArray[np.float64]) -> NDArray
     return level + slope * x + flux * profile  # type: ignore[no-any-return]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def accumulate(  # noqa: PLR0917
     x: NDArray[np.float64],
     data: NDArray[np.float64],
@@ -212,8 +213,10 @@ def accumulate(  # noqa: PLR0917
 ) -> float:
     """Fill normal matrix and downward gradient, and return chi-squared."""
     flux, centre, sigma = parameters[2], parameters[3], parameters[4]
-    normal[:] = 0.0
-    gradient[:] = 0.0
+    for j in range(5):
+        gradient[j] = 0.0
+        for k in range(5):
+            normal[j, k] = 0.0
     chi2 = 0.0
     slope = np.empty(5)
     for i in range(x.size):
@@ -234,30 +237,43 @@ def accumulate(  # noqa: PLR0917
     return chi2
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def solve_symmetric(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Solve small positive equations, right sides as columns, by elimination; what is void gives 0."""
-    left, solved = matrix.copy(), right.copy()
-    n = left.shape[0]
+    """Solve small positive equations by elimination; what is void gives 0.
+
+    The right sides are columns; of the matrix so many rows and columns count as those have rows.
+    """
+    n, n_sides = right.shape
+    rows, solved = np.empty((n, n + n_sides)), np.empty((n, n_sides))
     for j in range(n):
-        if left[j, j] <= 1e-14 * matrix[j, j] or matrix[j, j] <= 0.0:
-            left[j, j:] = 0.0
-            solved[j] = 0.0
-            left[j, j] = 1.0
-            left[j + 1 :, j] = 0.0
-            continue
-        for k in range(j + 1, n):
-            factor = left[k, j] / left[j, j]
-            left[k] -= factor * left[j]
-            solved[k] -= factor * solved[j]
+        for i in range(n + n_sides):
+            rows[j, i] = matrix[j, i] if i < n else right[j, i - n]
+    _eliminate(rows, matrix)
     for j in range(n - 1, -1, -1):
-        for k in range(j + 1, n):
-            solved[j] -= left[j, k] * solved[k]
-        solved[j] /= left[j, j]
+        for i in range(n_sides):
+            value = rows[j, n + i]
+            for k in range(j + 1, n):
+                value -= rows[j, k] * solved[k, i]
+            solved[j, i] = value / rows[j, j]
     return solved
 
 
-@njit(cache=True)
+@part
+def _eliminate(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> None:
+    """Bring equations, with their right sides at the end of each row, to the form of a triangle."""
+    n, length = rows.shape
+    for j in range(n):
+        if rows[j, j] <= 1e-14 * matrix[j, j] or matrix[j, j] <= 0.0:
+            for i in range(length):
+                rows[j, i] = 1.0 if i == j else 0.0
+            continue
+        for k in range(j + 1, n):
+            factor = rows[k, j] / rows[j, j]
+            for i in range(j, length):
+                rows[k, i] -= factor * rows[j, i]
+
+
+@njit(cache=True, error_model="numpy")
 def first_guess(  # noqa: PLR0917
     x: NDArray[np.float64],
     data: NDArray[np.float64],
@@ -269,22 +285,26 @@ def first_guess(  # noqa: PLR0917
 ) -> None:
     """Fill the parameters of the best of a grid of centres and sigmas, by linear least squares."""
     normal, gradient, trial = np.zeros((5, 5)), np.zeros(5), np.zeros(5)
+    right = np.zeros((3, 1))
     best = -1.0
     for k in range(_N_CENTRES):
-        for sigma in sigmas:
-            trial[:3] = 0.0
+        for s in range(sigmas.size):
             trial[3] = low[0] + (high[0] - low[0]) * (k + 0.5) / _N_CENTRES
-            trial[4] = min(max(sigma, low[1]), high[1])
+            trial[4] = min(max(sigmas[s], low[1]), high[1])
             accumulate(x, data, weight, trial, normal, gradient)
-            linear = solve_symmetric(normal[:3, :3].copy(), gradient[:3].copy().reshape(3, 1))[:, 0]
-            gain = (linear * gradient[:3]).sum()
+            for j in range(3):
+                right[j, 0] = gradient[j]
+            linear = solve_symmetric(normal, right)
+            gain = 0.0
+            for j in range(3):
+                gain += linear[j, 0] * gradient[j]
             if gain > best:
                 best = gain
-                parameters[:3] = linear
-                parameters[3:] = trial[3:]
+                for j in range(5):
+                    parameters[j] = linear[j, 0] if j < 3 else trial[j]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def descend(  # noqa: PLR0917
     x: NDArray[np.float64],
     data: NDArray[np.float64],
@@ -297,28 +317,72 @@ def descend(  # noqa: PLR0917
     """Go down from a first guess within the limits of centre and sigma; fill the covariance."""
     normal, gradient = np.zeros((5, 5)), np.zeros(5)
     new_normal, new_gradient = np.zeros((5, 5)), np.zeros(5)
+    damped, right = np.zeros((5, 5)), np.zeros((5, 1))
+    trial, identity = np.zeros(5), np.zeros((5, 5))
     chi2 = accumulate(x, data, weight, parameters, normal, gradient)
     damping, is_settled = 1e-3, False
     for _ in range(_MAX_STEPS):
-        damped = normal.copy()
-        for j in range(5):
-            damped[j, j] *= 1.0 + damping
-        step = solve_symmetric(damped, gradient.copy().reshape(5, 1))[:, 0]
-        trial = parameters + step
-        for k in range(2):
-            trial[3 + k] = min(max(trial[3 + k], low[k]), high[k])
-        step = trial - parameters
-        size = 0.0
-        for j in range(5):
-            size += step[j] * (normal[j] * step).sum()
+        _damp(normal, gradient, damping, damped, right)
+        _step_within(parameters, solve_symmetric(damped, right), low, high, trial)
+        size = _square(normal, parameters, trial)
         new = accumulate(x, data, weight, trial, new_normal, new_gradient)
         if new <= chi2 * (1.0 + 1e-12):
             chi2, damping = new, 0.1 * damping
-            parameters[:], normal[:], gradient[:] = trial, new_normal, new_gradient
+            for j in range(5):
+                parameters[j] = trial[j]
+            normal, new_normal = new_normal, normal
+            gradient, new_gradient = new_gradient, gradient
         else:
             damping *= 10.0
         if size < _SETTLED**2 or damping > 1e10:
             is_settled = True
             break
-    covariance[:] = solve_symmetric(normal, np.eye(5))
+    for j in range(5):
+        identity[j, j] = 1.0
+    inverse = solve_symmetric(normal, identity)
+    for j in range(5):
+        for k in range(5):
+            covariance[j, k] = inverse[j, k]
     return chi2, is_settled
+
+
+@part
+def _damp(
+    normal: NDArray[np.float64],
+    gradient: NDArray[np.float64],
+    damping: float,
+    damped: NDArray[np.float64],
+    right: NDArray[np.float64],
+) -> None:
+    """Fill the equations of a damped step."""
+    for j in range(5):
+        right[j, 0] = gradient[j]
+        for k in range(5):
+            damped[j, k] = normal[j, k] * (1.0 + damping) if k == j else normal[j, k]
+
+
+@part
+def _step_within(
+    parameters: NDArray[np.float64],
+    step: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    trial: NDArray[np.float64],
+) -> None:
+    """Fill the parameters after a step, centre and sigma within their limits."""
+    for j in range(5):
+        trial[j] = parameters[j] + step[j, 0]
+    for k in range(2):
+        trial[3 + k] = min(max(trial[3 + k], low[k]), high[k])
+
+
+@part
+def _square(normal: NDArray[np.float64], begin: NDArray[np.float64], end: NDArray[np.float64]) -> float:
+    """Squared length of a step in units of the errors."""
+    total = 0.0
+    for j in range(5):
+        product = 0.0
+        for k in range(5):
+            product += normal[j, k] * (end[k] - begin[k])
+        total += (end[j] - begin[j]) * product
+    return total
