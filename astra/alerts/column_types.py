@@ -240,8 +240,7 @@ def _for_loops(table: ColumnTable, field: Field, values: NDArray[Any]) -> Any:
         return np.ascontiguousarray(times, dtype=np.int64)
     if field.kind == "boolean":
         return np.ascontiguousarray(values)
-    narrow = values.dtype.itemsize <= np.dtype(np.float32).itemsize
-    return np.ascontiguousarray(values, dtype=np.float32 if narrow else np.float64)
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def _check_range(table: ColumnTable, field: Field, values: NDArray[Any]) -> None:

@@ -111,7 +111,7 @@ class StampCutter:
         at = np.where(on_image, at_x, 0.0), np.where(on_image, at_y, 0.0)
         side = np.where(on_image, self.config.sides(_numbers(size_pixel)), 0)
         corner, found = corners(*at, side), np.zeros(len(side), dtype=np.bool_)
-        find_data(corner, side, self.planes, found)
+        find_data(corner, side, self.planes.image, self.planes.mask, self.planes.no_data, found)
         psf = psf_terms(self.exposure, *at, average=self.config.use_average_psf)
         headers = self._headers(at, side, like)._replace(psf=_psf_header(psf))
         sizes = np.where(found, _sizes(side, psf, headers), -1)

@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from astra.alerts.encoder_kernels import EncodedRows, put_rows
 from astra.compiled import part
 
 BLOCK = 2880  # bytes of which a FITS file has a whole number
@@ -101,23 +102,27 @@ class Stamps(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def find_data(
-    corner: NDArray[np.int64], side: NDArray[np.int64], planes: Planes, found: NDArray[np.bool_]
+def find_data(  # noqa: PLR0917
+    corner: NDArray[np.int64],
+    side: NDArray[np.int64],
+    image: NDArray[np.float32],
+    mask: NDArray[np.uint32],
+    no_data: np.uint32,
+    found: NDArray[np.bool_],
 ) -> None:
     """Tell which stamps have a pixel with data: on the image, a number, and not flagged as none."""
-    ny, nx = planes.image.shape
+    ny, nx = image.shape
     for i in range(len(side)):
         found[i] = False
         for y in range(max(corner[i, 0], 0), min(corner[i, 0] + side[i], ny)):
             for x in range(max(corner[i, 1], 0), min(corner[i, 1] + side[i], nx)):
-                if not planes.mask[y, x] & planes.no_data and not np.isnan(planes.image[y, x]):
+                if not mask[y, x] & no_data and not np.isnan(image[y, x]):
                     found[i] = True
                     break
             if found[i]:
                 break
 
 
-@njit(cache=True, nogil=True)
 def write_stamps(out: NDArray[np.uint8], position: NDArray[np.int64], stamps: Stamps) -> None:
     """Write stamps as FITS files.
 
@@ -130,24 +135,83 @@ def write_stamps(out: NDArray[np.uint8], position: NDArray[np.int64], stamps: St
     stamps : Stamps
         What is in them.
     """
-    headers, planes, n_pixels = stamps.headers, stamps.planes, stamps.psf.terms.shape[1]
-    work, narrow = np.empty(n_pixels), np.empty(n_pixels, np.float32)
-    touched = np.empty(1, np.float32)
+    there = np.flatnonzero(position >= 0)
+    at, planes, headers = position[there], stamps.planes, stamps.headers
+    squares = stamps.corner[there], stamps.side[there]
+    shape, line = headers.side_number[there], np.empty(squares[1].max(initial=0), dtype=np.float32)
+    words, content = line.view(np.uint32), line.view(np.uint8)
+    scale, nan = planes.scale, np.float32(np.nan)
+    put_plane(out, at, headers.primary, there, *squares, planes.image, scale, nan, line, words, content)
+    one, blank = np.uint32(1), planes.no_data
+    put_plane(out, at, headers.mask, shape, *squares, planes.mask, one, blank, words, words, content)
+    scale = planes.scale_squared
+    put_plane(out, at, headers.variance, shape, *squares, planes.variance, scale, nan, line, words, content)
+    if len(headers.psf):
+        psf = stamps.psf._replace(design=stamps.psf.design[there])
+        put_rows(out, at, _psf_units(headers.psf, add_psf_terms(psf)), np.arange(len(at)), False)
+
+
+def _psf_units(header: NDArray[np.uint8], psf: NDArray[np.float32]) -> EncodedRows:
+    """Point-spread functions (n, n_pixels) as units of FITS files, whole blocks."""
+    end = len(header) + 4 * psf.shape[1]
+    units = np.zeros((len(psf), end + -end % BLOCK), dtype=np.uint8)
+    units[:, : len(header)] = header
+    units[:, len(header) : end] = psf.astype(">f4").view(np.uint8)
+    return EncodedRows(units.ravel(), units.shape[1] * np.arange(len(psf) + 1))
+
+
+@njit(cache=True, nogil=True)
+def put_plane(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    out, position, headers, number, corner, side, plane, scale, blank, line, words, content
+):
+    """Write headers and squares of a plane at positions, and move those on.
+
+    Parameters
+    ----------
+    out : uint8 ndarray
+        Where to.
+    position : int64 ndarray, shape (n,)
+        Where each square's header begins; moved on to the end of its last block.
+    headers : uint8 ndarray, shape (n_headers, size)
+        Whole blocks.
+    number : int64 ndarray, shape (n,)
+        Which header each square has.
+    corner : int64 ndarray, shape (n, 2)
+        First row and column [pixel], which may be beyond the edge.
+    side : int64 ndarray, shape (n,)
+        Side [pixel].
+    plane : float32 or uint32 ndarray, shape (ny, nx)
+        Pixels.
+    scale, blank : float32 or uint32
+        What to multiply pixels with, and what stands beyond the edge.
+    line, words, content : ndarray
+        Room for a row of the largest square: its pixels, and the same memory as uint32 and as uint8.
+
+    Returns
+    -------
+    touched : float
+        Of no meaning: reading both ends of all rows of a square first brings the memory behind them on its
+        way, all rows at once.
+    """
+    touched = 0.0
     for i in range(len(position)):
-        if position[i] < 0:
-            continue
-        square = (stamps.corner[i, 0], stamps.corner[i, 1], stamps.side[i])
-        touched[0] = _touch(planes, square)
-        at, shape = _put(out, position[i], headers.primary[i]), headers.side_number[i]
-        at = _put_pixels(out, at, square, planes.image, planes.scale)
-        at = _put(out, at, headers.mask[shape])
-        at = _put_bits(out, at, square, planes.mask, planes.no_data)
-        at = _put(out, at, headers.variance[shape])
-        at = _put_pixels(out, at, square, planes.variance, planes.scale_squared)
-        if len(headers.psf):
-            at = _put(out, at, headers.psf)
-            _add_terms(stamps.psf, i, work, narrow)
-            _pad(out, _put_big_endian(out, at, narrow.view(np.uint32)), len(narrow) * 4)
+        square = corner[i, 0], corner[i, 1], side[i]
+        touched += _touch(plane, square)
+        at = _put(out, position[i], headers[number[i]], headers.shape[1])
+        begin, low, high = at, max(-square[1], 0), min(side[i], plane.shape[1] - square[1])
+        for y in range(square[0], square[0] + side[i]):
+            for column in range(side[i]):
+                line[column] = blank
+            if 0 <= y < plane.shape[0]:
+                for column in range(low, high):
+                    line[column] = plane[y, square[1] + column] * scale
+            _turn(words, side[i])
+            at = _put(out, at, content, 4 * side[i])
+        rest = -(at - begin) % BLOCK
+        for k in range(at, at + rest):
+            out[k] = 0
+        position[i] = at + rest
+    return touched
 
 
 @njit(cache=True, nogil=True)
@@ -176,66 +240,30 @@ def _add_terms(psf: PsfTerms, i: int, work: NDArray[np.float64], stamp: NDArray[
 
 
 @part
-def _touch(planes: Planes, square: tuple[int, int, int]) -> Any:
-    """Read both ends of every row, so that the memory behind them is on its way, all rows at once."""
+def _touch(plane: NDArray[Any], square: tuple[int, int, int]) -> Any:
+    """Read both ends of every row of a square (row, column, side)."""
     y0, x0, side = square
-    ny, nx = planes.image.shape
+    ny, nx = plane.shape
     low, high = min(max(x0, 0), nx - 1), min(max(x0 + side - 1, 0), nx - 1)
-    total = np.float32(0.0)
+    total = 0.0
     for y in range(max(y0, 0), min(y0 + side, ny)):
-        total += planes.image[y, low] + planes.variance[y, low] + np.float32(planes.mask[y, low])
-        total += planes.image[y, high] + planes.variance[y, high] + np.float32(planes.mask[y, high])
+        total += plane[y, low] + plane[y, high]
     return total
 
 
 @part
-def _put(out: NDArray[np.uint8], at: int, content: NDArray[np.uint8]) -> Any:
-    target = out[at : at + len(content)]
-    for i in range(len(content)):  # many times as fast as an assignment to the slice
+def _put(out: NDArray[np.uint8], at: int, content: NDArray[np.uint8], size: int) -> Any:
+    target = out[at : at + size]
+    for i in range(size):  # many times as fast as an assignment to the slice
         target[i] = content[i]
-    return at + len(content)
+    return at + size
 
 
 @part
-def _put_pixels(
-    out: NDArray[np.uint8], at: int, square: tuple[int, int, int], plane: NDArray[np.float32], scale: Any
-) -> Any:
-    """Write a square (row, column, side) of a plane of numbers, NaN beyond the edge."""
-    y0, x0, side = square
-    line, begin = np.empty(side, np.float32), at
-    bits = line.view(np.uint32)
-    low, high = min(max(-x0, 0), side), max(min(side, plane.shape[1] - x0), 0)
-    for y in range(y0, y0 + side):
-        line[:] = np.float32(np.nan)
-        if 0 <= y < plane.shape[0]:
-            for column in range(low, high):
-                line[column] = plane[y, x0 + column] * scale
-        at = _put_big_endian(out, at, bits)
-    return _pad(out, at, at - begin)
-
-
-@part
-def _put_bits(
-    out: NDArray[np.uint8], at: int, square: tuple[int, int, int], mask: NDArray[np.uint32], no_data: Any
-) -> Any:
-    """Write a square (row, column, side) of the mask."""
-    y0, x0, side = square
-    line, begin = np.empty(side, np.uint32), at
-    low, high = min(max(-x0, 0), side), max(min(side, mask.shape[1] - x0), 0)
-    for y in range(y0, y0 + side):
-        line[:] = no_data
-        if 0 <= y < mask.shape[0]:
-            for column in range(low, high):
-                line[column] = mask[y, x0 + column]
-        at = _put_big_endian(out, at, line)
-    return _pad(out, at, at - begin)
-
-
-@part
-def _put_big_endian(out: NDArray[np.uint8], at: int, words: NDArray[np.uint32]) -> Any:
-    """Write words, whose bytes are turned round in place: the compiler does many at once that way."""
+def _turn(words: NDArray[np.uint32], n: int) -> None:
+    """Turn the bytes of words round in place: the compiler does many at once that way."""
     low, high = np.uint32(0x0000FF00), np.uint32(0x00FF0000)
-    for i in range(len(words)):
+    for i in range(n):
         word = words[i]
         words[i] = (
             (word << np.uint32(24))
@@ -243,12 +271,3 @@ def _put_big_endian(out: NDArray[np.uint8], at: int, words: NDArray[np.uint32]) 
             | ((word & high) >> np.uint32(8))
             | (word >> np.uint32(24))
         )
-    return _put(out, at, words.view(np.uint8))
-
-
-@part
-def _pad(out: NDArray[np.uint8], at: int, size: int) -> Any:
-    """Fill the block up with zeros."""
-    rest = -size % BLOCK
-    out[at : at + rest] = 0
-    return at + rest

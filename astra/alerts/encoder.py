@@ -176,7 +176,7 @@ class _Packets:
     def __init__(self, batch: AlertBatch, version: str, framed: bool) -> None:
         n = len(batch)
         self.tail = _tails(batch, version)
-        self.parts = Parts(
+        parts = self.parts = Parts(
             _heads(batch, version, framed),
             encode_rows("diaSource", batch.dia_sources, version),
             _lists("diaSource", batch.prv_sources, n, version),
@@ -185,28 +185,30 @@ class _Packets:
             _choices("ssSource", batch.ss_sources, n, version),
             _choices("mpc_orbits", batch.mpc_orbits, n, version),
         )
+        self.sizes = np.diff(parts.head.start) + np.diff(parts.source.start)
+        self.sizes += sum(kernels.list_sizes(one) for one in (parts.prv_sources, parts.prv_forced))
+        for chosen in (parts.dia_object, parts.ss_source, parts.mpc_orbit):
+            self.sizes += kernels.choice_sizes(chosen)
+        if self.tail is not None:
+            self.sizes += np.diff(self.tail.start)
 
     def write(self, rows: slice, stamps: NDArray[np.int64]) -> EncodedRows:
         """Write packets but for the content of their stamps; sizes of stamps become where they belong."""
-        parts = Parts(*(_some(part, rows) for part in self.parts))
-        sizes = np.zeros(len(stamps), dtype=np.int64)
-        kernels.packet_sizes(sizes, stamps, parts)
-        if self.tail is not None:
-            sizes += np.diff(self.tail.start[rows.start : rows.stop + 1])
+        parts, numbers = self.parts, np.arange(rows.start, rows.stop)
         start = np.zeros(len(stamps) + 1, dtype=np.int64)
-        np.cumsum(sizes, out=start[1:])
+        np.cumsum(self.sizes[rows] + kernels.stamp_sizes(stamps).sum(axis=1), out=start[1:])
         out, position = np.empty(start[-1], dtype=np.uint8), start[:-1].copy()
-        kernels.write_packets(out, position, stamps, parts)
+        for piece in (parts.head, parts.source):
+            kernels.put_rows(out, position, piece, numbers, False)
+        for related in (parts.prv_sources, parts.prv_forced):
+            here = related._replace(start=related.start[rows.start : rows.stop + 1])
+            kernels.put_lists(out, position, here)
+        for chosen in (parts.dia_object, parts.ss_source, parts.mpc_orbit):
+            kernels.put_rows(out, position, chosen.encoded, chosen.rows[rows], True)
+        kernels.put_stamp_lengths(out, position, stamps)
         if self.tail is not None:
-            kernels.copy_rows(out, position, self.tail, rows.start)
+            kernels.put_rows(out, position, self.tail, numbers, False)
         return EncodedRows(out, start)
-
-
-def _some(part: Any, rows: slice) -> Any:
-    """Take a part of some packets."""
-    if isinstance(part, Choices):
-        return part._replace(rows=part.rows[rows])
-    return part._replace(start=part.start[rows.start : rows.stop + 1])
 
 
 def _heads(batch: AlertBatch, version: str, framed: bool) -> EncodedRows:
@@ -222,7 +224,7 @@ def _heads(batch: AlertBatch, version: str, framed: bool) -> EncodedRows:
     for number, byte in enumerate(frame.tolist()):
         data[position + number] = byte
     position += len(frame)
-    kernels.copy_rows(data, position, heads, 0)
+    kernels.put_rows(data, position, heads, np.arange(len(position)), False)
     return EncodedRows(data, start)
 
 
@@ -270,14 +272,12 @@ def _tails(batch: AlertBatch, version: str) -> EncodedRows | None:
         one["name"]: _item_name(one["type"]) for one in load_schema(version)["fields"] if one["name"] in names
     }
     lists = [_lists(records[name], batch.extra.get(name), len(batch), version) for name in names]
-    sizes = np.zeros(len(batch), dtype=np.int64)
-    for one in lists:
-        kernels.list_sizes(sizes, one)
+    sizes = sum((kernels.list_sizes(one) for one in lists), np.zeros(len(batch), dtype=np.int64))
     start = np.zeros(len(batch) + 1, dtype=np.int64)
     np.cumsum(sizes, out=start[1:])
     data, position = np.empty(start[-1], dtype=np.uint8), start[:-1].copy()
     for one in lists:
-        kernels.write_lists(data, position, one)
+        kernels.put_lists(data, position, one)
     return EncodedRows(data, start)
 
 

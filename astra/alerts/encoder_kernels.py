@@ -18,6 +18,7 @@ from astra.compiled import part
 NULL = np.uint8(0)  # branch 0 of a union, in zig-zag code
 VALUE = np.uint8(2)  # branch 1
 MAX_FLOAT32 = 3.4028234663852886e38
+_LONG_BOUNDS = 2 ** (7 * np.arange(1, 9))  # of the zig-zag code: from each on it takes a byte more
 
 
 class EncodedRows(NamedTuple):
@@ -152,53 +153,56 @@ def put_bool(
     return -1
 
 
-@njit(cache=True, nogil=True)
 def put_float(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
-    values: NDArray[Any],
+    values: NDArray[np.float64],
     nulls: NDArray[np.bool_],
-) -> Any:
+) -> int:
     """Write a column as float32, NaN as null; parameters as in `put_long`."""
-    number, nullable = np.empty(1, np.float32), len(nulls) > 0
-    bits = number.view(np.uint32)
-    for row in range(len(values)):
-        if np.isnan(values[row]) or (nullable and nulls[row]):
-            if not nullable:
-                return row
-            position[row] = _put_null(out, position[row])
-            continue
-        if abs(values[row]) > MAX_FLOAT32:
-            return row
-        at = _begin(out, position[row], nullable)
-        number[0] = values[row]
-        for byte in range(4):
-            out[at + byte] = np.uint8((bits[0] >> np.uint32(8 * byte)) & np.uint32(255))
-        position[row] = at + 4
-    return -1
+    return int(put_number(out, position, values, nulls, True))
 
 
-@njit(cache=True, nogil=True)
 def put_double(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
-    values: NDArray[Any],
+    values: NDArray[np.float64],
     nulls: NDArray[np.bool_],
-) -> Any:
+) -> int:
     """Write a column as float64, NaN as null; parameters as in `put_long`."""
-    number, nullable = np.empty(1, np.float64), len(nulls) > 0
-    bits = number.view(np.uint64)
+    return int(put_number(out, position, values, nulls, False))
+
+
+@njit(cache=True, nogil=True)
+def put_number(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    values: NDArray[np.float64],
+    nulls: NDArray[np.bool_],
+    single: bool,
+) -> Any:
+    """Write a column as float32 or float64, NaN as null; other parameters as in `put_long`."""
+    number, short_number, nullable = np.empty(1, np.float64), np.empty(1, np.float32), len(nulls) > 0
+    bits, short_bits = number.view(np.uint64), short_number.view(np.uint32)
     for row in range(len(values)):
         if np.isnan(values[row]) or (nullable and nulls[row]):
             if not nullable:
                 return row
             position[row] = _put_null(out, position[row])
             continue
+        if single and abs(values[row]) > MAX_FLOAT32:
+            return row
         at = _begin(out, position[row], nullable)
-        number[0] = values[row]
-        for byte in range(8):
-            out[at + byte] = np.uint8((bits[0] >> np.uint64(8 * byte)) & np.uint64(255))
-        position[row] = at + 8
+        if single:
+            short_number[0] = values[row]
+            for byte in range(4):
+                out[at + byte] = np.uint8((short_bits[0] >> np.uint32(8 * byte)) & np.uint32(255))
+            position[row] = at + 4
+        else:
+            number[0] = values[row]
+            for byte in range(8):
+                out[at + byte] = np.uint8((bits[0] >> np.uint64(8 * byte)) & np.uint64(255))
+            position[row] = at + 8
     return -1
 
 
@@ -249,68 +253,80 @@ def pack_slots(
             target[i] = content[i]
 
 
-@njit(cache=True, nogil=True)
-def packet_sizes(sizes: NDArray[np.int64], stamps: NDArray[np.int64], parts: Parts) -> None:
-    """Add up the bytes of packets; parameters as in `write_packets`, ``sizes`` begins at zero."""
-    for i in range(len(sizes)):
-        for piece in (parts.head, parts.source):
-            sizes[i] += piece.start[i + 1] - piece.start[i]
-        for related in (parts.prv_sources, parts.prv_forced):
-            sizes[i] += _list_size(related, i)
-        for chosen in (parts.dia_object, parts.ss_source, parts.mpc_orbit):
-            row = chosen.rows[i]
-            sizes[i] += 1 if row < 0 else 1 + chosen.encoded.start[row + 1] - chosen.encoded.start[row]
-        for length in stamps[i]:
-            sizes[i] += 1 if length < 0 else 1 + _long_size(length) + length
+def long_sizes(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of integers that are not negative, in code."""
+    return 1 + np.searchsorted(_LONG_BOUNDS, 2 * values, side="right")
+
+
+def list_sizes(one: Lists) -> NDArray[np.int64]:
+    """Bytes of the nullable array of each packet."""
+    end, count = np.zeros(len(one.rows) + 1, dtype=np.int64), np.diff(one.start)
+    np.cumsum(np.diff(one.encoded.start)[one.rows], out=end[1:])
+    content = end[one.start[1:]] - end[one.start[:-1]]
+    return np.where(count > 0, 2 + long_sizes(count) + content, 1)
+
+
+def choice_sizes(one: Choices) -> NDArray[np.int64]:
+    """Bytes of the nullable record of each packet."""
+    return 1 + np.append(np.diff(one.encoded.start), 0)[one.rows]
+
+
+def stamp_sizes(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Bytes of nullable bytes of so many each, -1 for null."""
+    return np.where(stamps < 0, 1, 1 + long_sizes(stamps) + stamps)
 
 
 @njit(cache=True, nogil=True)
-def write_packets(
-    out: NDArray[np.uint8], position: NDArray[np.int64], stamps: NDArray[np.int64], parts: Parts
+def put_rows(
+    out: NDArray[np.uint8],
+    position: NDArray[np.int64],
+    encoded: EncodedRows,
+    rows: NDArray[np.int64],
+    nullable: bool,
 ) -> None:
-    """Write all of some packets but the content of their stamps.
+    """Write encoded rows, one at each position, and move those on; row -1, if there may be one, is null."""
+    for i in range(len(position)):
+        if nullable and rows[i] < 0:
+            position[i] = _put_null(out, position[i])
+        else:
+            position[i] = _copy(out, _begin(out, position[i], nullable), encoded, rows[i])
+
+
+@njit(cache=True, nogil=True)
+def put_lists(out: NDArray[np.uint8], position: NDArray[np.int64], one: Lists) -> None:
+    """Write a nullable array for each packet, at positions, and move those on.
+
+    That is one block with all rows, and the empty block that ends an array; null if there are none.
+    """
+    for i in range(len(position)):
+        at, first, last = position[i], one.start[i], one.start[i + 1]
+        if first == last:
+            position[i] = _put_null(out, at)
+            continue
+        at = _write_long(out, _begin(out, at, True), last - first)
+        for number in range(first, last):
+            at = _copy(out, at, one.encoded, one.rows[number])
+        out[at] = 0
+        position[i] = at + 1
+
+
+def put_stamp_lengths(out: NDArray[np.uint8], position: NDArray[np.int64], stamps: NDArray[np.int64]) -> None:
+    """Write nullable bytes but for their content, and note where that belongs.
 
     Parameters
     ----------
     out : uint8 ndarray
         Where to.
     position : int64 ndarray, shape (n,)
-        Where each packet begins; moved on to its end.
-    stamps : int64 ndarray, shape (n, 3)
+        Where each packet goes on; moved on.
+    stamps : int64 ndarray, shape (n, n_stamps)
         Size of each stamp, -1 for none; on return, where its content belongs, -1 for none.
-    parts : Parts
-        All else.
     """
-    for i in range(len(position)):
-        at = position[i]
-        for piece in (parts.head, parts.source):
-            at = _copy(out, at, piece, i)
-        for related in (parts.prv_sources, parts.prv_forced):
-            at = _write_list(out, at, related, i)
-        for chosen in (parts.dia_object, parts.ss_source, parts.mpc_orbit):
-            at = _write_choice(out, at, chosen, i)
-        position[i] = _write_stamp_lengths(out, at, stamps[i])
-
-
-@njit(cache=True, nogil=True)
-def copy_rows(out: NDArray[np.uint8], position: NDArray[np.int64], encoded: EncodedRows, first: int) -> None:
-    """Write encoded rows, from row ``first`` on, at positions, and move those on."""
-    for i in range(len(position)):
-        position[i] = _copy(out, position[i], encoded, first + i)
-
-
-@njit(cache=True, nogil=True)
-def list_sizes(sizes: NDArray[np.int64], one: Lists) -> None:
-    """Add the bytes of a nullable array to the size of each packet."""
-    for i in range(len(sizes)):
-        sizes[i] += _list_size(one, i)
-
-
-@njit(cache=True, nogil=True)
-def write_lists(out: NDArray[np.uint8], position: NDArray[np.int64], one: Lists) -> None:
-    """Write a nullable array for each packet, at positions, and move those on."""
-    for i in range(len(position)):
-        position[i] = _write_list(out, position[i], one, i)
+    for sizes in stamps.T:
+        lengths, missing = np.ascontiguousarray(sizes), sizes < 0
+        put_long(out, position, lengths, missing)
+        sizes[:] = np.where(missing, -1, position)
+        position += np.maximum(lengths, 0)
 
 
 @part
@@ -323,55 +339,6 @@ def _copy(out: NDArray[np.uint8], at: int, encoded: EncodedRows, row: int) -> An
 
 
 @part
-def _write_list(out: NDArray[np.uint8], at: int, one: Lists, i: int) -> Any:
-    """Write one block with all rows, and the empty block that ends an array; null if there are none."""
-    first, last = one.start[i], one.start[i + 1]
-    if first == last:
-        out[at] = NULL
-        return at + 1
-    out[at] = VALUE
-    at = _write_long(out, at + 1, last - first)
-    for number in range(first, last):
-        at = _copy(out, at, one.encoded, one.rows[number])
-    out[at] = 0
-    return at + 1
-
-
-@part
-def _write_choice(out: NDArray[np.uint8], at: int, one: Choices, i: int) -> Any:
-    """Write a nullable record."""
-    row = one.rows[i]
-    out[at] = NULL if row < 0 else VALUE
-    return at + 1 if row < 0 else _copy(out, at + 1, one.encoded, row)
-
-
-@part
-def _write_stamp_lengths(out: NDArray[np.uint8], at: int, stamps: NDArray[np.int64]) -> Any:
-    """Write nullable bytes but for their content, and note where that belongs."""
-    for number in range(len(stamps)):
-        length = stamps[number]
-        out[at] = NULL if length < 0 else VALUE
-        at += 1
-        if length >= 0:
-            at = _write_long(out, at, length)
-            stamps[number] = at
-            at += length
-    return at
-
-
-@part
-def _list_size(one: Lists, i: int) -> Any:
-    first, last = one.start[i], one.start[i + 1]
-    if first == last:
-        return 1
-    size = 2 + _long_size(last - first)
-    for number in range(first, last):
-        row = one.rows[number]
-        size += one.encoded.start[row + 1] - one.encoded.start[row]
-    return size
-
-
-@part
 def _write_long(out: NDArray[np.uint8], at: int, value: int) -> Any:
     code = np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
     while code > np.uint64(127):
@@ -380,13 +347,3 @@ def _write_long(out: NDArray[np.uint8], at: int, value: int) -> Any:
         code >>= np.uint64(7)
     out[at] = np.uint8(code)
     return at + 1
-
-
-@part
-def _long_size(value: int) -> Any:
-    code = np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
-    size = 1
-    while code > np.uint64(127):
-        size += 1
-        code >>= np.uint64(7)
-    return size
