@@ -39,6 +39,10 @@ class _State(NamedTuple):
     distance: FloatArray  # of each column from the row that is added
     via: IntArray  # pair by which a column was reached
     closed: NDArray[np.bool_]
+    open_columns: IntArray  # that were reached, in that order
+    closed_columns: IntArray
+    tree: IntArray  # rows that were reached
+    tree_distance: FloatArray
 
 
 def assign(row: IntArray, column: IntArray, cost: FloatArray, cost_alone: FloatArray) -> IntArray:
@@ -90,6 +94,10 @@ def _assign_all(graph: _Graph, n_columns: int) -> IntArray:  # pragma: no cover
         np.full(n_columns, np.inf),
         np.full(n_columns, -1, np.int64),
         np.zeros(n_columns, np.bool_),
+        np.empty(n_columns, np.int64),
+        np.empty(n_columns, np.int64),
+        np.empty(n_rows, np.int64),
+        np.empty(n_rows),
     )
     wanted_by = np.zeros(n_columns, np.int32)
     for target in graph.column:
@@ -118,61 +126,74 @@ def _take_uncontested(
 @part
 def _augment(first: int, graph: _Graph, state: _State) -> None:  # pragma: no cover
     """Add one row: grow the tree of shortest paths from it to the nearest end, and shift along the path."""
-    open_columns = [0 for _ in range(0)]
-    closed_columns = [0 for _ in range(0)]
-    rows, row_distance = [first], [0.0]
+    n_open, n_closed, n_rows = 0, 0, 1
+    state.tree[0], state.tree_distance[0] = first, 0.0
     row, reached = first, 0.0
     best_end, end_row, end_column = np.inf, first, -1
     while row >= 0:
         alone = reached + graph.cost_alone[row] - state.value[row]
         if alone < best_end:
             best_end, end_row, end_column = alone, row, -1
-        _relax(row, reached, graph, state, open_columns)
-        place = _nearest(open_columns, state.distance)
-        if place < 0 or state.distance[open_columns[place]] >= best_end:
+        n_open = _relax(row, reached, graph, state, n_open)
+        place = _nearest(state.open_columns, n_open, state.distance)
+        if place < 0 or state.distance[state.open_columns[place]] >= best_end:
             break
-        target = open_columns.pop(place)
-        closed_columns.append(target)
+        target = state.open_columns[place]
+        n_open = _remove(state.open_columns, place, n_open)
+        state.closed_columns[n_closed] = target
+        n_closed += 1
         state.closed[target] = True
         reached, row = state.distance[target], state.owner[target]
         if row < 0:
             best_end, end_column = reached, target
         else:
-            rows.append(row)
-            row_distance.append(reached)
-    for number in range(len(rows)):
-        state.value[rows[number]] += best_end - row_distance[number]
-    for target in closed_columns:
+            state.tree[n_rows], state.tree_distance[n_rows] = row, reached
+            n_rows += 1
+    for number in range(n_rows):
+        state.value[state.tree[number]] += best_end - state.tree_distance[number]
+    for number in range(n_closed):
+        target = state.closed_columns[number]
         state.price[target] += state.distance[target] - best_end
         state.closed[target] = False
         state.distance[target] = np.inf
-    for target in open_columns:
-        state.distance[target] = np.inf
+    for number in range(n_open):
+        state.distance[state.open_columns[number]] = np.inf
     _shift(first, graph, state, end_row, end_column)
 
 
 @part
-def _relax(
-    row: int, reached: float, graph: _Graph, state: _State, open_columns: list[int]
-) -> None:  # pragma: no cover
-    """Shorten the paths to the columns of a row; those that are closed could be so by rounding alone."""
+def _relax(row: int, reached: float, graph: _Graph, state: _State, n_open: int) -> int:  # pragma: no cover
+    """Shorten the paths to the columns of a row; return how many columns are open.
+
+    Those that are closed could be nearer by rounding alone.
+    """
     for pair in range(graph.starts[row], graph.starts[row + 1]):
         target = graph.column[pair]
         path = reached + graph.cost[pair] - state.value[row] - state.price[target]
         if path < state.distance[target] and not state.closed[target]:
             if np.isinf(state.distance[target]):
-                open_columns.append(target)
+                state.open_columns[n_open] = target
+                n_open += 1
             state.distance[target], state.via[target] = path, pair
+    return n_open
 
 
 @part
-def _nearest(open_columns: list[int], distance: FloatArray) -> int:  # pragma: no cover
-    """Place of the nearest column in a list; -1 if it is empty."""
+def _nearest(open_columns: IntArray, n_open: int, distance: FloatArray) -> int:  # pragma: no cover
+    """Place of the nearest of some columns, the first of equal ones; -1 if there are none."""
     place = -1
-    for number in range(len(open_columns)):
+    for number in range(n_open):
         if place < 0 or distance[open_columns[number]] < distance[open_columns[place]]:
             place = number
     return place
+
+
+@part
+def _remove(columns: IntArray, place: int, n: int) -> int:  # pragma: no cover
+    """Remove one of n columns; the others stay in order, which decides between equal ones."""
+    for number in range(place, n - 1):
+        columns[number] = columns[number + 1]
+    return n - 1
 
 
 @part

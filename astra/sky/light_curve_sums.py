@@ -199,12 +199,19 @@ def _detection_values(rows: NDArray[Any]) -> FloatArray:
     return matrix
 
 
+@part
+def _copy(states, source, target):  # type: ignore[no-untyped-def]
+    """Copy a state, element by element: to assign to a row takes long to compile."""
+    for k in range(states.shape[1]):
+        states[target, k] = states[source, k]
+
+
 @numba.njit(cache=True)
 def _accumulate_detections(states, previous, version, band, rows):  # type: ignore[no-untyped-def]
     row = 0
     for v in range(len(previous)):
         if previous[v] >= 0:
-            states[v] = states[previous[v]]
+            _copy(states, previous[v], v)
         while row < len(version) and version[row] == v:
             _add_detection(states[v], band[row], rows[row])
             row += 1
@@ -215,7 +222,7 @@ def _accumulate_forced(states, previous, version, band, rows):  # type: ignore[n
     row = 0
     for v in range(len(previous)):
         if previous[v] >= 0:
-            states[v] = states[previous[v]]
+            _copy(states, previous[v], v)
         while row < len(version) and version[row] == v:
             if band[row] >= 0:
                 _add_weighted(states[v], N_FORCED * band[row], rows[row, 0], rows[row, 1])

@@ -220,13 +220,12 @@ def _scan_circle(place: _Circle, second: _Zones, found: _Found, n: int) -> int: 
         zone = second.starts[number], second.starts[number + 1]
         if reach >= 180.0:
             low, high = 0.0, 360.0
-        n = _scan_zone(place, zone, (max(low, 0.0), min(high, 360.0)), second, found, n)
-        if n >= 0 and low < 0.0:  # the part of the circle beyond the wrap
-            n = _scan_zone(place, zone, (low + 360.0, 360.0), second, found, n)
-        if n >= 0 and high > 360.0:
-            n = _scan_zone(place, zone, (0.0, high - 360.0), second, found, n)
-        if n < 0:
-            return n
+        for turn in (0.0, 360.0, -360.0):  # with the parts of the circle beyond the wrap
+            if low + turn < 360.0 and high + turn > 0.0:
+                part_ra = max(low + turn, 0.0), min(high + turn, 360.0)
+                n = _scan_zone(place, zone, part_ra, second, found, n)
+                if n < 0:
+                    return n
     return n
 
 
@@ -291,11 +290,10 @@ def _count(ra: float, dec: float, second: _Zones, n_zones: int) -> tuple[int, fl
         north = min(south + second.zone_deg, 90.0)
         reach = min(180.0, half / max(np.cos(np.radians(0.5 * (south + north))), 1e-12))
         low, high = ra - reach, ra + reach
-        count += _bisect(second.ra, start, end, high) - _bisect(second.ra, start, end, low)
-        if low < 0.0:
-            count += end - _bisect(second.ra, start, end, low + 360.0)
-        if high > 360.0:
-            count += _bisect(second.ra, start, end, high - 360.0) - start
+        for turn in (0.0, 360.0, -360.0):
+            if low + turn < 360.0 and high + turn > 0.0:
+                count += _bisect(second.ra, start, end, high + turn)
+                count -= _bisect(second.ra, start, end, low + turn)
         heights = np.sin(np.radians(north)) - np.sin(np.radians(south))
         area += 2.0 * np.radians(reach) * heights * _SR_ARCSEC2
     return count, area
