@@ -84,14 +84,15 @@ def circle_fractions(centre, radius, half, out):  # type: ignore[no-untyped-def]
     Returns the first and one past the last row and column of the circle.
     """
     side = 2 * half + 1
-    rows, columns = np.empty((5, side + 1)), np.empty((5, side + 1))
-    set_edges(-half - 0.5 - centre[1], radius, rows)
-    set_edges(-half - 0.5 - centre[0], radius, columns)
+    edges = np.empty((2, 5, side + 1))
+    for axis in range(2):
+        set_edges(-half - 0.5 - centre[axis], radius, edges[axis])
     reach = int(np.ceil(radius + 1.0))
     first, last = max(half - reach, 0), min(half + reach + 1, side)
     middle = half + 0.5 + centre[0]
     for j in range(first, last):
-        out[j, first:last] = 0.0
+        for i in range(first, last):
+            out[j, i] = 0.0
         near, far = row_distances(j - half - 0.5 - centre[1])
         if near >= radius:
             continue
@@ -102,9 +103,10 @@ def circle_fractions(centre, radius, half, out):  # type: ignore[no-untyped-def]
         inner, end = max(int(np.ceil(middle - chord)), left), min(int(np.floor(middle + chord)), right)
         inner = min(inner, right)
         end = max(end, inner)
-        out[j, inner:end] = 1.0
-        add_rim(rows, columns, (j, left, inner), radius, out)
-        add_rim(rows, columns, (j, end, right), radius, out)
+        for i in range(inner, end):
+            out[j, i] = 1.0
+        for begin, stop in ((left, inner), (end, right)):
+            add_rim(edges, (j, begin, stop), radius, out)
     return first, last
 
 
@@ -116,17 +118,15 @@ def row_distances(edge):  # type: ignore[no-untyped-def]  # pragma: no cover
 
 
 @part
-def add_rim(rows, columns, part, radius, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+def add_rim(edges, part, radius, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill a row of pixels, from one column to before another, with their parts in the circle."""
     j, left, right = part
-    if left >= right:
-        return
-    upper = corner_area(rows, columns, j, left, radius)
-    lower = corner_area(rows, columns, j + 1, left, radius)
-    for i in range(left, right):
-        next_upper = corner_area(rows, columns, j, i + 1, radius)
-        next_lower = corner_area(rows, columns, j + 1, i + 1, radius)
-        out[j, i] = next_lower - lower - next_upper + upper
+    upper, lower = 0.0, 0.0
+    for i in range(left, right + 1 if left < right else left):
+        next_upper = corner_area(edges[1], edges[0], j, i, radius)
+        next_lower = corner_area(edges[1], edges[0], j + 1, i, radius)
+        if i > left:
+            out[j, i - 1] = next_lower - lower - next_upper + upper
         upper, lower = next_upper, next_lower
 
 
@@ -165,7 +165,10 @@ def aperture_sums(pixels, labels, positions, radii):  # type: ignore[no-untyped-
     """Flux in circles about positions (n, 2), its error, and the usable fraction; (n, n_radii) each."""
     n, m = len(labels), len(radii)
     flux, error, usable_area = np.zeros((n, m)), np.zeros((n, m)), np.zeros((n, m))
-    half = int(np.ceil(radii.max() + 1.0))
+    largest = 0.0
+    for r in range(m):
+        largest = max(largest, radii[r])
+    half = int(np.ceil(largest + 1.0))
     box = np.empty((3, 2 * half + 1, 2 * half + 1))
     part = np.empty((2 * half + 1, 2 * half + 1))
     for k in range(n):
@@ -173,10 +176,9 @@ def aperture_sums(pixels, labels, positions, radii):  # type: ignore[no-untyped-
         fill_box(pixels, labels[k], (x, y), box)
         for r in range(m):
             first, last = circle_fractions((x - np.rint(x), y - np.rint(y)), radii[r], half, part)
-            flux[k, r], error[k, r], usable_area[k, r] = weigh_box(box, part, first, last)
-    for r in range(m):
-        usable_area[:, r] /= np.pi * radii[r] * radii[r]
-    return flux, np.sqrt(error), usable_area
+            flux[k, r], noise, area = weigh_box(box, part, first, last)
+            error[k, r], usable_area[k, r] = np.sqrt(noise), area / (np.pi * radii[r] * radii[r])
+    return flux, error, usable_area
 
 
 def fit_psf_fluxes(pixels: Pixels, labels: NDArray[np.int64], positions: FloatArray, psf: Psf) -> PsfFluxes:
@@ -240,7 +242,8 @@ def fit_fluxes(pixels, labels, positions, splines, design, size):  # type: ignor
     stamp = np.empty((size, size))
     for k in range(len(labels)):
         draw_psf(splines, design[k], positions[k], plane, stamp)
-        table[k] = fit_flux(pixels, labels[k], positions[k], stamp)
+        flux, error, chi2, n_data, failed = fit_flux(pixels, labels[k], positions[k], stamp)
+        table[k, 0], table[k, 1], table[k, 2], table[k, 3], table[k, 4] = flux, error, chi2, n_data, failed
     return table
 
 

@@ -153,7 +153,7 @@ def measure_sources(
     pixels = pixels or make_pixels(exposure, detections.segments)
     sigma = central_sigma(psf, exposure.shape)
     _set_positions(sources, pixels, psf, detections)
-    _set_psf_fluxes(sources, fit_blended_fluxes(pixels, sources["id"], positions_of(sources), psf))
+    _set_psf_fluxes(sources, fit_blended_fluxes(pixels, labels_of(sources), positions_of(sources), psf))
     _set_shapes(sources, pixels, psf, sigma)
     _set_apertures(sources, pixels, config)
     _set_mask_flags(sources, exposure, detections.segments, config.edge_pixel)
@@ -184,7 +184,7 @@ def measure_candidates(
     if len(detections) == 0:
         return sources, pixels
     _set_positions(sources, pixels, psf, detections)
-    _set_psf_fluxes(sources, fit_psf_fluxes(pixels, sources["id"], positions_of(sources), psf))
+    _set_psf_fluxes(sources, fit_psf_fluxes(pixels, labels_of(sources), positions_of(sources), psf))
     bright = sources["snr"] > min_snr
     measured = sources[bright]
     _set_shapes(measured, pixels, psf, central_sigma(psf, exposure.shape))
@@ -251,6 +251,11 @@ def _blank(n: int, config: MeasurementConfig) -> NDArray[np.void]:
     return sources
 
 
+def labels_of(sources: NDArray[np.void]) -> NDArray[np.int64]:
+    """Labels of the footprints, shape (n,), contiguous: what is so everywhere is compiled once."""
+    return np.ascontiguousarray(sources["id"])
+
+
 def positions_of(sources: NDArray[np.void]) -> FloatArray:
     """Positions x, y [pixel], shape (n, 2)."""
     return np.stack([sources["x"], sources["y"]], axis=-1)
@@ -259,7 +264,7 @@ def positions_of(sources: NDArray[np.void]) -> FloatArray:
 def _set_centroids(sources: NDArray[np.void], pixels: Pixels, detections: Detections, sigma: float) -> None:
     """Fill positions; a failed centroid is the peak."""
     peaks = np.stack([detections.x, detections.y], axis=-1)
-    found = windowed_centroids(pixels, sources["id"], peaks, sigma, MAX_CENTROID_SHIFT * sigma)
+    found = windowed_centroids(pixels, labels_of(sources), peaks, sigma, MAX_CENTROID_SHIFT * sigma)
     for k, name in enumerate(("x", "y", "xErr", "yErr")):
         sources[name] = found[:, k]
     sources["flag_centroid"] = found[:, 4] > 0
@@ -267,7 +272,7 @@ def _set_centroids(sources: NDArray[np.void], pixels: Pixels, detections: Detect
 
 def _set_shapes(sources: NDArray[np.void], pixels: Pixels, psf: Psf, sigma: float) -> None:
     """Fill the moments of sources and PSF [pixel**2] and the classification."""
-    arguments = pixels, sources["id"], positions_of(sources)
+    arguments = pixels, labels_of(sources), positions_of(sources)
     found = adaptive_moments(*arguments, sigma, MAX_SHAPE_SIGMA * sigma)
     of_psf = psf_moments(psf, sources["x"], sources["y"], pixels.image.shape)
     for k, name in enumerate(("ixx", "ixy", "iyy")):
@@ -299,7 +304,7 @@ def psf_moments(psf: Psf, x: FloatArray, y: FloatArray, shape: tuple[int, int]) 
 def _set_apertures(sources: NDArray[np.void], pixels: Pixels, config: MeasurementConfig) -> None:
     """Fill the instrumental aperture fluxes."""
     radii = np.array(sorted({*config.aperture_radii_pixel, config.aperture_radius_pixel}))
-    flux, error, usable = aperture_sums(pixels, sources["id"], positions_of(sources), radii)
+    flux, error, usable = aperture_sums(pixels, labels_of(sources), positions_of(sources), radii)
     for k, radius in enumerate(radii):
         if radius in config.aperture_radii_pixel:
             sources[f"apInstFlux_{aperture_suffix(radius)}"] = flux[:, k]

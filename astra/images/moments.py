@@ -212,7 +212,7 @@ def adaptive_moments(pixels, labels, positions, sigma, max_sigma):  # type: igno
             )
             if converged:
                 norm = 2.0 * np.pi * np.sqrt(matrix[0] * matrix[2] - matrix[1] * matrix[1]) / sums[9]
-                result[k, :3] = matrix
-                result[k, 3:] = (norm * sums[0], norm * np.sqrt(sums[6]), 0.0)
+                result[k, 0], result[k, 1], result[k, 2] = matrix
+                result[k, 3], result[k, 4], result[k, 5] = norm * sums[0], norm * np.sqrt(sums[6]), 0.0
                 break
     return result

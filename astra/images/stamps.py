@@ -127,11 +127,13 @@ def resample(coefficients, first, step, weights, out):  # type: ignore[no-untype
     size, length = out.shape[1], step * (out.shape[1] - 1) + N_TAPS
     line = np.empty(length)
     for p in range(len(out)):
-        line[:] = 0.0
+        for i in range(length):
+            line[i] = 0.0
         for k in range(N_TAPS):
             add_row(weights[0, k], coefficients[first[0] + step * p + k, first[1] : first[1] + length], line)
         result = out[p]
-        result[:] = 0.0
+        for i in range(size):
+            result[i] = 0.0
         for k in range(N_TAPS):
             if step == 1:
                 add_row(weights[1, k], line[k : k + size], result)
@@ -204,13 +206,16 @@ def draw_psf(splines, terms, position, plane, out):  # type: ignore[no-untyped-d
         first[axis] = middle - step * (size // 2) - whole - MARGIN
     length = step * (size - 1) + N_TAPS
     norm = 0.0
-    plane[:length, :length] = 0.0
+    for j in range(length):
+        for i in range(length):
+            plane[j, i] = 0.0
     for t in range(len(terms)):
         norm += terms[t] * splines.sums[t]
         for j in range(length):
             row = splines.coefficients[t, first[0] + j, first[1] : first[1] + length]
             add_row(terms[t], row, plane[j, :length])
-    weights[0] /= norm
+    for k in range(N_TAPS):
+        weights[0, k] /= norm
     resample(plane, (0, 0), step, weights, out)
 
 
