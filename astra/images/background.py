@@ -132,12 +132,12 @@ def double_samples(sample, out):  # type: ignore[no-untyped-def]  # pragma: no c
         upper, lower = sample[y // 2], sample[min((y + 1) // 2, len(sample) - 1)]
         for x in range(len(line)):
             line[x] = half * (upper[x] + lower[x])
-        on, between = out[y, ::2], out[y, 1::2]
-        on[:] = line
-        for x in range(min(len(between), len(line) - 1)):
-            between[x] = half * (line[x] + line[x + 1])
+        for x in range(len(line)):
+            out[y, 2 * x] = line[x]
+        for x in range(len(line) - 1):
+            out[y, 2 * x + 1] = half * (line[x] + line[x + 1])
         if nx % 2 == 0:
-            between[-1] = line[-1]
+            out[y, nx - 1] = line[len(line) - 1]
     return out
 
 
@@ -167,11 +167,13 @@ def _correct_mean(
 class _Axis(NamedTuple):
     """Cells along one axis of n pixels.
 
-    ``cell`` (n,) is where a pixel lies; ``low`` (n,) and ``weight`` (n,) interpolate linearly between the
-    middles of the cells ``low`` and ``low`` + 1, constant beyond the outermost.
+    Cell k is pixels ``edges[k]`` to before ``edges[k + 1]``, and ``cell`` (n,) is where a pixel lies; ``low``
+    (n,) and ``weight`` (n,) interpolate linearly between the middles of the cells ``low`` and ``low`` + 1,
+    constant beyond the outermost.
     """
 
     n_cells: int
+    edges: NDArray[np.int64]
     cell: NDArray[np.int64]
     low: NDArray[np.int64]
     weight: NDArray[np.float64]
@@ -185,7 +187,7 @@ class _Axis(NamedTuple):
         place = np.interp(pixels, (edges[:-1] + edges[1:] - 1) / 2, np.arange(n_cells))
         low = np.clip(place.astype(np.int64), 0, max(n_cells - 2, 0))
         cell = np.searchsorted(edges, pixels, side="right") - 1
-        return cls(n_cells, cell, low, place - low)
+        return cls(n_cells, edges, cell, low, place - low)
 
 
 @part
@@ -220,7 +222,6 @@ def sum_cells(planes, mesh, rows, columns, limit):  # type: ignore[no-untyped-de
     image, model, excluded = planes
     count, total, square = np.zeros(mesh.shape), np.zeros(mesh.shape), np.zeros(mesh.shape)
     line, expected = np.empty(mesh.shape[1] + 1), np.empty(image.shape[1], dtype=np.float32)
-    edges = np.searchsorted(columns.cell, np.arange(mesh.shape[1] + 1))
     for y in range(image.shape[0]):
         j = rows.cell[y]
         fill_line(mesh, rows.low[y], rows.weight[y], line)
@@ -228,7 +229,7 @@ def sum_cells(planes, mesh, rows, columns, limit):  # type: ignore[no-untyped-de
             low = columns.low[x]
             expected[x] = line[low] + columns.weight[x] * (line[low + 1] - line[low])
         for i in range(mesh.shape[1]):
-            run = slice(edges[i], edges[i + 1])
+            run = slice(columns.edges[i], columns.edges[i + 1])
             one, values, squares = sum_run(
                 image[y, run], model[y, run], excluded[y, run], expected[run], np.float32(limit)
             )

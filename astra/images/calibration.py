@@ -89,14 +89,17 @@ class Calibration:
 def places_with_bit(mask, bit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Find where in the flattened mask a bit is set; rows without it, which are most, are passed quickly."""
     ny, nx = mask.shape
-    row_has = np.zeros(ny, dtype=np.bool_)
+    rows, n_rows = np.empty(ny, dtype=np.int64), 0
     for y in range(ny):
         found = np.uint32(0)
         for x in range(nx):
             found |= mask[y, x]
-        row_has[y] = found & bit != 0
-    places, n = np.empty(nx * np.count_nonzero(row_has), dtype=np.int64), 0
-    for row in np.flatnonzero(row_has):
+        if found & bit != 0:
+            rows[n_rows] = y
+            n_rows += 1
+    places, n = np.empty(nx * n_rows, dtype=np.int64), 0
+    for k in range(n_rows):
+        row = rows[k]
         for x in range(nx):
             if mask[row, x] & bit != 0:
                 places[n] = row * nx + x

@@ -111,7 +111,10 @@ def climb(significance, threshold, link):  # type: ignore[no-untyped-def]  # pra
 def label_basins(link):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Turn the links of `climb` into labels of the peaks to which they lead, from 1; return the peaks."""
     flat = link.ravel()
-    peaks = np.empty(np.count_nonzero(flat), dtype=np.int64)
+    n_linked = 0
+    for place in range(len(flat)):
+        n_linked += flat[place] != 0
+    peaks = np.empty(n_linked, dtype=np.int64)
     n = 0
     # Labels are negative until all links are followed.
     for start in range(len(flat)):
@@ -132,6 +135,15 @@ def label_basins(link):  # type: ignore[no-untyped-def]  # pragma: no cover
     return peaks[:n]
 
 
+@part
+def copy_bounds(pairs, saddle, capacity):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy pairs and heights into longer arrays."""
+    longer, more = np.empty((2, capacity), dtype=np.int32), np.empty(capacity, dtype=np.float32)
+    for k in range(len(saddle)):
+        longer[0, k], longer[1, k], more[k] = pairs[0, k], pairs[1, k], saddle[k]
+    return longer, more
+
+
 @njit(cache=True)
 def find_bounds(significance, label):  # type: ignore[no-untyped-def]  # pragma: no cover
     """List the pairs of touching pixels with different labels: both labels less 1, and the lower height."""
@@ -147,12 +159,21 @@ def find_bounds(significance, label):  # type: ignore[no-untyped-def]  # pragma:
                 if j == ny or not 0 <= i < nx or label[j, i] == 0 or label[j, i] == label[y, x]:
                     continue
                 if n == capacity:
-                    pairs, saddle = np.concatenate((pairs, pairs), axis=1), np.concatenate((saddle, saddle))
                     capacity *= 2
+                    pairs, saddle = copy_bounds(pairs, saddle, capacity)
                 pairs[0, n], pairs[1, n] = label[y, x] - 1, label[j, i] - 1
                 saddle[n] = min(significance[y, x], significance[j, i])
                 n += 1
     return pairs[0, :n], pairs[1, :n], saddle[:n]
+
+
+@part
+def count_up(n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Numbers from 0 to n - 1; `numpy.arange` would take long to compile."""
+    numbers = np.empty(n, dtype=np.int64)
+    for k in range(n):
+        numbers[k] = k
+    return numbers
 
 
 @part
@@ -172,7 +193,7 @@ def merge_peaks(bounds, order, height, limits):  # type: ignore[no-untyped-def] 
     with which it is connected.
     """
     first, second, saddle = bounds
-    owner, region = np.arange(len(height)), np.arange(len(height))
+    owner, region = count_up(len(height)), count_up(len(height))
     for k in order:
         high, low = find_root(region, first[k]), find_root(region, second[k])
         if high == low:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from astra.compiled import part
 from astra.images.background import is_unusable
-from astra.images.deblend import split_peaks
+from astra.images.deblend import count_up, split_peaks
 from astra.images.exposure import MASK_DETECTED, MASK_SAT, MASK_SUSPECT, Exposure
 from astra.images.masks import grow_square
 from astra.images.matched_filter import correlate_stamp, split_stamps
@@ -145,7 +145,10 @@ def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped
     """
     ny, nx = signal.shape
     half, (variance, stride) = kernel.shape[0] // 2, noise
-    seen, inverse = np.ones((2 * half + 1, nx), dtype=np.float32), np.empty(nx, dtype=np.float32)
+    seen, inverse = np.empty((2 * half + 1, nx), dtype=np.float32), np.empty(nx, dtype=np.float32)
+    for y in range(len(seen)):
+        for x in range(nx):
+            seen[y, x] = 1.0
     for row in range(-half, ny + half):
         lose_power(seen, unusable, kernel, row)
         y = row - half
@@ -156,7 +159,8 @@ def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped
                 inverse[x] = 1.0 / np.sqrt(variance[y // stride, x // stride])
         line = seen[y % len(seen)]
         scale_row(signal[y], inverse, line)
-        line[:] = 1.0
+        for x in range(nx):
+            line[x] = 1.0
 
 
 @part(error_model="numpy")
@@ -301,7 +305,7 @@ def set_on_labels(mask, segments, chosen, bit):  # type: ignore[no-untyped-def] 
 @njit(cache=True)
 def join_touching(segments, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Group of each label 0 to n: the least label of all that touch each other, directly or in a chain."""
-    group = np.arange(n + 1)
+    group = count_up(n + 1)
     ny, nx = segments.shape
     for y in range(ny - 1):
         for x in range(nx - 1):

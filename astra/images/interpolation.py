@@ -100,12 +100,29 @@ def substitute(factor, n, right):  # type: ignore[no-untyped-def]  # pragma: no 
 
 
 @part
-def predict(values, noise, correlation, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Value at the pixel and its variance from the samples; the scratch is a matrix and two vectors."""
-    n = len(values)
+def mean_of(values, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mean of the first n values."""
+    total = 0.0
+    for i in range(n):
+        total += values[i]
+    return total / n
+
+
+@part
+def variance_of(values, n):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Mean square of the first n values about their mean."""
+    mean, total = mean_of(values, n), 0.0
+    for i in range(n):
+        total += (values[i] - mean) * (values[i] - mean)
+    return total / n
+
+
+@part
+def predict(values, noise, n, correlation, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Value at the pixel and its variance from n samples; the scratch is a matrix and two vectors."""
     matrix, right, ones = scratch
-    mean_noise = noise.mean()
-    signal = max(values.var() - mean_noise, LEAST_SIGNAL * mean_noise)
+    mean_noise = mean_of(noise, n)
+    signal = max(variance_of(values, n) - mean_noise, LEAST_SIGNAL * mean_noise)
     for i in range(n):
         for j in range(i + 1):
             matrix[i, j] = correlation[i, j]
@@ -114,7 +131,11 @@ def predict(values, noise, correlation, scratch):  # type: ignore[no-untyped-def
     decompose(matrix, n)
     substitute(matrix, n, right)
     substitute(matrix, n, ones)
-    missing = (1.0 - right[:n].sum()) / ones[:n].sum()
+    sum_right, sum_ones = 0.0, 0.0
+    for i in range(n):
+        sum_right += right[i]
+        sum_ones += ones[i]
+    missing = (1.0 - sum_right) / sum_ones
     value, explained = 0.0, 0.0
     for i in range(n):
         weight = right[i] + missing * ones[i]
@@ -140,7 +161,7 @@ def predict_pixels(planes, bits, rows, columns, sigma):  # type: ignore[no-untyp
         for i in range(n):
             values[i] = planes.image[samples[i, 0], samples[i, 1]]
             noise[i] = planes.variance[samples[i, 0], samples[i, 1]]
-        result[k] = predict(values[:n], noise[:n], correlation, scratch)
+        result[k, 0], result[k, 1] = predict(values, noise, n, correlation, scratch)
     return result
 
 
@@ -185,7 +206,8 @@ def interpolate(
     image, variance, mask = exposure.image, exposure.variance, exposure.mask
     mask[rows, columns] |= marks | MASK_INTRP
     planes = Planes(image, variance, mask)
-    predicted = predict_pixels(planes, unusable | MASK_INTRP, rows, columns, sigma)
+    places = np.ascontiguousarray(rows), np.ascontiguousarray(columns)
+    predicted = predict_pixels(planes, unusable | MASK_INTRP, *places, sigma)
     known = np.isfinite(predicted[:, 0])
     where = rows[known], columns[known]
     image[where], variance[where] = predicted[known].T

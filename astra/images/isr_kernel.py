@@ -78,7 +78,8 @@ def correct_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0917
                 variance[y, x : x + width],
             )
             if found != 0:
-                mask[y, x : x + width] = b
+                for i in range(width):
+                    mask[y, x + i] = b[i]
     return saturated
 
 

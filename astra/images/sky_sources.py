@@ -78,27 +78,27 @@ def find_free_places(
     steps = np.arange(1, n_places * _TRIES_PER_SOURCE + 1)
     x, y = (0.5 + steps / _PLASTIC) % 1.0 * (nx - 1), (0.5 + steps / _PLASTIC**2) % 1.0 * (ny - 1)
     pixels = np.rint(np.stack([x, y], axis=-1)).astype(np.int64)
-    free = _find_free(tuple(p for p, _ in planes), tuple(b for _, b in planes), pixels, radius_pixel)
+    free = np.ones(len(pixels), dtype=np.bool_)
+    for plane, bits in planes:
+        _drop_marked(plane, bits, pixels, radius_pixel, free)
     return np.stack([x[free], y[free]], axis=-1)[:n_places]
 
 
 @njit(cache=True)
-def _find_free(planes, bits, pixels, radius):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Tell which pixels x, y have no unwanted bit in the square round them, and are off the border."""
-    ny, nx = planes[0].shape
+def _drop_marked(plane, bits, pixels, radius, free):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Clear the mark of pixels x, y with an unwanted bit in the square round them, or at the border."""
+    ny, nx = plane.shape
     rim = max(radius, 1)
-    free = np.empty(len(pixels), np.bool_)
     for k in range(len(pixels)):
-        x, y = pixels[k]
-        free[k] = rim <= x < nx - rim and rim <= y < ny - rim
+        x, y = pixels[k, 0], pixels[k, 1]
+        if not (rim <= x < nx - rim and rim <= y < ny - rim):
+            free[k] = False
         if free[k]:
             found = np.uint32(0)
-            for p in range(len(planes)):
-                for j in range(y - radius, y + radius + 1):
-                    for i in range(x - radius, x + radius + 1):
-                        found |= planes[p][j, i] & bits[p]
+            for j in range(y - radius, y + radius + 1):
+                for i in range(x - radius, x + radius + 1):
+                    found |= plane[j, i] & bits
             free[k] = found == 0
-    return free
 
 
 def measure_sky_sources(

@@ -142,10 +142,9 @@ def filter_image(image, out):  # type: ignore[no-untyped-def]  # pragma: no cove
     for first in range(0, ny, BAND_ROWS):
         stop = min(first + BAND_ROWS + TAIL, ny)
         _filter_down(image, first, known, stop, causal)
+        _filter_up(causal, stop - first, BAND_ROWS if stop < ny else stop - first, out[first:])
         if stop == ny:
-            _filter_up(causal, stop - first, stop - first, out[first:])
             return
-        _filter_up(causal, stop - first, BAND_ROWS, out[first:])
         known = TAIL
         for row in range(known):
             for x in range(nx):

@@ -271,7 +271,10 @@ def fill_gain(
         unit = np.float32(scale[row])
         for template in range(n_templates):
             square = both[row, n_templates + template]
-            floor = np.float32(1e-6) * max(square.max(), np.float32(1e-30))
+            largest = np.float32(1e-30)
+            for shift in range(n_shifts):
+                largest = max(largest, square[shift])
+            floor = np.float32(1e-6) * largest
             for shift in range(n_shifts):
                 single = both[row, template, shift]
                 rise = max(cross[row, template, shift] - mean * single, np.float32(0.0))
