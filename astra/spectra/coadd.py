@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,17 @@ _MEDIAN_PIXEL, _GAUSSIAN_PIXEL = 501, 100  # of the smooth continuum of a chip
 _STEP_PIXEL = 10  # at which that is sampled
 # Of what is clipped: in errors, and of the continuum, since lines at wrong velocities differ as well.
 _CLIP_SIGMA, _CLIP_FRACTION = 7.0, 0.1
+
+
+@dataclass(frozen=True)
+class _Chip:
+    """The pixels of a chip of a visit, bad ones filled: flux, its variance, and the smooth continuum."""
+
+    number: int
+    own: slice
+    flux: NDArray[np.float64] = field(repr=False)
+    variance: NDArray[np.float64] = field(repr=False)
+    continuum: NDArray[np.float64] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,17 @@ class Visit:
         """Pixels that cannot be used."""
         flagged = (self.pixel_flags & self.bad_bits) != 0
         return np.asarray(flagged | (self.ivar <= 0) | ~np.isfinite(self.flux), np.bool_)
+
+    @cached_property
+    def chips(self) -> tuple[_Chip, ...]:
+        """Chips with a good pixel, without regard to velocity: made once for all that are tried."""
+        bad, chips = self.bad, []
+        for number in np.unique(self.chip[self.chip >= 0]):
+            pixels = np.flatnonzero(self.chip == number)
+            own = slice(int(pixels[0]), int(pixels[-1]) + 1)
+            if not bad[own].all():
+                chips.append(_Chip(int(number), own, *_filled(self.flux[own], self.ivar[own], bad[own])))
+        return tuple(chips)
 
 
 @dataclass(frozen=True)
@@ -150,23 +173,21 @@ def rest_visit(
     flags, continuum = np.zeros(grid.n_pixels, np.int64), np.full(grid.n_pixels, np.nan)
     spoilt = np.zeros(grid.n_pixels, dtype=bool)
     observed, bad = shifted(grid.wavelength, v_rel), visit.bad
-    for chip in np.unique(visit.chip[visit.chip >= 0]):
-        pixels = np.flatnonzero(visit.chip == chip)
-        own = slice(int(pixels[0]), int(pixels[-1]) + 1)
+    for chip in visit.chips:
+        own = chip.own
         wavelength = visit.wavelength[own]
         inside = slice(*np.searchsorted(observed, [wavelength[0], wavelength[-1]]))
-        if inside.stop <= inside.start or bad[own].all():
+        if inside.stop <= inside.start:
             continue
         position = np.interp(observed[inside], wavelength, np.arange(len(wavelength)))
         # Never below what the pixels can hold, for visits without dithering.
-        width = max(resolution[int(chip)] * len(wavelength) / 4096.0, 2.0)
+        width = max(resolution[chip.number] * len(wavelength) / 4096.0, 2.0)
         operator = sinc_operator(position, len(wavelength), width)
-        filled, variance, smooth = _filled(visit.flux[own], visit.ivar[own], bad[own])
-        flux[inside] = operator.value(filled)
-        ivar[inside] = 1.0 / operator.variance(variance)
+        flux[inside] = operator.value(chip.flux)
+        ivar[inside] = 1.0 / operator.variance(chip.variance)
         flags[inside] = operator.mask(visit.pixel_flags[own] | np.where(bad[own], int(ApogeePixel.BADPIX), 0))
         spoilt[inside] = operator.mask(bad[own].astype(np.int64)) != 0
-        continuum[inside] = np.interp(position, np.arange(len(wavelength)), smooth)
+        continuum[inside] = np.interp(position, np.arange(len(wavelength)), chip.continuum)
     return RestVisit(flux, ivar / _inflation(flags) ** 2, flags, continuum, spoilt)
 
 

@@ -101,9 +101,10 @@ def measure_star(
         usable = np.isfinite(found.v_rel)
         # Each visit moves the template of all others: half steps for two, nearly whole ones for many.
         change = np.where(usable, compose(found.v_rel, bc) - v_rad, 0.0) * (1.0 - 1.0 / len(visits))
-        v_rad = v_rad + change
+        before, v_rad = v_rad, v_rad + change
         v_rad -= np.average(v_rad, weights=np.where(usable, snr, 1e-9) ** 2)
-        if np.abs(change).max() < _SETTLED_KMS:
+        # What all visits have in common is taken off again: the noise of two makes some of it in each step.
+        if np.abs(v_rad - before).max() < _SETTLED_KMS:
             break
     return replace(found, v_rel=np.where(np.isfinite(found.v_rel), remove(v_rad, bc), np.nan))
 

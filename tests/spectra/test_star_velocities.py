@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from astra.products.spectra import read_ap_star, read_ap_visit
+from astra.spectra import star_velocities
 from astra.spectra.coadd import Visit
 from astra.spectra.flags import SpectrumFlag
-from astra.spectra.star_velocities import measure_star
+from astra.spectra.grid import APSTAR_GRID
+from astra.spectra.star_velocities import measure_star, prepare_visit
 from astra.spectra.velocities import compose, remove
 from tests.spectra.synthetic_stars import Star, observe, visit_wavelength
 
@@ -31,6 +33,26 @@ def test_velocities_between_visits_are_found_without_a_template(n_visits):
     assert ours - ours.mean() == pytest.approx(v_rad - v_rad.mean(), abs=0.5)
     assert np.average(ours) == pytest.approx(0.0, abs=0.5)
     assert (found.v_rel_err < 0.2).all()
+
+
+def test_what_two_noisy_visits_have_in_common_does_not_keep_them_from_settling(monkeypatch):
+    """Each moves by the same against the other, which no velocity between them tells."""
+    steps = []
+    against = star_velocities._against_the_others
+    monkeypatch.setattr(
+        star_velocities, "_against_the_others", lambda *given: steps.append(given[2]) or against(*given)
+    )
+    bc = np.array([-25.0, 14.0])
+    found = measure_star(make_visits([20.0, -35.0], bc, snr=15.0), bc)
+    assert len(steps) <= 4
+    again = against(*_given(found.v_rel, bc))
+    drift = compose(again.v_rel, bc) - compose(found.v_rel, bc)
+    assert drift[0] == pytest.approx(drift[1], abs=0.02)
+
+
+def _given(v_rel, bc):
+    visits = make_visits([20.0, -35.0], bc, snr=15.0)
+    return visits, [prepare_visit(visit) for visit in visits], v_rel, APSTAR_GRID, None
 
 
 def test_one_visit_says_nothing_of_its_velocity():
