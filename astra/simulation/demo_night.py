@@ -37,7 +37,7 @@ from astra.simulation.sky import Sky, SkySettings, make_reference_catalog, make_
 
 BAND = "r"
 TEMPLATE_NIGHTS = (20261018, 20261019, 20261020)
-EARLIER_NIGHTS = (20261106, 20261112, 20261117)
+EARLIER_NIGHTS = (20261106, 20261117)
 LAST_NIGHT = 20261120
 N_LAST_SHOTS = 2
 STARTS_MJD_TAI = (61336.0, 61363.0)  # from 23 October to 19 November

@@ -28,7 +28,7 @@ def test_the_full_night_is_of_four_detectors_of_1k_by_1k_with_four_amplifiers():
     assert len(simcam.LARGE.sections) == 4
     night = DemoNight(42)
     assert FULL.detectors == (0, 1, 2, 3)
-    assert [len(night.shots[day]) for day in (*TEMPLATE_NIGHTS, *EARLIER_NIGHTS, LAST_NIGHT)] == [1] * 6 + [2]
+    assert [len(night.shots[day]) for day in (*TEMPLATE_NIGHTS, *EARLIER_NIGHTS, LAST_NIGHT)] == [1] * 5 + [2]
     kinds = [shot.observation_type for shot in night.calibration_shots]
     assert (kinds.count("bias"), kinds.count("dark"), kinds.count("flat")) == (5, 3, 4)
 
