@@ -112,6 +112,7 @@ class _Panel:
         bar = self.figure.colorbar(shown, cax=self.figure.add_axes(self._scale_place))
         bar.ax.tick_params(labelsize="small")
         bar.ax.locator_params(axis="y", nbins=4)
+        bar.ax.ticklabel_format(axis="y", useOffset=False)  # it would lie over the title of the panel
 
     def show(self, image: NDArray[np.float64], colours: str) -> None:
         """Show an image with its scale."""
@@ -186,7 +187,7 @@ def _draw_astrometry(panel: _Panel, result: ProcessCcdResult) -> None:
         used["x"], used["y"], dx, dy, angles="xy", scale_units="width", scale=6 * shown_pixel, width=0.004
     )
     label = f"{1000 * shown_arcsec:g} mas"
-    panel.axes.quiverkey(arrows, 1.1, 0.95, shown_pixel, label, labelpos="S", coordinates="axes")
+    panel.axes.quiverkey(arrows, 1.14, 0.95, shown_pixel, label, labelpos="S", coordinates="axes")
 
 
 def _draw_photometry(panel: _Panel, result: ProcessCcdResult) -> None:

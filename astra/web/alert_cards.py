@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from astra.database.pages.light_curves import LightPoint
 
 CURVE_SIZE = (360.0, 190.0)
+ENOUGH_TIMES = 4  # of a light curve, more of which show no more
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,31 @@ def make_cards(
                 drawn = draw_triptych(make_triptych(packet, store, key=_key(packet)), links, title=name)
             except (AlertError, DataError) as exc:
                 problem = str(exc)
-        points = curves.get(alert.dia_object_id or 0) or (bodies or {}).get(alert.ss_object_id or 0, ())
+        points = _points_of(alert, curves, bodies or {})
         curve = light_curve(points, name=name, marked=alert.dia_source_id, size=CURVE_SIZE)
         said = problem or "the alert is not written yet"
         card = _card(alert, drawn, curve, instrument=instrument, links=links, problem=said)
-        cards.append(replace(card, n_times=len({point.mjd_tai for point in points})))
+        cards.append(replace(card, n_times=_n_times(points)))
     return cards
+
+
+def _points_of(
+    alert: BestAlert, curves: Mapping[int, Sequence[LightPoint]], bodies: Mapping[int, Sequence[LightPoint]]
+) -> Sequence[LightPoint]:
+    return curves.get(alert.dia_object_id or 0) or bodies.get(alert.ss_object_id or 0, ())
+
+
+def _n_times(points: Sequence[LightPoint]) -> int:
+    return len({point.mjd_tai for point in points})
+
+
+def with_history(
+    alerts: Sequence[BestAlert],
+    curves: Mapping[int, Sequence[LightPoint]],
+    bodies: Mapping[int, Sequence[LightPoint]],
+) -> list[BestAlert]:
+    """Order alerts so that those whose light curves show something come first, and else as they are."""
+    return sorted(alerts, key=lambda alert: -min(_n_times(_points_of(alert, curves, bodies)), ENOUGH_TIMES))
 
 
 def _card(

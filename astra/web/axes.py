@@ -42,7 +42,7 @@ def round_values(low: float, high: float, n: int = 5) -> list[float]:
     if not (rough > 0 and math.isfinite(rough)):
         return [low]
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(one * power for one in STEPS if one * power >= rough * (1 - 1e-9))
+    step = power * min(STEPS, key=lambda one: abs(math.log(one * power / rough)))
     first = math.ceil(low / step - 1e-9)
     return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -68,12 +68,18 @@ def tick_text(value: float, step: float) -> str:
 
 @dataclass(frozen=True)
 class Frame:
-    """A plot's width and height, and the scales of its inner part."""
+    """A plot's width and height, the scales of its inner part, and how much higher its labels stand."""
 
     width: float
     height: float
     x: Scale
     y: Scale
+    lift: float = 0.0
+
+    @property
+    def label_y(self) -> float:
+        """Where what the axes are is written."""
+        return self.y.end - 8 - self.lift
 
     def axes(self, x_label: str, y_label: str, *, x_ticks: int = 6, y_ticks: int = Y_TICKS) -> list[Markup]:
         """Draw both axes with ticks, their numbers and what they are."""
@@ -102,7 +108,7 @@ class Frame:
             made.append(svg.text(edge + sign * (TICK + 3), place + 4, tick_text(value, step), anchor=anchor))
         return [
             *made,
-            svg.text(edge, self.y.end - 8, label, anchor="end" if right else "start", class_="label"),
+            svg.text(edge, self.label_y, label, anchor="end" if right else "start", class_="label"),
         ]
 
 
@@ -117,6 +123,7 @@ def frame(
     width: float = 640.0,
     height: float = 240.0,
     margins: tuple[float, float, float, float] = (26.0, 16.0, 40.0, 52.0),
+    lift: float = 0.0,
 ) -> Frame:
     """Make the frame of a plot.
 
@@ -128,10 +135,12 @@ def frame(
         Of the whole figure.
     margins : (float, float, float, float), optional
         At the top, right, bottom and left; the last grows with the numbers there.
+    lift : float, optional
+        Room at the top for a line between the labels of the axes and the plot.
     """
     top, right, bottom, left = margins
-    y = Scale(*y_range, height - bottom, top)
+    y = Scale(*y_range, height - bottom, top + lift)
     ticks = y.ticks(Y_TICKS)
     longest = max((len(tick_text(value, _step(ticks))) for value in ticks), default=0)
     left = max(left, TICK + 6 + DIGIT * longest)
-    return Frame(width, height, Scale(*x_range, left, width - right), y)
+    return Frame(width, height, Scale(*x_range, left, width - right), y, lift)

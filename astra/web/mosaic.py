@@ -16,11 +16,19 @@ from astra.errors import DataError
 from astra.web import svg
 from astra.web.links import Links
 from astra.web.pictures import PictureStore
-from astra.web.pixels import Stretch, bin_to_side, difference_stretch, encode_png, sky_stretch, to_grey
+from astra.web.pixels import (
+    bin_to_side,
+    difference_stretch,
+    encode_png,
+    sky_stretch,
+    to_grey,
+    zscale_stretch,
+)
 from astra.web.triptych import BAR_ARCSEC
 
 if TYPE_CHECKING:
     from astra.database.pages.visits import DetectorRow, Product
+    from astra.images.exposure import Exposure
 
 # Kinds of products that a layer is made of, the better one first.
 LAYERS: dict[str, tuple[str, ...]] = {
@@ -38,13 +46,28 @@ MIN_LABEL = 26.0  # side of a detector on the page from which on it has its numb
 
 @dataclass(frozen=True)
 class Mark:
-    """A detection on the sky [deg], and what is told of it."""
+    """A place on the sky [deg], and what is told of it.
+
+    Parameters
+    ----------
+    ra, dec : float
+        Where.
+    negative : bool
+        Whether it is fainter than the template: then it is a square.
+    hint : str
+        What is said of it.
+    href : str or None
+        Where it leads.
+    kind : str
+        Class of its colour: ``pointer``, or ``found``, ``missed``, ``false`` where the truth is known.
+    """
 
     ra: float
     dec: float
     negative: bool = False
     hint: str = ""
     href: str | None = None
+    kind: str = "pointer"
 
 
 def detector_corners(detector: DetectorRow) -> NDArray[np.float64] | None:
@@ -63,9 +86,14 @@ def detector_corners(detector: DetectorRow) -> NDArray[np.float64] | None:
 
 
 def make_image(
-    detector: DetectorRow, layer: str, store: PictureStore, *, side_pixel: int = SIDE_PIXEL
+    detector: DetectorRow,
+    layer: str,
+    store: PictureStore,
+    *,
+    side_pixel: int = SIDE_PIXEL,
+    stretch: str = "asinh",
 ) -> str | None:
-    """Draw the binned image of a detector; its first row is the top.
+    """Draw the binned image of a detector in a stretch of `astra.web.pixels.STRETCHES`, the top row first.
 
     Returns
     -------
@@ -75,9 +103,9 @@ def make_image(
     product = layer_product(detector, layer)
     if product is None:
         return None
-    key = ("detector", product.path, product.size, str(product.created), layer, side_pixel)
+    key = ("detector", product.path, product.size, str(product.created), layer, side_pixel, stretch)
     try:
-        return store.get(key, lambda: _draw(Path(product.path), layer, side_pixel))
+        return store.get(key, lambda: _draw(Path(product.path), layer, side_pixel, stretch))
     except (DataError, OSError):
         return None
 
@@ -87,15 +115,29 @@ def layer_product(detector: DetectorRow, layer: str) -> Product | None:
     return next((detector.products[kind] for kind in LAYERS[layer] if kind in detector.products), None)
 
 
-def _draw(path: Path, layer: str, side_pixel: int) -> bytes:
+def read_drawn(path: Path) -> Exposure:
+    """Read an exposure that is drawn.
+
+    Raises
+    ------
+    DataError
+        If it has more pixels than are drawn, or cannot be read.
+    """
     from astra.products.exposures import read_exposure
 
     exposure = read_exposure(path, mapped=True)
     if exposure.image.size > MAX_PIXELS:
         raise DataError(f"{path} has {exposure.image.size} pixels, more than the {MAX_PIXELS} that are drawn")
-    binned = bin_to_side(exposure.image, side_pixel)
-    stretch: Stretch = difference_stretch(binned) if layer == "difference" else sky_stretch(binned)
-    return encode_png(to_grey(binned[::-1], stretch))
+    return exposure
+
+
+def _draw(path: Path, layer: str, side_pixel: int, stretch: str) -> bytes:
+    binned = bin_to_side(read_drawn(path).image, side_pixel)
+    if stretch == "zscale":
+        limits = zscale_stretch(binned, symmetric=layer == "difference")
+    else:
+        limits = difference_stretch(binned) if layer == "difference" else sky_stretch(binned)
+    return encode_png(to_grey(binned[::-1], limits, linear=stretch != "asinh"))
 
 
 class SkyPlane:
@@ -144,7 +186,7 @@ def _mean_direction(positions: NDArray[np.float64]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Tile:
-    """A detector of a mosaic: its corners, the name of its image, where it leads, and its state."""
+    """A detector of a mosaic: its corners, its image and one that lies over it, where it leads, its state."""
 
     label: str
     corners: NDArray[np.float64]
@@ -152,6 +194,7 @@ class Tile:
     href: str | None
     hint: str
     failed: bool = False
+    over: str | None = None
 
 
 def draw_mosaic(
@@ -189,7 +232,8 @@ def _tile(tile: Tile, plane: SkyPlane, links: Links) -> Markup:
     outline = " ".join(f"{x:.2f},{y:.2f}" for x, y in corners)
     parts: list[Markup] = [svg.element("title", tile.hint)]
     if tile.picture is not None:
-        parts.append(_image(corners, links.picture(tile.picture)))
+        pictures = [name for name in (tile.picture, tile.over) if name is not None]
+        parts += [_image(corners, links.picture(name)) for name in pictures]
         kind = "frame bad" if tile.failed else "frame"
     else:
         kind = "missing"
@@ -221,9 +265,13 @@ def _mark(mark: Mark, plane: SkyPlane) -> Markup:
     hint = svg.element("title", mark.hint) if mark.hint else None
     if mark.negative:
         place = {"x": x - 5.0, "y": y - 5.0, "width": 10, "height": 10}
-        shapes = [svg.element("rect", class_=kind, **place) for kind in ("halo", "pointer")]
+        shapes = [svg.element("rect", class_=kind, **place) for kind in ("halo", mark.kind)]
+    elif mark.kind == "false":
+        corners = [(x, y - 7.5), (x + 7.5, y), (x, y + 7.5), (x - 7.5, y), (x, y - 7.5)]
+        shapes = [svg.path(corners, class_=kind) for kind in ("halo", mark.kind)]
     else:
-        shapes = [svg.element("circle", cx=x, cy=y, r=5.5, class_=kind) for kind in ("halo", "pointer")]
+        radius = 8.0 if mark.kind == "missed" else 5.5
+        shapes = [svg.element("circle", cx=x, cy=y, r=radius, class_=kind) for kind in ("halo", mark.kind)]
     drawn = svg.group([hint, *shapes])
     return svg.element("a", drawn, href=mark.href) if mark.href else drawn
 
@@ -239,7 +287,12 @@ def _scale(plane: SkyPlane) -> list[Markup]:
 
 
 def tiles_of(
-    detectors: Mapping[int, DetectorRow], pictures: Mapping[int, str | None], links: Links, *, instrument: str
+    detectors: Mapping[int, DetectorRow],
+    pictures: Mapping[int, str | None],
+    links: Links,
+    *,
+    instrument: str,
+    over: Mapping[int, str | None] | None = None,
 ) -> list[Tile]:
     """Make the tiles of the detectors that have a place on the sky."""
     made = []
@@ -248,5 +301,6 @@ def tiles_of(
         if corners is not None:
             href = links.to("detector", instrument=instrument, visit=row.visit, detector=number)
             hint = f"detector {number}: {row.state}"
-            made.append(Tile(str(number), corners, pictures.get(number), href, hint, row.state == "failed"))
+            picture, mask = pictures.get(number), (over or {}).get(number)
+            made.append(Tile(str(number), corners, picture, href, hint, row.state == "failed", mask))
     return made

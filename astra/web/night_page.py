@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from astra.web import plots
-from astra.web.formats import mjd_time, significant
+from astra.web.formats import mjd_time, seconds_text, significant
 from astra.web.lights import Threshold, worst
 from astra.web.links import Links
-from astra.web.measures import KEYS, MeasuredVisit, measure_visit, night_lights
+from astra.web.measures import KEYS, PROMPT_S, MeasuredVisit, measure_visit, night_lights
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -129,6 +129,7 @@ def night_values(data: NightData, links: Links, thresholds: Mapping[str, Thresho
             for light, trend, band in lights
             if light.value is not None
         ],
+        "latency": latency_told(data),
         "unmeasured": [light.threshold.title.lower() for light, _, _ in lights if light.value is None],
         "totals": _totals(data),
         "visits": visit_lines(data.visits, links),
@@ -136,6 +137,22 @@ def night_values(data: NightData, links: Links, thresholds: Mapping[str, Thresho
         "failures": grouped_failures(data.failures, links),
         "series": night_series(data.visits, thresholds, links),
     }
+
+
+def latency_told(data: NightData) -> dict[str, Any] | None:
+    """Return the percentiles of the latency of the alerts, or why a night has none; None before any alert.
+
+    A night that was processed long after its exposures was not meant to be prompt: its times tell when the
+    work was done, and nothing of how fast the pipeline is.
+    """
+    summary = data.row.summary or {}
+    middle, high = summary.get("latency_median_s"), summary.get("latency_p95_s")
+    if middle is None:
+        return None
+    reason = ""
+    if middle > PROMPT_S:
+        reason = f"not measured: this night was processed {seconds_text(middle)} after its exposures"
+    return {"median": middle, "p95": high, "max": summary.get("latency_max_s"), "reason": reason}
 
 
 def _title(title: str, band: str) -> str:

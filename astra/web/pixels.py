@@ -6,19 +6,22 @@ import math
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-GREY_BITS, GREY = 8, 0
+GREY_BITS, GREY, INDEXED = 8, 0, 3
+STRETCHES = ("asinh", "linear", "zscale")
 COMPRESSION = 6  # 9 makes 1 % less of noise, in twice the time
 NO_DATA = 0  # the grey value that is transparent; data have 1 to 255
 LINEAR_SIGMA = 3.0  # of the sky: fainter is shown in proportion, brighter by its logarithm
 SKY_BELOW_SIGMA, SKY_ABOVE_SIGMA = 2.0, 6.0
 HIGH_PERCENT = 99.7
 SAMPLE_PIXELS = 1 << 18
+ZSCALE_PIXELS = 20_000  # fewer would give the detectors of a visit limits that differ by chance
 SIGMA_PER_MAD = 1.4826
 
 
@@ -39,13 +42,35 @@ def encode_png(grey: NDArray[np.uint8]) -> bytes:
     grey : uint8 ndarray, shape (ny, nx)
         Its first row is the top.
     """
-    ny, nx = grey.shape
-    header = struct.pack(">IIBBBBB", nx, ny, GREY_BITS, GREY, 0, 0, 0)
+    return _encode(grey, GREY, ((b"tRNS", struct.pack(">H", NO_DATA)),))
+
+
+def encode_indexed(indices: NDArray[np.uint8], colours: Sequence[str], opacity: float) -> bytes:
+    """Write an image of colours as PNG; the index 0 is transparent.
+
+    Parameters
+    ----------
+    indices : uint8 ndarray, shape (ny, nx)
+        0, or 1 and more for the first and further colours; its first row is the top.
+    colours : sequence of str
+        As ``#rrggbb``.
+    opacity : float
+        Of the colours, from 0 to 1.
+    """
+    palette = b"\0\0\0" + b"".join(bytes.fromhex(colour.removeprefix("#")) for colour in colours)
+    opacities = bytes([0, *[round(255 * opacity)] * len(colours)])
+    return _encode(indices, INDEXED, ((b"PLTE", palette), (b"tRNS", opacities)))
+
+
+def _encode(pixels: NDArray[np.uint8], colour_type: int, chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    ny, nx = pixels.shape
+    header = struct.pack(">IIBBBBB", nx, ny, GREY_BITS, colour_type, 0, 0, 0)
     rows = np.zeros((ny, nx + 1), np.uint8)  # each row begins with the number of its filter: none
-    rows[:, 1:] = grey
-    chunks = ((b"IHDR", header), (b"tRNS", struct.pack(">H", NO_DATA)),
-              (b"IDAT", zlib.compress(rows.tobytes(), COMPRESSION)), (b"IEND", b""))  # fmt: skip
-    return PNG_MAGIC + b"".join(_chunk(kind, data) for kind, data in chunks)
+    rows[:, 1:] = pixels
+    data = (b"IDAT", zlib.compress(rows.tobytes(), COMPRESSION))
+    return PNG_MAGIC + b"".join(
+        _chunk(kind, part) for kind, part in ((b"IHDR", header), *chunks, data, (b"IEND", b""))
+    )
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
@@ -113,12 +138,46 @@ def difference_stretch(image: NDArray[np.floating]) -> Stretch:
     return Stretch(-high, high, sigma)
 
 
-def to_grey(image: NDArray[np.floating], stretch: Stretch) -> NDArray[np.uint8]:
-    """Map values to greys, bright sources black; what has no data is 0, which is transparent."""
-    scale = LINEAR_SIGMA * stretch.sigma
-    low, high = np.arcsinh(stretch.low / scale), np.arcsinh(stretch.high / scale)
+def zscale_stretch(image: NDArray[np.floating], *, symmetric: bool = False) -> Stretch:
+    """Stretch about the median whose slope is that of the middle pixels, as IRAF's display has it.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        The image.
+    symmetric : bool, optional
+        As far above zero as below it, for a difference.
+    """
+    from astropy.visualization import ZScaleInterval
+
+    middle, sigma = sky_of(image)
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return Stretch(middle, middle + 1.0, sigma)
+    low, high = ZScaleInterval(n_samples=ZSCALE_PIXELS).get_limits(finite)
+    if symmetric:
+        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+    return Stretch(float(low), float(high) if high > low else float(low) + sigma, sigma)
+
+
+def to_grey(image: NDArray[np.floating], stretch: Stretch, *, linear: bool = False) -> NDArray[np.uint8]:
+    """Map values to greys, bright sources black; what has no data is 0, which is transparent.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        The values; NaN without data.
+    stretch : Stretch
+        Which are white and black.
+    linear : bool, optional
+        In proportion, and not by the inverse hyperbolic sine.
+    """
+    values, scale = np.asarray(image, np.float64), LINEAR_SIGMA * stretch.sigma
+    low, high = stretch.low, stretch.high
+    if not linear:
+        low, high = np.arcsinh(low / scale), np.arcsinh(high / scale)
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
-        part = (np.arcsinh(np.asarray(image, np.float64) / scale) - low) / max(high - low, 1e-12)
+        part = ((values if linear else np.arcsinh(values / scale)) - low) / max(high - low, 1e-12)
         grey = np.rint(255.0 - 254.0 * np.clip(part, 0.0, 1.0))
     return np.where(np.isfinite(grey), grey, NO_DATA).astype(np.uint8)
 

@@ -26,6 +26,11 @@ MIN_TREND = 3  # values that make a trend
 MIN_SPAN = 2e-3  # of a value: less is drawn as no change
 BANDS = "ugrizy"
 NO_LIGHT_CURVE = "No flux has been measured yet."
+LEGEND_AT, LEGEND_ROOM, LINE = (
+    134.0,
+    52.0,
+    16.0,
+)  # beside the label of an axis; below it where there is no room
 
 
 def light_curve(
@@ -33,9 +38,11 @@ def light_curve(
     *,
     name: str = "",
     marked: int | None = None,
+    quantity: str = "difference",
+    limits: bool = True,
     size: tuple[float, float] = (640, 260),
 ) -> Markup:
-    """Draw a light curve: flux of the difference over time, by band.
+    """Draw a light curve: flux over time, by band.
 
     Detections are filled, forced fluxes open, both with their errors; an arrow marks the limit of 5 sigma
     where a forced flux is below 3. Bands have shapes of their own. At the right stands the AB magnitude.
@@ -48,6 +55,10 @@ def light_curve(
         Of the object.
     marked : int, optional
         ``diaSourceId`` of the detection that is ringed.
+    quantity : str, optional
+        What the fluxes are of.
+    limits : bool, optional
+        Whether limits are drawn.
     size : (float, float), optional
         Width and height.
     """
@@ -63,18 +74,18 @@ def light_curve(
     plot = frame(
         span([(p.mjd_tai - zero) / step for p in usable]), span(ends, pad=0.1, include=(0.0,)),
         width=size[0], height=size[1], margins=(26.0, 52.0, 40.0, 40.0),
+        lift=legend_lift(usable, size[0], LEGEND_AT),
     )  # fmt: skip
     label = f"{'hours' if in_hours else 'days'} from MJD {zero:.4f} TAI"
-    parts: list[Markup] = [*plot.axes(label, f"difference flux [{unit}]")]
+    parts: list[Markup] = [*plot.axes(label, f"{quantity} flux [{unit}]")]
     parts += _magnitude_axis(plot, scale)
     if plot.y.low < 0 < plot.y.high:
         parts.append(svg.line(plot.x.start, plot.y(0.0), plot.x.end, plot.y(0.0), class_="zero"))
     for point in sorted(usable, key=lambda p: not p.is_forced):
         x, y = plot.x((point.mjd_tai - zero) / step), plot.y((point.flux or 0.0) / scale)
-        parts.append(
-            _point(plot, point, (x, y), scale, ringed=point.source_id == marked and not point.is_forced)
-        )
-    parts += _legend(plot, usable)
+        ringed = point.source_id == marked and not point.is_forced
+        parts.append(_point(plot, point, (x, y), scale, ringed=ringed, limits=limits))
+    parts += legend(plot, usable, LEGEND_AT)
     return svg.figure(*size, parts, title=title, description=_described(usable, unit, scale))
 
 
@@ -95,14 +106,14 @@ def _error(point: LightPoint) -> float:
 
 
 def _point(
-    plot: Frame, point: LightPoint, place: tuple[float, float], scale: float, *, ringed: bool
+    plot: Frame, point: LightPoint, place: tuple[float, float], scale: float, *, ringed: bool, limits: bool
 ) -> Markup:
     """Draw one point with its error, its limit and its ring."""
     x, y = place
     band, half = svg.band_class(point.band), _error(point) / scale
     reach = abs(plot.y(half) - plot.y(0.0))
     parts = [svg.line(x, y - reach, x, y + reach, class_="error")] if reach > 0 else []
-    is_limit = point.is_forced and half > 0 and abs(point.flux or 0.0) / scale < FORCED_SNR * half
+    is_limit = limits and point.is_forced and half > 0 and abs(point.flux or 0.0) / scale < FORCED_SNR * half
     if is_limit:
         parts.append(_limit(x, plot.y(min(LIMIT_SIGMA * half, plot.y.high))))
     kind = "mark open" if point.is_forced else "mark"
@@ -125,7 +136,7 @@ def _limit(x: float, y: float) -> Markup:
 def _hint(point: LightPoint) -> str:
     what = "forced" if point.is_forced else "detection"
     flux = f"{significant(point.flux)} ± {significant(point.flux_err)} nJy"
-    return f"{what}, {point.band or 'no band'}, MJD {point.mjd_tai:.5f} TAI: {flux}"
+    return f"{what}, {point.band or 'no band'}, MJD {point.mjd_tai:.5f} TAI, visit {point.visit}: {flux}"
 
 
 def _magnitude_axis(plot: Frame, scale: float) -> list[Markup]:
@@ -145,14 +156,24 @@ def _magnitude_axis(plot: Frame, scale: float) -> list[Markup]:
             above = place
     end = plot.x.end
     parts.append(svg.line(end, plot.y.start, end, plot.y.end, class_="axis"))
-    return [*parts, svg.text(plot.width - 4, plot.y.end - 8, "AB mag", anchor="end", class_="label")]
+    return [*parts, svg.text(plot.width - 4, plot.label_y, "AB mag", anchor="end", class_="label")]
 
 
-def _legend(plot: Frame, points: Sequence[LightPoint]) -> list[Markup]:
-    """Name the bands, and open and filled, at the top in the middle."""
-    bands = sorted({p.band for p in points}, key=_band_rank)
-    parts, x, y = [], plot.x.start + 134, plot.y.end - 12
-    for band in bands:
+def bands_of(points: Sequence[LightPoint]) -> list[str]:
+    """Bands of some points, from blue to red; others last."""
+    return sorted({p.band for p in points}, key=_band_rank)
+
+
+def legend_lift(points: Sequence[LightPoint], width: float, begin: float) -> float:
+    """Room that the legend of a light curve needs for itself: none where it fits beside the label."""
+    length = sum(30 + 6 * max(len(band) - 1, 0) for band in bands_of(points)) + 50
+    return LINE if begin + length > width - 2 * LEGEND_ROOM else 0.0
+
+
+def legend(plot: Frame, points: Sequence[LightPoint], begin: float) -> list[Markup]:
+    """Name the bands, and open and filled: at the top beside the label, or in a line of its own."""
+    parts, x, y = [], plot.x.start + (6.0 if plot.lift else begin), plot.y.end - 12
+    for band in bands_of(points):
         parts.append(
             svg.marker(x, y, svg.BAND_SHAPES.get(band, "cross"), class_=f"mark {svg.band_class(band)}")
         )
@@ -170,7 +191,7 @@ def _band_rank(band: str) -> tuple[int, str]:
 
 def _described(points: Sequence[LightPoint], unit: str, scale: float) -> str:
     detections = [p for p in points if not p.is_forced]
-    bands = ", ".join(sorted({p.band or "no band" for p in points}, key=_band_rank))
+    bands = ", ".join(band or "no band" for band in bands_of(points))
     fluxes = [(p.flux or 0.0) / scale for p in points]
     return (
         f"{len(detections)} detections and {len(points) - len(detections)} forced fluxes in {bands}, "

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from astra.errors import MissingDataError
 from astra.web import night_page, spectra_page, visit_page
-from astra.web.alert_cards import AlertCard, make_cards
+from astra.web.alert_cards import ENOUGH_TIMES, AlertCard, make_cards
 from astra.web.lights import load_thresholds
 from astra.web.links import ASSETS, PICTURES, page_file
 from astra.web.pictures import PictureStore
 from astra.web.report_folder import ReportSettings, ReportWriter, replacing
+from astra.web.truth import judge_visit
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -30,7 +31,7 @@ __all__ = ["Report", "ReportSettings", "only_instrument", "package_versions", "w
 
 INDEX = "index.html"
 SPECTRA_ONLY = "SDSS"
-FIRST_ALERTS, ENOUGH_TIMES = 6, 4
+FIRST_ALERTS = 6
 ASSET_NAMES = ("style.css",)
 PACKAGES = (
     "astra-pipeline", "luigi", "numpy", "scipy", "astropy", "numba", "sep", "sqlalchemy", "fastavro",
@@ -215,13 +216,14 @@ def _write_index(
     mosaics = []
     for visit in _for_mosaics(data.visits, writer.settings.max_mosaics):
         regions, detections = _places(connection, writer, visit)
+        judged = judge_visit(writer.root, visit.row.visit, visit.detectors, detections)
         drawn = visit_page.visit_mosaics(
-            visit, links, writer.store, regions=regions, detections=detections, layers=("difference",)
-        )
+            visit, links, writer.store, regions=regions, detections=detections, layers=("difference",),
+            judged=judged,
+        )  # fmt: skip
         href = links.to("visit", instrument=writer.instrument, visit=visit.row.visit)
-        mosaics.append(
-            {"figure": drawn[0], "visit": visit.row.visit, "href": href, "n_marks": len(detections)}
-        )
+        shown = {"figure": drawn[0], "visit": visit.row.visit, "href": href}
+        mosaics.append({**shown, "n_marks": len(detections), "judged": judged})
     values = night_page.night_values(data, links, thresholds)
     writer.write("night.html", "night", INDEX, mosaics=mosaics, cards=_first_cards(cards_at(INDEX)), **values)
 
@@ -252,12 +254,15 @@ def _write_visit(
     at = page_file("visit", visit=visit.row.visit)
     links = writer.links(at)
     regions, detections = _places(connection, writer, visit)
-    mosaics = visit_page.visit_mosaics(visit, links, writer.store, regions=regions, detections=detections)
-    common = {"visit": visit.row, "columns": visit_page.COLUMNS, "lights": visit.lights}
+    judged = judge_visit(writer.root, visit.row.visit, visit.detectors, detections)
+    mosaics = visit_page.visit_mosaics(
+        visit, links, writer.store, regions=regions, detections=detections, judged=judged
+    )
+    common = {"visit": visit.row, "columns": visit_page.COLUMNS, "lights": visit.lights, "switches": None}
     lines = visit_page.detector_lines(visit, links)
     writer.write(
         "visit.html", "visit", at, level=visit.level, measures=visit.measures, mosaics=mosaics,
-        detectors=lines, **common,
+        judged=judged, n_marks=len(detections), detectors=lines, **common,
     )  # fmt: skip
     whole = detectors_of_visits(connection, str(writer.root), writer.instrument, [visit.row.visit])
     for (_, number), row in whole.items():

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from astra.web.formats import significant
+from astra.web.image_view import ImageView, make_mask
 from astra.web.links import Links
-from astra.web.mosaic import LAYERS, Mark, Tile, draw_mosaic, make_image, tiles_of
+from astra.web.mosaic import LAYERS, SIDE_PIXEL, Mark, Tile, draw_mosaic, make_image, tiles_of
 from astra.web.pictures import PictureStore
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from astra.database.pages.places import Detection
     from astra.database.pages.visits import DetectorRow
     from astra.web.measures import MeasuredVisit
+    from astra.web.truth import Judged
 
 LARGE_PIXEL = 900  # side of the images of the page of a detector
 MAX_PICTURE_BYTES = 8 << 20
+DEFAULT_VIEW = ImageView()
 # Measures in the table of detectors and on the page of one: (name, title, unit, digits).
 COLUMNS = (
     ("seeing", "Seeing", "arcsec", 2),
@@ -47,6 +50,8 @@ def visit_mosaics(
     regions: Mapping[int, NDArray[np.float64]],
     detections: Sequence[Detection] = (),
     layers: Sequence[str] = tuple(LAYERS),
+    judged: Judged | None = None,
+    view: ImageView = DEFAULT_VIEW,
 ) -> list[Markup]:
     """Draw the focal plane of a visit, once for each layer; detections are marked on the difference.
 
@@ -64,12 +69,22 @@ def visit_mosaics(
         What was detected.
     layers : sequence of str, optional
         Among `LAYERS`.
+    judged : Judged, optional
+        Where it is known what was simulated.
+    view : ImageView, optional
+        Stretch of the greys, and planes of the mask over them.
     """
-    instrument = visit.row.instrument
+    instrument, detectors = visit.row.instrument, visit.detectors
     drawn = []
     for layer in layers:
-        pictures = {number: make_image(row, layer, store) for number, row in visit.detectors.items()}
-        tiles = tiles_of(visit.detectors, pictures, links, instrument=instrument)
+        pictures = {
+            number: make_image(row, layer, store, stretch=view.stretch) for number, row in detectors.items()
+        }
+        masks = {
+            number: make_mask(row, layer, view, store, side_pixel=SIDE_PIXEL)
+            for number, row in detectors.items()
+        }
+        tiles = tiles_of(detectors, pictures, links, instrument=instrument, over=masks)
         placed = {tile.label for tile in tiles}
         # Regions are wider than detectors: they lie below the images.
         outlines = [
@@ -78,7 +93,7 @@ def visit_mosaics(
             if str(number) not in placed and len(regions.get(number, ())) >= 3
         ]
         tiles = outlines + tiles
-        marks = _marks(detections, links) if layer == "difference" else []
+        marks = _marks(detections, links, judged) if layer == "difference" else []
         title = f"{layer.capitalize()} of visit {visit.row.visit}"
         name = layer if len(layers) > 1 else f"visit {visit.row.visit}"
         drawn.append(draw_mosaic(tiles, links, title=title, name=name, marks=marks))
@@ -95,13 +110,21 @@ def _detector_href(visit: MeasuredVisit, number: int, links: Links) -> str | Non
     return links.to("detector", instrument=visit.row.instrument, visit=visit.row.visit, detector=number)
 
 
-def _marks(detections: Sequence[Detection], links: Links) -> list[Mark]:
-    marks = []
+KIND_WORDS = {
+    "found": ": a transient that was simulated",
+    "known": ": a variable star or a body that was simulated",
+    "false": ": nothing was simulated here",
+}
+
+
+def _marks(detections: Sequence[Detection], links: Links, judged: Judged | None) -> list[Mark]:
+    marks = list(judged.missed) if judged is not None else []
     for one in detections:
         snr, reliability = significant(one.snr), significant(one.reliability)
         hint = f"diaSource {one.dia_source_id}: S/N {snr}, reliability {reliability}"
         href = links.to("object", object=one.dia_object_id) if one.dia_object_id else None
-        marks.append(Mark(one.ra, one.dec, one.is_negative, hint, href))
+        kind = judged.kinds.get(one.dia_source_id, "pointer") if judged is not None else "pointer"
+        marks.append(Mark(one.ra, one.dec, one.is_negative, hint + KIND_WORDS.get(kind, ""), href, kind))
     return marks
 
 
@@ -137,13 +160,18 @@ def detector_levels(visit: MeasuredVisit, number: int) -> dict[str, str]:
     }
 
 
-def detector_images(row: DetectorRow, links: Links, store: PictureStore) -> list[dict[str, Any]]:
-    """Draw the images of a detector as they lie on its pixels, and bring its pictures of quality."""
+def detector_images(
+    row: DetectorRow, links: Links, store: PictureStore, view: ImageView = DEFAULT_VIEW
+) -> list[dict[str, Any]]:
+    """Draw the images of a detector as they lie on its pixels, with the mask over them where it is chosen."""
     found = []
     for layer in LAYERS:
-        name = make_image(row, layer, store, side_pixel=LARGE_PIXEL)
+        name = make_image(row, layer, store, side_pixel=LARGE_PIXEL, stretch=view.stretch)
         if name is not None:
-            found.append({"name": layer, "src": links.picture(name), "alt": _image_text(row, layer)})
+            mask = make_mask(row, layer, view, store, side_pixel=LARGE_PIXEL)
+            over = None if mask is None else links.picture(mask)
+            src, alt = links.picture(name), _image_text(row, layer)
+            found.append({"name": layer, "src": src, "alt": alt, "over": over})
     return found
 
 
@@ -183,7 +211,11 @@ def grouped_figures(row: DetectorRow) -> list[tuple[str, list[tuple[str, Any]]]]
 
 
 def detector_values(
-    visit: MeasuredVisit, row: DetectorRow, links: Links, store: PictureStore
+    visit: MeasuredVisit,
+    row: DetectorRow,
+    links: Links,
+    store: PictureStore,
+    view: ImageView = DEFAULT_VIEW,
 ) -> dict[str, Any]:
     """Return what the template ``detector.html`` shows, but for what it shares with that of the visit.
 
@@ -197,12 +229,14 @@ def detector_values(
         Makes addresses.
     store : PictureStore
         Where pictures go.
+    view : ImageView, optional
+        How images are shown.
     """
     return {
         "detector": row,
         "measures": visit.by_detector.get(row.detector, {}),
         "levels": detector_levels(visit, row.detector),
-        "images": detector_images(row, links, store),
+        "images": detector_images(row, links, store, view),
         "quality": quality_picture(row, links, store),
         "figures": grouped_figures(row),
     }

@@ -11,7 +11,7 @@ from astra.alerts.reading import read_packets
 from astra.database.read_only import ReadOnlyDatabase
 from astra.errors import UnavailableError
 from tests.database.apdb_visits import object_positions
-from tests.web.example_site import DETECTOR, FORMULA, INSTRUMENT, NIGHT, VISITS
+from tests.web.example_site import DETECTOR, FORMULA, INSTRUMENT, NIGHT, SCRIPT, VISITS
 
 
 def paths(example):
@@ -141,7 +141,7 @@ def test_an_object_shows_the_stamps_of_the_detection_that_is_chosen(server, exam
     assert {point["source_id"] for point in told["points"] if not point["is_forced"]} == {
         str(one) for one in example.source_ids
     }
-    assert server.page(f"/object/{example.object_id}", scale="mag").count("data-plot") == 2
+    assert "difference, mag (AB)" in server.page(f"/object/{example.object_id}", scale="mag")
 
 
 def test_packet_and_stamps_are_those_of_the_file(server, example, tmp_path):
@@ -210,10 +210,62 @@ def test_ids_are_text_in_json_and_formulae_are_none_in_csv(server, example):
         ("/alerts", {"without": "nothing,such"}, "must name some of"),
         ("/alerts", {"skip": "99999999"}, "from 0 to"),
         ("/tasks", {"format": "xml"}, "must be one of"),
+        ("/alerts", {"view": "list"}, "must be one of grid, scan"),
+        ("/alerts", {"view": "scan", "at": "24"}, "from 0 to 23"),
+        ("/alerts", {"view": "scan", "at": "-1"}, "whole number"),
     ],
 )  # fmt: skip
 def test_what_is_not_understood_is_said(server, path, query, said):
     assert said in server.page(path, 400, **query)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"scale": "log"}, "scale must be one of flux, mag"),
+        ({"flux": SCRIPT}, "flux must be one of difference, total"),
+        ({"forced": "1"}, "forced must be one of yes, no"),
+        ({"limits": "true"}, "limits must be one of yes, no"),
+        ({"source": "x"}, "source must be a whole number"),
+    ],
+)  # fmt: skip
+def test_a_light_curve_says_what_it_does_not_understand(server, example, query, said):
+    text = server.page(f"/object/{example.object_id}", 400, **query)
+    assert said in text
+    assert text.count("<script") == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"stretch": "log"}, "stretch must be one of asinh, linear, zscale"),
+        ({"mask": "SAT,NOTHING"}, "mask must name some of"),
+        ({"mask": SCRIPT}, "mask must name some of"),
+        ({"mask": "BAD,SAT,INTRP,CR,EDGE,DETECTED,SUSPECT"}, "mask may name 6 planes, but names 7"),
+        ({"mask": "SAT" * 100}, "200 characters"),
+    ],
+)  # fmt: skip
+def test_images_say_what_they_do_not_understand(server, query, said):
+    for path in (f"/visit/{INSTRUMENT}/{VISITS[0]}", f"/visit/{INSTRUMENT}/{VISITS[0]}/detector/{DETECTOR}"):
+        text = server.page(path, 400, **query)
+        assert said in text
+        assert text.count("<script") == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"z": "9"}, "z must be a number"),
+        ({"z": "nan"}, "z must be a number"),
+        ({"from": "5000", "to": "4000"}, "from must be less than to"),
+        ({"from": "5000", "to": "5000"}, "from must be less than to"),
+        ({"from": "-1"}, "from must be a number"),
+        ({"to": "1e9"}, "to must be a number"),
+        ({"row": "x"}, "row must be a whole number"),
+    ],
+)  # fmt: skip
+def test_a_spectrum_says_what_it_does_not_understand(server, example, query, said):
+    assert said in server.page(f"/spectrum/{example.spectrum}", 400, **query)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_reader_walks_through_all_pages(server, example, packages):
     command = ["node", str(SCRIPT), server.address, as_json(example), str(packages)]
     command += [os.environ["ASTRA_SCREENSHOTS"]] if os.environ.get("ASTRA_SCREENSHOTS") else []
     environment = {**os.environ, "CHROMIUM": shutil.which("chromium")}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=420, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["problems"] == []

@@ -136,6 +136,37 @@ def list_alert_page(
     return AlertPage(found, before=int(last) if is_cut and by_age else None, is_cut=is_cut)
 
 
+def newer_page(
+    connection: Connection, wanted: AlertFilter, before: int, n_rows: int = PAGE_ROWS
+) -> tuple[int | None, int]:
+    """Find the page before one of the list by age.
+
+    Parameters
+    ----------
+    connection : Connection
+        To the database.
+    wanted : AlertFilter
+        Which, in the order ``newest``.
+    before : int
+        Ids of the page are less than this.
+    n_rows : int, optional
+        How many a page has.
+
+    Returns
+    -------
+    cursor : int or None
+        Ids of the page before are less than this; None if it is the first one.
+    n_newer : int
+        Detections of it that are not less than ``before``; 0 if there is no page before.
+    """
+    newer = (*_place(connection, wanted), _source.diaSourceId >= before)
+    some = select(_source.diaSourceId).where(*newer).order_by(_source.diaSourceId).limit(WINDOW).subquery()
+    query = select(_source.diaSourceId).join(some, some.c.diaSourceId == _source.diaSourceId)
+    query = query.where(*_figures(wanted)).order_by(_source.diaSourceId).limit(n_rows + 1)
+    ids = list(connection.execute(query).scalars())
+    return (ids[n_rows] if len(ids) > n_rows else None), min(len(ids), n_rows)
+
+
 def _columns() -> Select[Any]:
     marker = apdb_marker.c
     instrument = (

@@ -13,12 +13,14 @@ from astra.database.pages.alerts import (
     AlertFilter,
     list_alert_page,
 )
-from astra.products.layout import alert_path
 from astra.web.filters import MAX_ID, BadFilterError, Query
+from astra.web.live.packets import packet_is_there
+from astra.web.live.scan import page_before, scan_values
 from astra.web.site import Answer, Site
 
 MAX_ROWS = 1000
 MAX_SKIP = 10_000
+VIEWS = ("grid", "scan")
 KEPT = "none"  # of `without`: nothing is left out
 
 
@@ -54,8 +56,17 @@ def alerts_page(site: Site, query: Query, _keys: Mapping[str, str]) -> Answer:
     before = query.integer("before", 0, MAX_ID)
     skip = query.integer("skip", 0, MAX_SKIP) or 0
     n_rows = query.integer("n", 1, MAX_ROWS) or PAGE_ROWS
+    scans = query.choice("view", VIEWS, VIEWS[0]) == "scan"
     with site.database.reading() as connection:
         found = list_alert_page(connection, wanted, before=before, skip=skip, n_rows=n_rows)
+        if scans:
+            values = scan_values(site, connection, query, wanted, found, n_rows=n_rows)
+            return Answer(
+                "alerts_scan.html", "alerts", _form(query, wanted) | values,
+                {"alert": values["alert"], "next": values["older"]}, found.rows,
+                ("instrument", *COLUMNS, "distance_arcsec"),
+            )  # fmt: skip
+        newer = page_before(connection, query, wanted, n_rows)
     have_packet = {place: packet_is_there(site, *place) for place in {_place(row) for row in found.rows}}
     rows = [{**row, "has_packet": have_packet[_place(row)]} for row in found.rows]
     is_first = before is None and not skip
@@ -69,11 +80,10 @@ def alerts_page(site: Site, query: Query, _keys: Mapping[str, str]) -> Answer:
             "alerts": rows,
             "further": further,
             "first": None if is_first else query.address("/alerts", before=None, skip=None, format=None),
+            "newer": None if newer is None else query.address("/alerts", **newer | {"at": None}, format=None),
+            "scan": query.address("/alerts", view="scan", format=None),
             "is_cut": found.is_cut,
-            "flags": tuple(FLAGS),
-            "orders": ORDERS,
-            "order": wanted.order,
-            "filters": query.values,
+            **_form(query, wanted),
         },
         data={"alerts": found.rows, "next": further},
         rows=found.rows,
@@ -81,10 +91,10 @@ def alerts_page(site: Site, query: Query, _keys: Mapping[str, str]) -> Answer:
     )
 
 
+def _form(query: Query, wanted: AlertFilter) -> dict[str, Any]:
+    """Return what the form that chooses shows."""
+    return {"flags": tuple(FLAGS), "orders": ORDERS, "order": wanted.order, "filters": query.values}
+
+
 def _place(row: Mapping[str, Any]) -> tuple[int, int]:
     return int(row["visit"]), int(row["detector"])
-
-
-def packet_is_there(site: Site, visit: int, detector: int) -> bool:
-    """Say whether there is a file of alerts of a visit and detector."""
-    return alert_path(site.root, visit, detector).is_file()

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from astra.database.pages.nights import NightRow, list_nights
 from astra.errors import MissingDataError
 from astra.web import night_page, visit_page
-from astra.web.alert_cards import make_cards
+from astra.web.alert_cards import make_cards, with_history
 from astra.web.filters import MAX_ID, Query
+from astra.web.image_view import ImageView
 from astra.web.lights import load_thresholds
 from astra.web.measures import measure_visit
 from astra.web.site import Answer, Site
+from astra.web.truth import judge_visit
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from astra.web.measures import MeasuredVisit
 
 PAGE_NIGHTS = 60
-CARDS = 6
+CARDS, CANDIDATES = 6, 24
 MAX_MOSAICS = 2
 MAX_VISITS = 400  # of a night, that are shown with their figures
 NIGHT_COLUMNS = ("instrument", "day_obs", "n_visits", "begin_mjd_tai", "end_mjd_tai", "n_dia_sources")
@@ -99,7 +101,7 @@ def _missing(what: str) -> MissingDataError:
 def night_of(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     """Make the page of a night."""
     from astra.database.pages.best_alerts import best_alerts
-    from astra.database.pages.light_curves import light_curves
+    from astra.database.pages.light_curves import body_curves, light_curves
 
     instrument, night = keys["instrument"], min(int(keys["night"]), 99999999)
     thresholds = load_thresholds(None)
@@ -108,13 +110,15 @@ def night_of(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
         if data is None:
             raise _missing(f"night {night} of {instrument}")
         ids = [visit.row.visit for visit in data.visits[:MAX_VISITS]]
-        alerts = best_alerts(connection, instrument, ids, limit=CARDS)
+        alerts = best_alerts(connection, instrument, ids, limit=CANDIDATES)
         curves = light_curves(connection, [one.dia_object_id for one in alerts if one.dia_object_id])
+        bodies = body_curves(connection, [one.ss_object_id for one in alerts if one.ss_object_id])
         drawn = [visit for visit in data.visits if visit.detectors][:MAX_MOSAICS]
         mosaics = [_mosaic(connection, site, visit) for visit in drawn]
     cards = make_cards(
-        alerts, curves, root=site.root, instrument=instrument, links=site.links, store=site.pictures
-    )
+        with_history(alerts, curves, bodies)[:CARDS], curves, bodies=bodies, root=site.root,
+        instrument=instrument, links=site.links, store=site.pictures,
+    )  # fmt: skip
     values = night_page.night_values(data, site.links, thresholds)
     rows = [_visit_row(visit) for visit in data.visits]
     told = {
@@ -136,12 +140,20 @@ def night_of(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
 
 def _mosaic(connection: Connection, site: Site, visit: MeasuredVisit) -> dict[str, Any]:
     regions, detections = _places(connection, visit)
-    drawn = visit_page.visit_mosaics(
-        visit, site.links, site.pictures, regions=regions, detections=detections, layers=("difference",)
-    )
     number = visit.row.visit
+    judged = judge_visit(site.root, number, visit.detectors, detections)
+    drawn = visit_page.visit_mosaics(
+        visit, site.links, site.pictures, regions=regions, detections=detections, layers=("difference",),
+        judged=judged,
+    )  # fmt: skip
     href = site.links.to("visit", instrument=visit.row.instrument, visit=number)
-    return {"figure": drawn[0], "visit": number, "href": href, "n_marks": len(detections)}
+    return {
+        "figure": drawn[0],
+        "visit": number,
+        "href": href,
+        "n_marks": len(detections),
+        "judged": judged,
+    }
 
 
 def _places(connection: Connection, visit: MeasuredVisit) -> tuple[Any, Any]:
@@ -178,14 +190,17 @@ def _measured(connection: Connection, site: Site, keys: Mapping[str, str]) -> tu
     return measure_visit(row, {detector: one for (_, detector), one in found.items()}, thresholds), row
 
 
-def visit_of(site: Site, _query: Query, keys: Mapping[str, str]) -> Answer:
+def visit_of(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     """Make the page of a visit."""
+    view = ImageView.of(query)
     with site.database.reading() as connection:
         visit, row = _measured(connection, site, keys)
         regions, detections = _places(connection, visit)
+    judged = judge_visit(site.root, row.visit, visit.detectors, detections)
     mosaics = visit_page.visit_mosaics(
-        visit, site.links, site.pictures, regions=regions, detections=detections
+        visit, site.links, site.pictures, regions=regions, detections=detections, judged=judged, view=view
     )
+    path = site.links.to("visit", instrument=row.instrument, visit=row.visit) or ""
     lines = visit_page.detector_lines(visit, site.links)
     values = {
         "visit": row,
@@ -194,6 +209,9 @@ def visit_of(site: Site, _query: Query, keys: Mapping[str, str]) -> Answer:
         "level": visit.level,
         "measures": visit.measures,
         "mosaics": mosaics,
+        "judged": judged,
+        "n_marks": len(detections),
+        "switches": _switches(view, query, path),
         "detectors": lines,
         "command": _command(row.instrument, row.day_obs),
     }
@@ -204,15 +222,22 @@ def visit_of(site: Site, _query: Query, keys: Mapping[str, str]) -> Answer:
     return Answer("visit.html", "visit", values, data, rows, columns, scope)
 
 
-def detector_of(site: Site, _query: Query, keys: Mapping[str, str]) -> Answer:
+def _switches(view: ImageView, query: Query, path: str) -> dict[str, Any]:
+    """Return the switches of the images of a page."""
+    return {"stretches": view.stretches(query, path), "masks": view.masks(query, path)}
+
+
+def detector_of(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     """Make the page of a detector of a visit."""
-    number = int(keys["detector"])
+    number, view = int(keys["detector"]), ImageView.of(query)
     with site.database.reading() as connection:
         visit, row = _measured(connection, site, keys)
     detector = visit.detectors.get(number)
     if detector is None:
         raise _missing(f"detector {number} of visit {row.visit} of {row.instrument}")
-    values = visit_page.detector_values(visit, detector, site.links, site.pictures)
+    path = site.links.to("detector", **keys) or ""
+    values = visit_page.detector_values(visit, detector, site.links, site.pictures, view)
+    values["switches"] = _switches(view, query, path)
     common = {"visit": row, "columns": visit_page.COLUMNS, "lights": visit.lights}
     common["command"] = _command(row.instrument, row.day_obs)
     rows = [{"key": key, "value": value} for key, value in sorted(detector.figures.items())]

@@ -12,9 +12,9 @@ from markupsafe import Markup
 from astra.database.pages.alerts import get_object, objects_near
 from astra.database.pages.light_curves import LightPoint, light_curve
 from astra.errors import AstraError, MissingDataError
-from astra.web import magnitudes, plots
+from astra.web.curve_view import CurveView
 from astra.web.filters import MAX_ID, Query
-from astra.web.live.alerts import packet_is_there
+from astra.web.live.packets import packet_is_there
 from astra.web.site import Answer, Site
 
 if TYPE_CHECKING:
@@ -27,14 +27,13 @@ COLUMNS = (
     *("snr", "reliability", "visit", "detector", "is_dipole", "is_negative"),
 )
 TABLE_ROWS = 200
-PLOT_SIZE = 860.0, 300.0
 
 
 def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     """Make the page of an object."""
     number = int(keys["object"])
     chosen = query.integer("source", 0, MAX_ID)
-    scale = query.choice("scale", ("flux", "mag"), "flux")
+    view = CurveView.of(query)
     with site.database.reading() as connection:
         found = get_object(connection, number) if number <= MAX_ID else None
         if found is None:
@@ -44,6 +43,7 @@ def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
         near = objects_near(connection, found["ra"], found["dec"], NEAR_ARCSEC)
     detections = [point for point in points if not point.is_forced]
     shown = _choose(detections, chosen)
+    chosen_id = shown.source_id if shown is not None else None
     values = {
         "object": found,
         "object_id": number,
@@ -51,33 +51,22 @@ def object_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
         "n_points": len(points),
         "n_detections": len(detections),
         "chosen": shown,
-        "scale": scale,
-        **_plots(points, number, shown),
+        "view": view.keys(),
+        "switches": view.switches(site.links, number, chosen_id),
+        "plots": view.draw(points, name=str(number), marked=chosen_id),
         "has_packet": shown is not None and packet_is_there(site, shown.visit, shown.detector),
-        "triptych": _triptych(site, shown),
-        "with_packet": sorted(
-            str(point.source_id) for point in detections if packet_is_there(site, point.visit, point.detector)
-        )
-        if len(detections) <= TABLE_ROWS
-        else [],
+        "triptych": None
+        if shown is None
+        else triptych_of(site, shown.source_id, (shown.visit, shown.detector)),
         "near": [row for row in near if row["diaObjectId"] != number],
         "elsewhere": elsewhere(found["ra"], found["dec"]),
-        "newer": _next(site.links, detections, shown, 1, number=number, scale=scale),
-        "older": _next(site.links, detections, shown, -1, number=number, scale=scale),
+        "newer": _next(site.links, detections, shown, 1, number=number, view=view),
+        "older": _next(site.links, detections, shown, -1, number=number, view=view),
         "bands": _bands(found),
     }
     rows = [point.as_dict() for point in points]
     data = {"diaObject": found, "points": rows, "near": near}
     return Answer("object.html", "object", values, data, rows, COLUMNS)
-
-
-def _plots(points: Sequence[LightPoint], number: int, shown: LightPoint | None) -> dict[str, Markup]:
-    """Draw the light curve in flux and in magnitudes."""
-    marked = shown.source_id if shown is not None else None
-    return {
-        "flux_plot": plots.light_curve(points, name=str(number), marked=marked, size=PLOT_SIZE),
-        "mag_plot": magnitudes.light_curve(points, name=str(number), marked=marked, size=PLOT_SIZE),
-    }
 
 
 def _choose(detections: Sequence[LightPoint], wanted: int | None) -> LightPoint | None:
@@ -95,7 +84,7 @@ def _next(
     step: int,
     *,
     number: int,
-    scale: str | None,
+    view: CurveView,
 ) -> str | None:
     """Address of the page with the next detection in time."""
     ids = [point.source_id for point in detections]
@@ -104,22 +93,19 @@ def _next(
     place = ids.index(shown.source_id) + step
     if not 0 <= place < len(ids):
         return None
-    return links.to("object", object=number, source=ids[place], scale=None if scale == "flux" else scale)
+    return links.to("object", object=number, source=ids[place], **view.keys())
 
 
-def _triptych(site: Site, shown: LightPoint | None) -> Markup | None:
-    """Draw the stamps of a detection; None where there are none."""
+def triptych_of(site: Site, source_id: int, place: tuple[int, int]) -> Markup | None:
+    """Draw the stamps of a detection of a visit and detector; None where there are none."""
     from astra.web.live.pictures import packet_of
     from astra.web.triptych import draw_triptych, make_triptych
 
-    if shown is None:
-        return None
     try:
-        packet = packet_of(site, shown.source_id)
-        made = make_triptych(packet, site.pictures, key=(shown.visit, shown.detector))
+        made = make_triptych(packet_of(site, source_id), site.pictures, key=place)
     except AstraError:
         return None  # the page says that there is no packet
-    return draw_triptych(made, site.links, title=f"Stamps of detection {shown.source_id}")
+    return draw_triptych(made, site.links, title=f"Stamps of detection {source_id}")
 
 
 def elsewhere(ra: float, dec: float) -> list[tuple[str, str]]:

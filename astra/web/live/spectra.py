@@ -8,13 +8,17 @@ from typing import Any
 from astra.database.pages.spectrum_files import get_spectrum_file, list_spectrum_files, results_of
 from astra.errors import AstraError, ConfigError, MissingDataError
 from astra.products.spectrum import Spectrum
-from astra.web.filters import MAX_ID, Query
+from astra.web.filters import MAX_ID, BadFilterError, Query
 from astra.web.site import Answer, Site
-from astra.web.spectrum_viewer import LINES, draw_spectrum
+from astra.web.spectrum_mask import bits_of_row
+from astra.web.spectrum_viewer import NARROW, WIDE, draw_spectrum
+from astra.web.spectrum_zoom import zooms
 
 LIST_COLUMNS = ("task_pk", "path", "product", "kind", "snr", "n_pixels", "n_good", "flags")
 MAX_FILE_BYTES = 256 << 20
 MAX_REDSHIFT = 7.0
+MAX_ANGSTROM = 1e6
+PIXEL_COLUMNS = ("wavelength", "flux", "ivar", "bad", "pixel_flags")
 HIDDEN = {"task_pk", "row_index", "product", "path", "kind"}
 
 
@@ -53,19 +57,27 @@ def spectrum_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     spectrum, problem = _read(site, found)
     redshift = query.number("z", -0.1, MAX_REDSHIFT)
     z = redshift if redshift is not None else _redshift(results)
-    bounds = query.number("from", 0.0, 1e6), query.number("to", 0.0, 1e6)
+    bounds = query.number("from", 0.0, MAX_ANGSTROM), query.number("to", 0.0, MAX_ANGSTROM)
+    if None not in bounds and not (bounds[0] or 0.0) < (bounds[1] or 0.0):
+        message = f"from must be less than to, not {bounds[0]:g} and {bounds[1]:g} Angstrom"
+        raise BadFilterError(message)
     row = min(row_index, spectrum.n_rows - 1) if spectrum is not None else row_index
-    plot = draw_spectrum(spectrum, row, z=z, bounds=bounds) if spectrum is not None else None
+    plots, bits, steps = [], [], []
+    if spectrum is not None:
+        plots = [draw_spectrum(spectrum, row, z=z, bounds=bounds, size=size) for size in (WIDE, NARROW)]
+        bits = bits_of_row(spectrum, row)
+        steps = zooms(query, spectrum.wavelength, bounds, number)
     values = {
         "file": found,
         "row": row,
         "n_rows": spectrum.n_rows if spectrum is not None else 0,
         "spectrum": spectrum,
         "problem": problem,
-        "plot": plot,
+        "plots": plots,
+        "mask_bits": bits,
+        "zooms": steps,
         "z": z,
         "bounds": bounds,
-        "lines": LINES,
         "results": {name: [_shown(one) for one in rows] for name, rows in results.items()},
         "newer": query.address(f"/spectrum/{number}", row=row + 1)
         if spectrum and row + 1 < spectrum.n_rows
@@ -74,7 +86,7 @@ def spectrum_page(site: Site, query: Query, keys: Mapping[str, str]) -> Answer:
     }
     rows = _pixels(spectrum, row) if spectrum is not None else []
     data = {"file": found, "row": row, "results": results, "pixels": rows}
-    return Answer("spectrum.html", "spectrum", values, data, rows, ("wavelength", "flux", "ivar", "bad"))
+    return Answer("spectrum.html", "spectrum", values, data, rows, PIXEL_COLUMNS)
 
 
 def _read(site: Site, found: Mapping[str, Any]) -> tuple[Spectrum | None, str]:
@@ -109,7 +121,10 @@ def _shown(row: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _pixels(spectrum: Spectrum, row: int) -> list[dict[str, Any]]:
-    columns = (spectrum.wavelength, spectrum.flux[row], spectrum.ivar[row], spectrum.bad[row])
-    names = ("wavelength", "flux", "ivar", "bad")
+    columns = (
+        *(spectrum.wavelength, spectrum.flux[row], spectrum.ivar[row]),
+        *(spectrum.bad[row], spectrum.pixel_flags[row]),
+    )
+    names = PIXEL_COLUMNS
     lists = [column.tolist() for column in columns]
     return [dict(zip(names, values, strict=True)) for values in zip(*lists, strict=True)]
