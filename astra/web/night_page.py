@@ -65,7 +65,7 @@ class NightData:
     def task_pks(self) -> set[int]:
         """Keys of the tasks of all detectors."""
         detectors = (detector for visit in self.visits for detector in visit.detectors.values())
-        return {task.pk for detector in detectors for task in detector.tasks}
+        return {pk for detector in detectors for pk in detector.task_pks}
 
     @property
     def n_failed(self) -> int:
@@ -100,7 +100,7 @@ def load_night(
         return None
     visits = visits_of_night(connection, instrument, day_obs)
     ids = [visit.visit for visit in visits]
-    found = detectors_of_visits(connection, root, instrument, ids, figures=KEYS)
+    found = detectors_of_visits(connection, root, instrument, ids, figures=KEYS, in_brief=True)
     by_visit: dict[int, dict[int, Any]] = {}
     for (visit, detector), one in found.items():
         by_visit.setdefault(visit, {})[detector] = one

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
@@ -253,6 +253,8 @@ def _write_visit(
 
     at = page_file("visit", visit=visit.row.visit)
     links = writer.links(at)
+    whole = detectors_of_visits(connection, str(writer.root), writer.instrument, [visit.row.visit])
+    visit = replace(visit, detectors={number: row for (_, number), row in whole.items()})
     regions, detections = _places(connection, writer, visit)
     judged = judge_visit(writer.root, visit.row.visit, visit.detectors, detections)
     mosaics = visit_page.visit_mosaics(
@@ -264,8 +266,7 @@ def _write_visit(
         "visit.html", "visit", at, level=visit.level, measures=visit.measures, mosaics=mosaics,
         judged=judged, n_marks=len(detections), detectors=lines, **common,
     )  # fmt: skip
-    whole = detectors_of_visits(connection, str(writer.root), writer.instrument, [visit.row.visit])
-    for (_, number), row in whole.items():
+    for number, row in visit.detectors.items():
         if number in numbers:
             own = page_file("detector", visit=row.visit, detector=number)
             values = visit_page.detector_values(visit, row, writer.links(own), writer.store)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -39,6 +42,16 @@ KEY_PATTERNS = {
     "picture": r"[0-9a-f]{32}\.png",
 }  # others are whole numbers
 NUMBER_PATTERN = r"\d{1,19}"
+# What the pages import when they need it, and astropy with it.
+NEEDED_LATER = (
+    *(
+        "astra.alerts.packet_index",
+        "astra.alerts.views",
+        "astra.products.exposures",
+        "astra.products.catalogs",
+    ),
+    *("astra.products.spectra", "astra.database.pages.best_alerts", "astra.database.pages.light_curves"),
+)
 
 Rule = tuple[str, type[tornado.web.RequestHandler], dict[str, Any]]
 
@@ -130,6 +143,7 @@ async def serve(
     from astra.scheduler.server import serve as serve_scheduler
 
     application = make_application(site, access, scheduler)
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
     try:
         if scheduler is not None:
             await serve_scheduler(
@@ -146,6 +160,18 @@ async def serve(
     finally:
         application.settings["threads"].close()
         site.database.close()
+
+
+def warm_up() -> None:
+    """Import what pages need, and keep it from being looked through again and again.
+
+    A page of a wide night makes so many objects that the garbage collector looks through all there are; those
+    of the modules, which never go, are most of them.
+    """
+    for name in NEEDED_LATER:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()
 
 
 def limits() -> Mapping[str, Any]:

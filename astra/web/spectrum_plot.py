@@ -57,7 +57,7 @@ def spectrum(
     pad = 0.12 * float(high - low) or 0.1 * abs(float(high)) or 1.0
     plot = frame(
         (float(wavelength[0]), float(wavelength[-1])), (float(low) - pad, float(high) + pad),
-        width=size[0], height=size[1], margins=(26.0, 14.0, 40.0, 58.0),
+        width=size[0], height=size[1], margins=(30.0, 14.0, 48.0, 66.0),
     )  # fmt: skip
     parts = [*plot.axes("wavelength, vacuum [Å]", f"flux [{unit}]" if unit else "flux", x_ticks=8)]
     for place, name in lines:

@@ -15,9 +15,11 @@ from sqlalchemy import ColumnElement, Connection, String, and_, cast, func, or_,
 from astra.database.bulk import is_among
 from astra.database.constants import constants_table
 from astra.database.models.state import Status
-from astra.database.pages.tasks import VISIT, stopped_tasks
+from astra.database.pages.tasks import VISIT, states_of, stopped_tasks
 from astra.database.selection import STATES, codes_of, parameter_text
 from astra.database.state import attempt_table, task_table
+
+STATES_BY_RANK = ("failed", "blocked", "running", "pending", "done")
 
 _task = task_table.c
 
@@ -39,6 +41,19 @@ class StateCounts:
         return self.done + self.failed + self.blocked + self.running + self.pending
 
 
+@dataclass(frozen=True)
+class TasksInBrief:
+    """The worst state among the tasks of a detector, and their keys."""
+
+    state: str
+    pks: Sequence[int]
+
+
+def worst_state(states: Collection[str]) -> str:
+    """Return the worst of some states; ``none`` of none."""
+    return next((word for word in STATES_BY_RANK if word in states), "none")
+
+
 def of_visits(connection: Connection, instrument: str | None, visits: Collection[int]) -> ColumnElement[bool]:
     """Return the condition that a row of ``task`` is of visits of a camera; rows of batches are left out."""
     own = is_among(connection, VISIT, [str(visit) for visit in sorted(visits)])
@@ -49,6 +64,26 @@ def of_visits(connection: Connection, instrument: str | None, visits: Collection
         camera = parameter_text("instrument")
         conditions.append(or_(camera == instrument, camera.is_(None)))
     return and_(*conditions)
+
+
+def tasks_in_brief(
+    connection: Connection, instrument: str, visits: Collection[int]
+) -> dict[tuple[int, int], TasksInBrief]:
+    """Return the state of the detectors of visits by their tasks, and the keys of those."""
+    # As the index has it: then a row is not parsed for it.
+    visit, detector = func.coalesce(VISIT, parameter_text("visit")), parameter_text("detector")
+    query = select(_task.pk, _task.status_code, visit, detector)
+    query = query.where(of_visits(connection, instrument, visits), detector.is_not(None))
+    rows: Sequence[Any] = connection.execute(query).all()
+    states = states_of(connection, [(pk, code) for pk, code, _, _ in rows])
+    keys: dict[tuple[str, str], list[int]] = {}
+    for pk, _, *place in rows:
+        keys.setdefault((place[0], place[1]), []).append(pk)
+    return {
+        (int(one), int(number)): TasksInBrief(worst_state({states[pk] for pk in pks}), pks)
+        for (one, number), pks in keys.items()
+        if one.isdigit() and number.isdigit()
+    }
 
 
 def _sharing(connection: Connection, visits: Collection[int]) -> list[int]:

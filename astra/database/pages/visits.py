@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, select
@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select
 from astra.database.bulk import is_among
 from astra.database.models.apdb import apdb_marker
 from astra.database.pages.tasks import states_of
-from astra.database.pages.visit_tasks import of_visits
+from astra.database.pages.visit_tasks import TasksInBrief, of_visits, tasks_in_brief, worst_state
 from astra.database.queries import as_utc
 from astra.database.selection import parameter_text
 from astra.database.state import attempt_table, chunks, metadata_table, product_table, task_table
@@ -103,6 +103,8 @@ class DetectorRow:
         In the order in which they began.
     association : Association, optional
         None where it is not associated.
+    brief : TasksInBrief, optional
+        In place of ``tasks``, where those are not asked for one by one.
     """
 
     visit: int
@@ -111,14 +113,19 @@ class DetectorRow:
     figures: Mapping[str, Any] = field(default_factory=dict)
     tasks: Sequence[TaskOfDetector] = ()
     association: Association | None = None
+    brief: TasksInBrief | None = None
 
     @functools.cached_property
     def state(self) -> str:
         """The worst state among its tasks; ``none`` without any."""
-        states = {task.state for task in self.tasks}
-        return next(
-            (word for word in ("failed", "blocked", "running", "pending", "done") if word in states), "none"
-        )
+        if self.brief is not None:
+            return self.brief.state
+        return worst_state({task.state for task in self.tasks})
+
+    @property
+    def task_pks(self) -> Sequence[int]:
+        """Keys of its tasks."""
+        return self.brief.pks if self.brief is not None else [task.pk for task in self.tasks]
 
 
 def visits_of_night(
@@ -187,6 +194,7 @@ def detectors_of_visits(
     visits: Collection[int],
     *,
     figures: Collection[str] | None = None,
+    in_brief: bool = False,
     visit_system: int = ONE_TO_ONE,
 ) -> dict[tuple[int, int], DetectorRow]:
     """Return the detectors of visits that have raws or products, by visit and detector, sorted.
@@ -203,25 +211,41 @@ def detectors_of_visits(
         Which visits.
     figures : collection of str, optional
         Keys of the figures wanted; all of them without it.
+    in_brief : bool, optional
+        Whether the states of the tasks are enough: a night of a wide camera has ten thousands of them.
     visit_system : int, optional
         System of the visits.
     """
     if not visits:
         return {}
     products = products_of_visits(connection, root, instrument, visits)
-    tasks = tasks_of_visits(connection, instrument, visits)
+    briefs = tasks_in_brief(connection, instrument, visits) if in_brief else {}
+    tasks = {} if in_brief else tasks_of_visits(connection, instrument, visits)
     associations = associations_of_visits(connection, instrument, visits)
-    keys = {product.task_pk for kinds in products.values() for product in kinds.values()}
-    keys |= {task.pk for found in tasks.values() for task in found}
-    by_task = figures_of_tasks(connection, keys, figures)
-    places = {*_raws(connection, instrument, visits, visit_system), *products, *tasks, *associations}
-    made = {}
-    for place in sorted(places):
-        found = products.get(place, {})
-        own = {product.task_pk for product in found.values()} | {task.pk for task in tasks.get(place, ())}
-        merged = {key: value for pk in sorted(own) for key, value in by_task.get(pk, {}).items()}
-        made[place] = DetectorRow(*place, found, merged, tasks.get(place, ()), associations.get(place))
-    return made
+    places = {*_raws(connection, instrument, visits, visit_system), *products, *tasks, *briefs, *associations}
+    made = {
+        place: DetectorRow(
+            *place,
+            products=products.get(place, {}),
+            tasks=tasks.get(place, ()),
+            association=associations.get(place),
+            brief=briefs.get(place),
+        )
+        for place in sorted(places)
+    }
+    own = {place: _tasks_with_figures(row) for place, row in made.items()}
+    by_task = figures_of_tasks(connection, {pk for keys in own.values() for pk in keys}, figures)
+    return {place: _with_figures(row, own[place], by_task) for place, row in made.items()}
+
+
+def _tasks_with_figures(row: DetectorRow) -> set[int]:
+    return {product.task_pk for product in row.products.values()}.union(row.task_pks)
+
+
+def _with_figures(row: DetectorRow, own: set[int], by_task: Mapping[int, Mapping[str, Any]]) -> DetectorRow:
+    """Return a detector with the figures of its tasks: of those that have the same, the newest ones."""
+    has = sorted(pk for pk in own if pk in by_task)
+    return replace(row, figures={key: by_task[pk][key] for pk in has for key in by_task[pk]}) if has else row
 
 
 def _raws(
