@@ -39,6 +39,7 @@ SAMPLE_PIXELS = 500_000
 PLANES = (
     "BAD", "SAT", "SAT_TEMPLATE", "NO_DATA", "EDGE", "INTRP", "CR", "STREAK", "DETECTED", "DETECTED_NEGATIVE",
 )  # fmt: skip
+_BITS = {name: np.uint32(MaskPlane[name]) for name in PLANES}
 METRIC_DTYPE = np.dtype(
     [(name, "f8") for name in (
         "x", "y", "coord_ra", "coord_dec", "source_density", "dipole_density",
@@ -109,12 +110,24 @@ def _look(row: Any, images: dict[str, Exposure], psfs: tuple[Any, Any]) -> None:
     good = (mask & IGNORED) == 0
     for name, exposure in images.items():
         for column, plane in ((f"{name}_value", exposure.image), (f"{name}_variance", exposure.variance)):
-            values = plane[box][good & np.isfinite(plane[box])]
-            row[column] = np.median(values) if len(values) > 0 else np.nan
+            row[column] = _middle(plane[box][good])
     for name in PLANES:
-        row[f"{name.lower()}_mask_fraction"] = np.mean((mask & np.uint32(MaskPlane[name])) > 0)
+        row[f"{name.lower()}_mask_fraction"] = np.count_nonzero(mask & _BITS[name]) / mask.size
     for name, psf in zip(("science", "template"), psfs, strict=True):
         row[f"{name}_psfSize"] = np.nan if psf is None else psf.fwhm_pixel(row["x"], row["y"])
+
+
+def _middle(values: NDArray[np.float32]) -> np.float32:
+    """Median of what is finite, NaN of nothing: that of numpy, which looks for NaN by sorting once more."""
+    finite = np.isfinite(values)
+    values = values if finite.all() else values[finite]
+    if not len(values):
+        return np.float32(np.nan)
+    half = len(values) // 2
+    parted = np.partition(values, half)
+    return (
+        parted[half] if len(values) % 2 else np.mean([parted[:half].max(), parted[half]], dtype=values.dtype)
+    )
 
 
 def _describe(row: Any, stamp: NDArray[np.float64]) -> None:

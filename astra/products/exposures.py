@@ -137,11 +137,16 @@ def read_exposure_wcs(path: Path | str) -> tuple[WCS, tuple[int, int]]:
     FormatError
         If it is damaged, not an exposure of astra, or has no WCS.
     """
+    return read_exposure_place(path)[1:]
+
+
+def read_exposure_place(path: Path | str) -> tuple[VisitInfo, WCS, tuple[int, int]]:
+    """Read only which exposure a file holds, and where it lies; errors as in `read_exposure_wcs`."""
     with open_fits(path) as hdus:
         record, header = _exposure_record(hdus, path), hdus["IMAGE"].header
         if not record["has_wcs"]:
             raise FormatError(f"exposure {path} has no WCS", path=str(path))
-        return _read_wcs(header), (int(header["NAXIS2"]), int(header["NAXIS1"]))
+        return VisitInfo(**record["info"]), _read_wcs(header), (int(header["NAXIS2"]), int(header["NAXIS1"]))
 
 
 def read_exposure_psf(path: Path | str) -> Psf:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import luigi
 
 from astra.errors import AstraError, ConfigError, NoOverlapError
+from astra.products.checksums import FileStamp, stamp
 from astra.tasks.batch import per_member
 from astra.tasks.heap import keep_freed_memory
 from astra.tasks.process_ccd import ProcessCcd
@@ -156,16 +158,24 @@ class GetTemplate(DifferenceTask):
     @property
     def image(self) -> tuple[WCS, tuple[int, int]]:
         """WCS and shape ``(ny, nx)`` [pixel] of the calibrated detector of a single task."""
-        from astra.products.exposures import read_exposure_wcs
-
-        return read_exposure_wcs(self.require(ProcessCcd).path("calexp"))
+        return self._calexp()[1:]
 
     @property
     def info(self) -> VisitInfo:
         """Which exposure a single task makes the template of."""
-        from astra.products.exposures import read_exposure_info
+        return self._calexp()[0]
 
-        return read_exposure_info(self.require(ProcessCcd).path("calexp"))
+    def _calexp(self) -> tuple[VisitInfo, WCS, tuple[int, int]]:
+        path = str(self.require(ProcessCcd).path("calexp"))
+        return _read_place(path, stamp(path))
+
+
+@functools.lru_cache(maxsize=256)
+def _read_place(path: str, _state: FileStamp | None) -> tuple[VisitInfo, WCS, tuple[int, int]]:
+    """Read what an exposure is and where it lies; the engine asks for it many times."""
+    from astra.products.exposures import read_exposure_place
+
+    return read_exposure_place(path)
 
 
 def _covered(template: Any) -> float:

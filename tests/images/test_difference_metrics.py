@@ -3,6 +3,7 @@ import pytest
 
 from astra.images.difference_metrics import (
     METRIC_DTYPE,
+    _middle,
     difference_figures,
     limiting_magnitude,
     sample_metrics,
@@ -27,6 +28,17 @@ def images():
     mask[:, :100] |= MASK_NO_DATA
     mask[100:110, 200:210] |= MASK_SAT
     return science, matched, difference.replace(mask=mask, image=difference.image + np.float32(2.0))
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 777, 1000])
+def test_the_middle_is_the_median_of_what_is_finite(number):
+    values = np.random.default_rng(number).normal(size=number).astype(np.float32)
+    expected = np.median(values) if number else np.nan
+    spoilt = np.concatenate([values, np.array([np.nan, np.inf, np.nan], np.float32)])
+    for given in (values, spoilt):
+        found = _middle(given)
+        assert found.dtype == np.float32
+        np.testing.assert_equal(found, np.float32(expected))
 
 
 def test_places_tell_of_their_surroundings(images):
