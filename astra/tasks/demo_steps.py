@@ -1,7 +1,7 @@
 """The two branches of the demonstration: its nights from raw frames to alerts, and its spectra.
 
-Each is a chain of the very tasks that a survey runs. Where a step begins, one detector goes first: it
-compiles what the step needs on this machine, so that the two processes of the rest do not both do so.
+Each is a chain of the very tasks that a survey runs. One detector goes first: it compiles what the steps
+need on this machine, while the other process does what needs nothing new, so that no two compile the same.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class ProcessSimulatedNights(SimulatedTask):
     """Take the simulated nights from raw frames to alerts, with all that lies between."""
 
     runs_in_place = True
+    priority = 1  # the spectra fill the time in which one process waits for what the other compiles
 
     def requires(self) -> list[luigi.Task]:
         """Simulate the raws of each detector, and the tables."""
@@ -43,19 +44,24 @@ class ProcessSimulatedNights(SimulatedTask):
         return [self.part(SimulateTables), *raws]
 
     def run(self) -> Generator[Any, Any, None]:
-        """Process step by step, the long ones in two halves that may run at the same time."""
+        """Process step by step; what is long is in parts that may run at the same time.
+
+        The first detector goes ahead to its alerts while the templates of all others are made: of the
+        kernels, those of a difference take the longest to compile.
+        """
         templates, later = (
             self.pairs([shot.visit for shot in shots])
             for shots in (self.night.template_shots, self.night.later_shots)
         )
+        first, others = later[:1], later[1:]
         yield self.ingest()
         for kind in CALIBRATIONS:
             yield self.calibration(kind)
-        yield self.calibrate(later[:1])
+        yield self.calibrate(first)
         yield [self.calibrate(self.on(templates, half)) for half in self.halves()]
-        yield [self.step(PackageAlerts, later[:1]), *self.calibrate_later(later)]
-        yield self.templates(later)
-        yield [self.step(DiffIm, self.on(later, half)) for half in self.halves()]
+        yield [*self.tiles(first), *self.calibrate_later(others)]
+        yield [self.step(PackageAlerts, first), self.step(GetTemplate, others)]
+        yield [self.step(DiffIm, self.on(others, half)) for half in self.halves()]
         for night in self.later_nights():
             yield self.ap_night(night)
 
@@ -129,16 +135,16 @@ class ProcessSimulatedNights(SimulatedTask):
             [pair for pair in pairs if (pair[0] in last) is is_last] for is_last in (False, True)
         )
         return [
-            self.calibrate(self.on(some, half), pictures=some is after)
+            self.calibrate(part, pictures=some is after)
             for some in (before, after)
             for half in self.halves()
+            if (part := self.on(some, half))
         ]
 
-    def templates(self, pairs: Sequence[Pair]) -> list[Any]:
-        """Return what builds the templates on the tiles of the sky below some pairs, in two halves."""
+    def tiles(self, pairs: Sequence[Pair]) -> list[Any]:
+        """Return what builds the templates on the tiles of the sky below some pairs."""
         found = [need for pair in pairs for need in self.step(GetTemplate, [pair]).further_requires()]
-        tiles = list({task.task_id: task for task in found}.values())
-        return [*merge_tasks(tiles[::2]), *merge_tasks(tiles[1::2])]
+        return merge_tasks({task.task_id: task for task in found}.values())
 
     def ap_night(self, night: int) -> ApNight:
         """Return the task that takes a night to its alerts."""
