@@ -20,6 +20,7 @@ from astra.products.fits_record import (
     software_version,
     write_hdus,
 )
+from astra.products.fits_table import table_hdu
 
 KIND = "catalog"
 EXTENSION = "CATALOG"
@@ -54,10 +55,7 @@ def write_catalog(
     """
     units = dict(units or {})
     _check_arguments(array, units)
-    hdu = fits.BinTableHDU(_with_encoded_text(array), name=EXTENSION)
-    for column, unit in units.items():
-        hdu.columns[column].unit = unit
-    hdu.update_header()
+    hdu = table_hdu(EXTENSION, _with_encoded_text(array), units)
     plain = plain_values(metadata or {})
     primary = fits.PrimaryHDU()
     add_cards(primary.header, {"ORIGIN": "astra", "ASTRAVER": software_version(), **plain})

@@ -7,6 +7,7 @@ record.
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from astra.errors import FormatError, MissingDataError
 from astra.products.atomic import atomic_path
+from astra.products.fits_table import table_hdu
 
 RECORD_EXTENSION = "ASTRA_RECORD"
 _LONGEST_CARD_TEXT = 60
@@ -41,6 +43,7 @@ _DAMAGE = (
 )
 
 
+@functools.cache
 def software_version() -> str:
     """Version of astra that writes, or ``unknown`` where it is not installed as a distribution."""
     try:
@@ -89,11 +92,11 @@ def _fits_a_card(key: str, value: Any) -> bool:
     return -_LARGEST_CARD_INTEGER <= int(value) <= _LARGEST_CARD_INTEGER
 
 
-def record_hdu(content: Mapping[str, Any]) -> fits.BinTableHDU:
+def record_hdu(content: Mapping[str, Any]) -> Any:
     """Make the record extension from what JSON can hold."""
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":")).encode("ascii")
     cell = np.array([(text,)], dtype=[("JSON", f"S{len(text)}")])
-    return fits.BinTableHDU(cell, name=RECORD_EXTENSION)
+    return table_hdu(RECORD_EXTENSION, cell)
 
 
 class PlaneHDU(fits.ImageHDU):  # type: ignore[misc]  # astropy has no types
