@@ -74,6 +74,16 @@ def test_demo_does_all_tasks_and_says_so(first, place):
     assert chain <= families
 
 
+def test_no_detector_is_done_twice(first, place):
+    assert first.returncode == 0
+    again = query(
+        place,
+        "SELECT family, count(*) FROM task JOIN task_attempt ON task_attempt.task_pk = task.pk "
+        "WHERE batch_size IS NULL GROUP BY task.pk HAVING count(*) > 1",
+    )
+    assert again == []
+
+
 def test_demo_writes_its_folder_only(first, place):
     assert first.returncode == 0
     assert [path.name for path in place.iterdir()] == ["astra-demo"]
