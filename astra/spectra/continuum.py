@@ -8,6 +8,7 @@ normal equations. Casey et al. (2016, arXiv:1603.03040) describe the sines and c
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -245,7 +246,7 @@ class NormalMatrix:
 
     def __init__(self, design: NDArray[np.float64], n_rows: int) -> None:
         self.design = design
-        self.pairs = np.triu_indices(len(design))
+        self.pairs = _pairs_of(len(design))
         self.products = design[self.pairs[0]] * design[self.pairs[1]] if n_rows > len(design) // 2 else None
 
     def __call__(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -259,6 +260,14 @@ class NormalMatrix:
         normal[:, self.pairs[0], self.pairs[1]] = weight @ self.products.T
         normal[:, self.pairs[1], self.pairs[0]] = normal[:, self.pairs[0], self.pairs[1]]
         return normal
+
+
+@functools.cache
+def _pairs_of(n_terms: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices of the upper triangle, once for the fits of thousands of single spectra."""
+    rows, columns = np.triu_indices(n_terms)
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
 
 
 def solve_ridge(
