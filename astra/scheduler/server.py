@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -34,6 +35,13 @@ JSON = "application/json"
 HEALTH = "/astra/health"
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 VISUALISER = "visualiser/index.html"  # Luigi's page
+STYLE = "visualiser/lib/AdminLTE/css/AdminLTE.min.css"  # and one of its stylesheets
+# It has scripts and styles in itself; nothing may come from elsewhere, or go there.
+VISUALISER_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+REMOTE_IMPORT = re.compile(r"@import url\(https?://[^)]*\);")  # a font that the stylesheet does without
 
 logger = logging.getLogger("luigi.server")
 
@@ -99,24 +107,32 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
 
 
 class GuardedFiles(Guarded, tornado.web.StaticFileHandler):
-    """Luigi's pages, with a link to that of the scheduler's health."""
+    """Luigi's pages, with a link to that of the scheduler's health, and without what they ask of others."""
 
     async def get(self, path: str, include_body: bool = True) -> None:
         """Answer with a file."""
-        if path != VISUALISER:
+        if path == VISUALISER:
+            self.set_header("Content-Type", "text/html; charset=UTF-8")
+            self.set_header("Content-Security-Policy", VISUALISER_POLICY)
+            self.write(with_link((Path(self.root) / VISUALISER).read_text()))
+        elif path == STYLE:
+            self.set_header("Content-Type", "text/css; charset=UTF-8")
+            self.write(REMOTE_IMPORT.sub("", (Path(self.root) / STYLE).read_text()))
+        else:
             await super().get(path, include_body)
-            return
-        self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.write(with_link((Path(self.root) / VISUALISER).read_text()))
 
     def compute_etag(self) -> str | None:
         """Return the mark of a version: that of the file, but where the answer is not what the file holds."""
-        changed = self.request.path.endswith(f"/{VISUALISER}")
+        changed = self.request.path.endswith((f"/{VISUALISER}", f"/{STYLE}"))
         return tornado.web.RequestHandler.compute_etag(self) if changed else super().compute_etag()
 
 
 def with_link(html: str) -> str:
-    """Return Luigi's page with a link at the end of its bar; as it is, if there is no such bar."""
+    """Return Luigi's page with a link at the end of its bar; as it is, if there is no such bar.
+
+    It gets an empty icon too, which browsers would ask for.
+    """
+    html = html.replace("</head>", '<link rel="icon" href="data:,"></head>', 1)
     head, bar, rest = html.partition('id="topNavbar">')
     items, end, rest = rest.partition("</ul>")
     if not (bar and end):

@@ -29,6 +29,11 @@ def test_pages_and_calls(central):
     assert page.status == 200
     assert "Luigi Task Visualiser" in text
     assert page.headers["X-Frame-Options"] == "DENY"
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    style, rules = answer(central, "/static/visualiser/lib/AdminLTE/css/AdminLTE.min.css")
+    assert style.status == 200
+    assert "@import" not in rules  # no font from elsewhere
+    assert len(rules) > 10_000
     form = "data=%7B%22worker%22%3A%22w%22%2C%22task_id%22%3A%22a%22%7D"
     stock = {"Content_Type": "application/x-www-form-urlencoded"}
     assert answer(central, "/api/add_task", "POST", form, **stock)[0].status == 200
