@@ -5,7 +5,6 @@ demonstration runs first, in a temporary folder. It needs chromium.
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -22,10 +21,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 def run_demo(folder):
     """Run the demonstration; return the folder of its report."""
-    environment = {**os.environ, "ASTRA_ROOT": str(folder)}
     command = ["luigi", "--module", "astra", "Demo", "--local-scheduler"]
-    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return next(iter(folder.rglob("report/index.html"))).parent
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return max(folder.glob("astra-demo/reports/*/index.html")).parent
 
 
 def take_picture(index, path, *, dark=False):
@@ -47,7 +45,7 @@ def make_small(path, max_bytes=MAX_BYTES):
     """Reduce the colours of a PNG until it is small enough; return its size [byte]."""
     original = Image.open(path).convert("RGB")
     for colours in COLOURS:
-        reduced = original.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        reduced = original.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         reduced.save(path, optimize=True)
         if path.stat().st_size <= max_bytes:
             break
