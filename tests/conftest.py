@@ -14,6 +14,7 @@ import pytest
 import astra  # noqa: F401  # before numpy, so that it sets the number of threads
 from tests import postgresql
 from tests.postgresql import free_port
+from tests.warm_interpreter import WarmInterpreter, can_run
 
 PROJECT = Path(__file__).resolve().parents[1]
 # Files of long tests, which begin first: at the end one process would wait for the other. The first makes the
@@ -26,6 +27,8 @@ LONG_FILES = (
     "test_database_outage.py",
     "test_precall.py",
     "test_killed_night.py",
+    "test_walk.py",
+    "test_faults.py",
     "test_slurm_night.py",
     "test_four_hosts.py",
     "test_kafka_crash.py",
@@ -36,6 +39,11 @@ LONG_FILES = (
     "test_real_field.py",
     "test_difference_injected.py",
     "test_demo.py",
+    "test_documents.py",
+    "test_slurm.py",
+    "test_association_crash.py",
+    "test_spectral_tasks.py",
+    "test_server_pages.py",
 )
 ON_CI = os.environ.get("CI", "").lower() == "true"
 
@@ -109,17 +117,27 @@ def astra_option():
         stored.remove_option("astra", name)
 
 
+@pytest.fixture(scope="session")
+def warm_interpreter():
+    """An interpreter that has loaded the libraries, from which the processes of `run_luigi` fork."""
+    interpreter = WarmInterpreter({**os.environ, "PYTHONPATH": str(PROJECT)})
+    yield interpreter
+    interpreter.close()
+
+
 @pytest.fixture
-def run_luigi(tmp_path):
+def run_luigi(tmp_path, warm_interpreter):
     """Run ``luigi --module ...`` in a process of its own; returns the completed process."""
 
     def run(*arguments, module="astra", env=None, local=True, timeout=300):
-        scheduler = ["--local-scheduler"] if local else []
-        command = [sys.executable, "-m", "luigi", "--module", module, *map(str, arguments), *scheduler]
+        command = ["--module", module, *map(str, arguments), *(["--local-scheduler"] if local else [])]
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT), **(env or {})}
+        if can_run(env or {}):
+            return warm_interpreter.run(command, cwd=tmp_path, env=environment, timeout=timeout)
         return subprocess.run(
-            command,
+            [sys.executable, "-m", "luigi", *command],
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(PROJECT), **(env or {})},
+            env=environment,
             capture_output=True,
             text=True,
             timeout=timeout,

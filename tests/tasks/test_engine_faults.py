@@ -93,7 +93,7 @@ def test_a_killed_process_is_found_dead_by_the_next_run(astra_root, run_luigi):
     ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     process = subprocess.Popen(command, cwd=astra_root, env=environment, stderr=subprocess.DEVNULL)
-    for _ in range(200):
+    for _ in range(1200):
         if (astra_root / "asleep").exists():
             break
         time.sleep(0.05)
