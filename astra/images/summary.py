@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from astra.images.aperture_correction import ApertureCorrection
 from astra.images.astrometry_fit import ARCSEC_PER_DEGREE, reference_on_image
 from astra.images.exposure import NJY_AB_ZERO_POINT_MAG, Exposure, MaskPlane
+from astra.images.fiducial import Fiducial
 from astra.images.measurement import positions_of
 from astra.images.psf import Psf
 from astra.images.psf_statistics import (
@@ -65,31 +66,6 @@ INGREDIENTS: Mapping[str, str] = {
     **dict.fromkeys(("nSources", "nStars", "nAstrometryUsed", "nPhotometryUsed"), "sources"),
     "refCatSourceDensity": "the reference catalogue and a WCS",
 }
-
-
-@dataclass(frozen=True)
-class Fiducial:
-    """Ordinary conditions in one band, to which an exposure is compared; NaN where one is not known.
-
-    Parameters
-    ----------
-    psf_sigma_pixel : float
-        Width of the PSF [pixel].
-    sky_adu_per_s : float
-        Sky [adu/s].
-    zero_point_mag : float
-        Magnitude of a source of 1 adu/s [AB mag].
-    mag_lim : float
-        Depth [AB mag].
-    exposure_time_s : float
-        Time after which that depth is reached [s].
-    """
-
-    psf_sigma_pixel: float = math.nan
-    sky_adu_per_s: float = math.nan
-    zero_point_mag: float = math.nan
-    mag_lim: float = math.nan
-    exposure_time_s: float = math.nan
 
 
 @dataclass(frozen=True)

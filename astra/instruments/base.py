@@ -16,10 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.errors import MissingDataError
-from astra.images.exposure import Exposure
-from astra.images.isr import correct_raw
-from astra.images.raw_image import RawImage
-from astra.images.summary import Fiducial
+from astra.images.fiducial import Fiducial
 from astra.instruments.focal_plane import FocalPlane
 from astra.instruments.quantities import Reading
 from astra.sky.grouping import group_id_of_digits
@@ -27,6 +24,9 @@ from astra.sky.identifiers import VISIT_DETECTOR_BITS
 
 if TYPE_CHECKING:
     from astropy.wcs import WCS
+
+    from astra.images.exposure import Exposure
+    from astra.images.raw_image import RawImage
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,8 @@ class Instrument(ABC):
         FormatError
             If it cannot be read as a raw of this camera.
         """
+        from astra.images.isr import correct_raw  # loads the kernels, which ingestion does without
+
         return correct_raw(self.read_raw(path, detector))
 
     def group_id(self, group_name: str) -> int:

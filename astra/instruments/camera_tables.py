@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from astra.errors import ConfigError, MissingDataError
-from astra.images.summary import Fiducial
+from astra.images.fiducial import Fiducial
 from astra.instruments.detector_tables import DetectorPlan, parse_detectors
 from astra.instruments.focal_plane import FocalPlane
 from astra.instruments.headers import is_hdu

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from astra.errors import ConfigError, FormatError, MissingDataError
 from astra.images.exposure import SECONDS_PER_DAY, Exposure, VisitInfo
+from astra.images.fiducial import Fiducial
 from astra.images.psf import sigma_from_fwhm
 from astra.images.raw_image import RawImage
-from astra.images.summary import Fiducial
 from astra.images.tan_sip import approximate_tan_sip
 from astra.instruments import sdss_files
 from astra.instruments.base import Detector, Instrument, RawFrame, require_detector

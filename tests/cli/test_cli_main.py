@@ -10,6 +10,7 @@ from tests.tasks.night import build
 from tests.tasks.toy_tasks import Toy
 
 HEAVY = ("numpy", "scipy", "numba", "matplotlib", "astropy", "sqlalchemy", "alembic", "sep", "fastavro")
+KERNELS = ("numba", "scipy.optimize", "scipy.interpolate", "sep", "sqlalchemy")
 
 
 def test_looking_makes_no_database(astra_root, capsys):
@@ -34,6 +35,18 @@ def test_wrong_usage_exits_with_two():
 
 def test_the_command_loads_nothing_heavy():
     code = f"import sys, astra.cli as c; c.build_parser(); print([n for n in {HEAVY} if n in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+def test_cameras_load_no_kernels():
+    code = f"""
+import sys
+from astra.instruments.registry import get_instrument
+for name in ("sdss", "decam", "kast", "simcam"):
+    get_instrument(name)
+print([name for name in {KERNELS} if name in sys.modules])
+"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
