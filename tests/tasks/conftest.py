@@ -34,11 +34,15 @@ def night(pytestconfig):
 
 @pytest.fixture(scope="session")
 def processed_root(night, pytestconfig):
-    """A root in which the whole night has been processed; not to be changed."""
+    """A root in which the whole night has been processed; not to be changed. Beside it is how it began."""
 
     def process(root):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ASTRA_ROOT", str(root))
+            for name, task in night.steps().items():
+                assert build(task)
+                close_database(root)
+                copy_root(root, root.with_name(name))
             assert build(night.pipeline())
         close_database(root)
         return root
@@ -61,6 +65,17 @@ def processed(processed_root, astra_root):
     """A copy of the processed root, which a test may damage."""
     copy_root(processed_root, astra_root)
     return astra_root
+
+
+@pytest.fixture
+def begun(processed_root, astra_root):
+    """Make the root of this test that of the night after one of `Night.steps`."""
+
+    def copy(step):
+        copy_root(processed_root.with_name(step), astra_root)
+        return astra_root
+
+    return copy
 
 
 @pytest.fixture

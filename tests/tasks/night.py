@@ -12,6 +12,8 @@ from sqlalchemy import Double, Float
 from astra.database.models import metadata
 from astra.simulation.night import simulate_night
 from astra.tasks.ap_pipe import ApPipe
+from astra.tasks.diffim import DiffIm
+from astra.tasks.process_ccd import ProcessCcd
 
 # Columns that tell when something was done, and not what was found.
 WALL_CLOCK = {"timeProcessedMjdTai", "apdb_replica_chunk"}
@@ -46,6 +48,18 @@ class Night:
     def pipeline(self, pairs=None, **changes):
         """ApPipe on a batch."""
         return ApPipe(**{**self.parameters(pairs), **changes})
+
+    def steps(self):
+        """Batches that do the night in part, by what it is then: each needs the ones before it."""
+        everything = [(visit, detector) for visit in self.all_visits() for detector in (0, 1)]
+        return {
+            "calibrated": self.pipeline(everything).require(ProcessCcd),
+            "differenced": self.pipeline().require(DiffIm),
+        }
+
+    def all_visits(self):
+        """Visits of the template, then those of the science."""
+        return [*self.files.template_visits, *self.files.science_visits]
 
     def arguments(self, pairs=None):
         """Command line of `pipeline`."""

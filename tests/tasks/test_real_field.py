@@ -1,5 +1,6 @@
 """ApPipe on the real field of Stripe 82, as the README runs it: the moving object becomes an alert."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from astra.alerts.files import read_alerts
 from astra.images.exposure import magnitude_ab
 from astra.instruments.sdss import SdssCamera
 from astra.sky.regions import contains, decode_polygon
+from tests.conftest import PROJECT
 from tests.tasks.night import rows
 
 # Position [deg], AB magnitude and least S/N of the object that was in the field in 2003 alone.
@@ -19,31 +21,26 @@ MOVING = {
 
 
 @pytest.fixture(scope="module")
-def real_root(shared_data, tmp_path_factory):
+def real_root(shared_data, tmp_path_factory, warm_interpreter):
     """A root in which ApPipe has run on both bands, from the command line."""
-    import os
-    import subprocess
-    import sys
-
-    from tests.conftest import PROJECT
-
     root = tmp_path_factory.mktemp("real")
     field = shared_data / "sdss_s82"
-    command = [sys.executable, "-m", "luigi", "--module", "astra", "ApPipe", "--local-scheduler"]
-    command += [
+    command = [
+        "--module",
+        "astra",
+        "ApPipe",
+        "--local-scheduler",
         "--instrument",
         "sdss",
         "--raw",
-        field,
-        "--visit",
-        "[419220300, 419210300]",
-        "--detector",
-        "4",
+        str(field),
     ]
+    command += ["--visit", "[419220300, 419210300]", "--detector", "4"]
     command += ["--template-visits", '["637720399", "637710399"]']
-    command += ["--reference-catalog", field / "ref_cat" / "stars.fits"]
+    command += ["--reference-catalog", str(field / "ref_cat" / "stars.fits")]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "ASTRA_ROOT": str(root)}
-    subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True, timeout=300)
+    done = warm_interpreter.run(command, cwd=root, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
     return root
 
 

@@ -91,10 +91,10 @@ def test_the_template_is_chosen_as_in_production(night):
 
 
 def test_a_training_made_again_with_its_seed_is_the_same(night, processed):
-    task = training(night, visits="", detectors="", nights=2, trees=10)
+    task = training(night, visits="", detectors="", nights=1, trees=10)
     files = []
     for rerun in (False, True):
-        assert build(training(night, visits="", detectors="", nights=2, trees=10, rerun=rerun))
+        assert build(training(night, visits="", detectors="", nights=1, trees=10, rerun=rerun))
         files.append(Path(task.output()["model"].path).read_bytes())
     assert files[0] == files[1]
 
