@@ -155,7 +155,8 @@ def postgresql_cluster():
             pytest.fail("PostgreSQL is not installed, and CI must not skip it: apt-get install postgresql")
         pytest.skip("PostgreSQL is not installed")
     cluster = postgresql.Cluster()
-    cluster.start()
+    # It starts a process in each database in turn, once a minute in all of them: there are hundreds here.
+    cluster.start("autovacuum=off")
     yield cluster
     cluster.stop()
     cluster.remove()

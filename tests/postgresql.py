@@ -50,12 +50,13 @@ class Cluster:
         """URL of the cluster, to which a database must be added."""
         return f"postgresql+psycopg://astra@{self.address}:{self.port}"
 
-    def start(self):
-        """Start it, and wait until it answers."""
+    def start(self, *settings):
+        """Start it, with settings such as ``autovacuum=off``, and wait until it answers."""
         options = (
             f"-c listen_addresses={self.address} -c port={self.port} "
             f"-c unix_socket_directories={self.folder} -c fsync=off -c max_connections=50"
         )
+        options += "".join(f" -c {setting}" for setting in settings)
         data, log = self.folder / "data", self.folder / "log"
         self._run("pg_ctl", "-D", data, "-w", "-l", log, "-o", options, "start")
 
