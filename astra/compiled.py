@@ -1,8 +1,14 @@
-"""Kernels that only other kernels call.
+"""How kernels are compiled.
 
-A kernel that Python calls is a function of numba's, ``@njit(cache=True)``. What it calls in turn is a `part`:
-no code to call it from Python is made, and none of its own is kept on disk, for the kernel that calls it has
-it. That takes a good part off what the first run on a machine compiles. To Python a part is a plain function.
+A kernel that Python calls is `compiled`, and kept on disk. What it calls in turn is a `part`: no code to call
+it from Python is made, and none of its own is kept on disk, for the kernel that calls it has it. Neither can
+be called from C. That takes a good part off what the first run on a machine compiles. To Python a part is a
+plain function.
+
+What takes long to compile, and is better a loop over elements: to assign an array to a slice or a row (numba
+compiles all that writes the message of its error, two seconds once and more in each kernel), array
+expressions, reductions such as ``values.max()``, `numpy.arange`, lists, and one function for arrays of
+several types or layouts.
 """
 
 from __future__ import annotations
@@ -10,9 +16,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, overload
 
+from numba import njit
 from numba.extending import register_jitable
 
 Function = Callable[..., Any]
+
+
+@overload
+def compiled(function: Function) -> Function: ...
+@overload
+def compiled(**options: Any) -> Callable[[Function], Function]: ...
+def compiled(function: Function | None = None, **options: Any) -> Any:
+    """Compile a function that Python calls, when it first does, and keep that on disk.
+
+    Parameters
+    ----------
+    function : callable, optional
+        What to compile.
+    **options
+        Of `numba.njit`, such as ``fastmath``.
+
+    Returns
+    -------
+    kernel : callable
+        Compiled for each combination of types, or a decorator if only options are given.
+    """
+    decorate: Callable[[Function], Function] = njit(cache=True, no_cfunc_wrapper=True, **options)  # type: ignore[call-overload]
+    return decorate if function is None else decorate(function)
 
 
 @overload

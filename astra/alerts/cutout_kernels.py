@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from astra.alerts.encoder_kernels import EncodedRows, put_rows
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 BLOCK = 2880  # bytes of which a FITS file has a whole number
 
@@ -101,7 +100,7 @@ class Stamps(NamedTuple):
     headers: Headers
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def find_data(  # noqa: PLR0917
     corner: NDArray[np.int64],
     side: NDArray[np.int64],
@@ -160,7 +159,7 @@ def _psf_units(header: NDArray[np.uint8], psf: NDArray[np.float32]) -> EncodedRo
     return EncodedRows(units.ravel(), units.shape[1] * np.arange(len(psf) + 1))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_plane(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     out, position, headers, number, corner, side, plane, scale, blank, line, words, content
 ):
@@ -214,7 +213,7 @@ def put_plane(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     return touched
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def add_psf_terms(psf: PsfTerms) -> Any:
     """Return the point-spread functions, float32, shape (n, n_pixels)."""
     stamps = np.empty((psf.design.shape[0], psf.terms.shape[1]), np.float32)

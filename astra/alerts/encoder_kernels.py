@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 NULL = np.uint8(0)  # branch 0 of a union, in zig-zag code
 VALUE = np.uint8(2)  # branch 1
@@ -100,7 +99,7 @@ class Parts(NamedTuple):
     mpc_orbit: Choices
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_long(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
@@ -134,7 +133,7 @@ def put_long(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_bool(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
@@ -173,7 +172,7 @@ def put_double(
     return int(put_number(out, position, values, nulls, False))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_number(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
@@ -206,7 +205,7 @@ def put_number(
     return -1
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_text(
     out: NDArray[np.uint8], position: NDArray[np.int64], values: EncodedRows, nulls: NDArray[np.bool_]
 ) -> int:
@@ -237,7 +236,7 @@ def _begin(out: NDArray[np.uint8], at: int, nullable: bool) -> Any:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def pack_slots(
     data: NDArray[np.uint8],
     start: NDArray[np.int64],
@@ -276,7 +275,7 @@ def stamp_sizes(stamps: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.where(stamps < 0, 1, 1 + long_sizes(stamps) + stamps)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_rows(
     out: NDArray[np.uint8],
     position: NDArray[np.int64],
@@ -292,7 +291,7 @@ def put_rows(
             position[i] = _copy(out, _begin(out, position[i], nullable), encoded, rows[i])
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def put_lists(out: NDArray[np.uint8], position: NDArray[np.int64], one: Lists) -> None:
     """Write a nullable array for each packet, at positions, and move those on.
 

@@ -13,11 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 import sep
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, Exposure
 
 UNUSABLE = MASK_BAD | MASK_NO_DATA
@@ -55,7 +54,7 @@ def is_unusable(exposure: Exposure) -> NDArray[np.bool_]:
     return unusable
 
 
-@njit(cache=True)
+@compiled
 def has_no_information(image, variance, mask, bits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Whether pixels have any of the bits, or no finite value, or no positive variance; (ny, nx)."""
     ny, nx = image.shape
@@ -123,7 +122,7 @@ def _fit_modes(
     return model, float(fitted.globalrms)
 
 
-@njit(cache=True)
+@compiled
 def double_samples(sample, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Interpolate linearly between every second pixel along each axis; return what was filled."""
     nx = out.shape[1]
@@ -213,7 +212,7 @@ def sum_run(image, model, excluded, expected, limit):  # type: ignore[no-untyped
     return count, total, square
 
 
-@njit(cache=True)
+@compiled
 def sum_cells(planes, mesh, rows, columns, limit):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Count, sum and sum of squares in the cells of what remains of an image less model and mesh.
 
@@ -239,7 +238,7 @@ def sum_cells(planes, mesh, rows, columns, limit):  # type: ignore[no-untyped-de
     return count, total, square
 
 
-@njit(cache=True)
+@compiled
 def add_mesh(model, mesh, rows, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Add the interpolated mesh to the model, in place."""
     line = np.empty(mesh.shape[1] + 1)

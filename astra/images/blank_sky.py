@@ -10,10 +10,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from astra.compiled import compiled
 from astra.images.dia_pixels import IGNORED
 from astra.images.exposure import (
     MASK_BAD,
@@ -166,7 +166,7 @@ def _pixel_snr(
     return snr
 
 
-@njit(cache=True)
+@compiled
 def _mark_occupied(snr, threshold, occupied):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Mark pixels whose 5 x 5 neighbours are too bright together; their sum scatters by 5."""
     ny, nx = occupied.shape

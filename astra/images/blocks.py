@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from astra.compiled import compiled
 
 
 def block_means(image: NDArray[np.float32], step: int) -> NDArray[np.float64]:
@@ -30,7 +31,7 @@ def block_means(image: NDArray[np.float32], step: int) -> NDArray[np.float64]:
     return means
 
 
-@njit(cache=True)
+@compiled
 def add_blocks(image, step, total, count):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add the finite pixels of each block to its total and count."""
     ny, nx = total.shape

@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.errors import DataError
 from astra.images.amplifier import Section
 from astra.images.exposure import MASK_BAD
@@ -85,7 +85,7 @@ class Calibration:
         return {"mean": float(good.mean(dtype=np.float64)), "median": float(np.median(good))}
 
 
-@njit(cache=True)
+@compiled
 def places_with_bit(mask, bit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Find where in the flattened mask a bit is set; rows without it, which are most, are passed quickly."""
     ny, nx = mask.shape

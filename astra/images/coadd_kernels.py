@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 N_EXTREMES = 4  # values that are kept of each pixel: the two least and the two largest
 OUTLIER, NEAR_OUTLIER = np.uint8(2), np.uint8(1)
@@ -17,7 +16,7 @@ def is_good(image, variance, mask, rejected):  # type: ignore[no-untyped-def]  #
     return (mask & rejected) == 0 and np.isfinite(image) and variance > 0.0 and np.isfinite(variance)
 
 
-@njit(cache=True)
+@compiled
 def add_values(planes, rejected, corner, extremes, middle, count):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add an image to the order statistics of a stream of images.
 
@@ -52,7 +51,7 @@ def add_values(planes, rejected, corner, extremes, middle, count):  # type: igno
                 middle[y, x] += value
 
 
-@njit(cache=True)
+@compiled
 def trimmed_mean(extremes, middle, count):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Replace ``middle`` by the median of up to six values, and by the mean without the extremes of more."""
     for y in range(count.shape[0]):
@@ -66,7 +65,7 @@ def trimmed_mean(extremes, middle, count):  # type: ignore[no-untyped-def]  # pr
                 middle[y, x] = 0.5 * (extremes[(n - 1) // 2, y, x] + extremes[n // 2, y, x])
 
 
-@njit(cache=True)
+@compiled
 def flag_outliers(planes, rejected, corner, reference, bright, limits, flags):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Mark the good pixels that differ from a reference; return how many are beyond the first limit.
 
@@ -103,7 +102,7 @@ def is_clipped(flags, row, column):  # type: ignore[no-untyped-def]  # pragma: n
     return False
 
 
-@njit(cache=True)
+@compiled
 def add_weighted(planes, bits, corner, weight, count, flags, sums, masks, coverage, cells):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add the pixels of an input that are neither bad nor clipped; return the numbers of the others.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 
-@njit(cache=True)
+@compiled
 def combine_stack(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     stack, photon, floor, amplifier, clip_sigma, mean, variance, count, chi2, n_free
 ):  # pragma: no cover (compiled)

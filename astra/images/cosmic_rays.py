@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.errors import TooManyCosmicRaysError
 from astra.images.dia_pixels import find_bits
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
@@ -211,7 +210,7 @@ def test_pixel(planes, hits, n, place, limits):  # type: ignore[no-untyped-def] 
     return n + 1
 
 
-@njit(cache=True)
+@compiled
 def find_seeds(planes, hits, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Test all pixels; write hits y, x and return their number."""
     n = 0
@@ -225,7 +224,7 @@ def find_seeds(planes, hits, limits):  # type: ignore[no-untyped-def]  # pragma:
     return n
 
 
-@njit(cache=True)
+@compiled
 def grow_hits(planes, hits, window, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Test the neighbours of the hits in a window of the list; append new ones and return their number."""
     ny, nx = planes.image.shape

@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def split_peaks(
     return Segmentation(segments, peaks[kept], n_pixels, blended)
 
 
-@njit(cache=True)
+@compiled
 def climb(significance, threshold, link):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Write 1 + the place of the highest of each pixel and its neighbours where it is above the threshold.
 
@@ -107,10 +106,10 @@ def climb(significance, threshold, link):  # type: ignore[no-untyped-def]  # pra
             link[y, x] = place + 1
 
 
-@njit(cache=True)
+@compiled
 def label_basins(link):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Turn the links of `climb` into labels of the peaks to which they lead, from 1; return the peaks."""
-    flat = link.ravel()
+    flat = link.reshape(link.size)
     n_linked = 0
     for place in range(len(flat)):
         n_linked += flat[place] != 0
@@ -144,7 +143,7 @@ def copy_bounds(pairs, saddle, capacity):  # type: ignore[no-untyped-def]  # pra
     return longer, more
 
 
-@njit(cache=True)
+@compiled
 def find_bounds(significance, label):  # type: ignore[no-untyped-def]  # pragma: no cover
     """List the pairs of touching pixels with different labels: both labels less 1, and the lower height."""
     ny, nx = significance.shape
@@ -185,7 +184,7 @@ def find_root(parent, k):  # type: ignore[no-untyped-def]  # pragma: no cover
     return k
 
 
-@njit(cache=True)
+@compiled
 def merge_peaks(bounds, order, height, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Join the regions of the peaks at their saddles, the highest first.
 
@@ -208,19 +207,19 @@ def merge_peaks(bounds, order, height, limits):  # type: ignore[no-untyped-def] 
     return owner, region
 
 
-@njit(cache=True)
+@compiled
 def count_pixels(label, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Pixels of the labels 0 to n - 1."""
     count = np.zeros(n, dtype=np.int64)
-    for one in label.ravel():
+    for one in label.reshape(label.size):
         count[one] += 1
     return count
 
 
-@njit(cache=True)
+@compiled
 def renumber(label, number):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Replace labels by other numbers, in place."""
-    flat = label.ravel()
+    flat = label.reshape(label.size)
     for place in range(len(flat)):
         if flat[place] != 0:
             flat[place] = number[flat[place]]

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import sep
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.background import is_unusable
 from astra.images.deblend import count_up, split_peaks
 from astra.images.exposure import MASK_DETECTED, MASK_SAT, MASK_SUSPECT, Exposure
@@ -136,7 +135,7 @@ def lose_power(seen, unusable, kernel, row):  # type: ignore[no-untyped-def]  # 
                 line[column] -= kernel[row - y + half, x - column + half]
 
 
-@njit(cache=True)
+@compiled
 def divide_by_noise(signal, unusable, kernel, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Turn sums of P I into S/N, in place; 0 where too little of the PSF is seen.
 
@@ -252,7 +251,7 @@ def mark_detected(
     return marked
 
 
-@njit(cache=True)
+@compiled
 def set_anew(mask, chosen, bit):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Set a bit on the chosen pixels and on no others, in place."""
     ny, nx = mask.shape
@@ -280,7 +279,7 @@ def mark_suspect(
     return marked
 
 
-@njit(cache=True)
+@compiled
 def bits_of_labels(mask, segments, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Bits that any pixel of each label 1 to n has, (n + 1,); 0 for the label 0."""
     bits = np.zeros(n + 1, dtype=np.uint32)
@@ -292,7 +291,7 @@ def bits_of_labels(mask, segments, n):  # type: ignore[no-untyped-def]  # pragma
     return bits
 
 
-@njit(cache=True)
+@compiled
 def set_on_labels(mask, segments, chosen, bit):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Set a bit on the pixels of the chosen labels, in place."""
     ny, nx = segments.shape
@@ -302,7 +301,7 @@ def set_on_labels(mask, segments, chosen, bit):  # type: ignore[no-untyped-def] 
                 mask[y, x] |= bit
 
 
-@njit(cache=True)
+@compiled
 def join_touching(segments, n):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Group of each label 0 to n: the least label of all that touch each other, directly or in a chain."""
     group = count_up(n + 1)

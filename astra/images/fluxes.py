@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.moments import Pixels, is_usable, stand_in
 from astra.images.psf import Psf
 from astra.images.stamps import draw_psf, make_psf_splines, psf_design
@@ -160,7 +159,7 @@ def weigh_box(box, part, first, last):  # type: ignore[no-untyped-def]  # pragma
     return flux, noise, area
 
 
-@njit(cache=True)
+@compiled
 def aperture_sums(pixels, labels, positions, radii):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Flux in circles about positions (n, 2), its error, and the usable fraction; (n, n_radii) each."""
     n, m = len(labels), len(radii)
@@ -234,7 +233,7 @@ def fit_flux(pixels, label, position, stamp):  # type: ignore[no-untyped-def]  #
     return flux, np.sqrt(noise) / norm, chi2, n_data, 0.0
 
 
-@njit(cache=True)
+@compiled
 def fit_fluxes(pixels, labels, positions, splines, design, size):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Table of what `fit_flux` returns, a row per source."""
     table = np.empty((len(labels), 5))

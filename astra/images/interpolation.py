@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_BAD, MASK_CR, MASK_INTRP, MASK_NO_DATA, MASK_SAT, Exposure
 from astra.images.masks import grow_square
 from astra.images.psf import Psf, sigma_from_fwhm
@@ -145,7 +144,7 @@ def predict(values, noise, n, correlation, scratch):  # type: ignore[no-untyped-
     return value, max(signal * (1.0 - explained + missing), mean_noise)
 
 
-@njit(cache=True)
+@compiled
 def predict_pixels(planes, bits, rows, columns, sigma):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Values and variances of pixels (n, 2); NaN for one without a usable pixel in reach."""
     result = np.full((len(rows), 2), np.nan)

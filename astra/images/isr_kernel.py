@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_BAD, MASK_SAT, MASK_SUSPECT, MASK_UNMASKEDNAN
 
 SMALLEST_FLAT = 1e-3  # a pixel that sees less than this of the light is bad
@@ -15,7 +14,7 @@ _LARGEST = np.float32(np.finfo(np.float32).max)
 _NAN_BITS = np.uint32(MASK_BAD | MASK_UNMASKEDNAN)
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def correct_pixels(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     raw, levels, column_levels, places, numbers, linearity, bias, dark, flat, image, variance, mask
 ):  # pragma: no cover (compiled)

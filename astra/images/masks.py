@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.images.exposure import MASK_BAD, MASK_UNMASKEDNAN, Exposure
 
 
@@ -72,7 +72,7 @@ def mark_unknown(exposure: Exposure, *, overwrite: bool = False) -> Exposure:
     return exposure
 
 
-@njit(cache=True)
+@compiled
 def _has_unknown(image, variance):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Whether the value or the noise of any pixel is unknown."""
     zero = np.float32(0.0)
@@ -87,7 +87,7 @@ def _has_unknown(image, variance):  # type: ignore[no-untyped-def]  # pragma: no
     return False
 
 
-@njit(cache=True)
+@compiled
 def _mark_unknown(image, variance, mask, stand_in):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Set the bits, and the variance where it is unknown, in place."""
     ny, nx = image.shape

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.images.background import UNUSABLE
 from astra.images.blended_fluxes import fit_blended_fluxes
 from astra.images.detection import Detections, bits_of_labels
@@ -107,7 +107,7 @@ def make_pixels(exposure: Exposure, segments: NDArray[np.int32]) -> Pixels:
     return Pixels(exposure.image, exposure.variance, owner)
 
 
-@njit(cache=True)
+@compiled
 def owners(image, variance, mask, segments, bits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Labels of the pixels, -1 for those without information; see `has_no_information`."""
     ny, nx = segments.shape

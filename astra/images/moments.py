@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 CENTROID_ITERATIONS = 50
 SHAPE_ITERATIONS = 100
@@ -146,7 +145,7 @@ def find_centroid(pixels, label, start, sigma, max_shift):  # type: ignore[no-un
     return start[0], start[1], 1.0
 
 
-@njit(cache=True)
+@compiled
 def windowed_centroids(pixels, labels, positions, sigma, max_shift):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Centroids of sources that start at ``positions`` (n, 2); columns x, y, xErr, yErr [pixel], failed."""
     result = np.full((len(labels), 5), np.nan)
@@ -185,7 +184,7 @@ def match_gaussian(sums, matrix):  # type: ignore[no-untyped-def]  # pragma: no 
     return (ayy / source, -axy / source, axx / source), True
 
 
-@njit(cache=True)
+@compiled
 def adaptive_moments(pixels, labels, positions, sigma, max_sigma):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Moments of the matched Gaussians about fixed centres (n, 2).
 

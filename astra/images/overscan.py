@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.polynomial import Chebyshev, Legendre, Polynomial
 from numpy.typing import NDArray
 from scipy.interpolate import Akima1DInterpolator, CubicSpline
 from scipy.ndimage import median_filter
 
+from astra.compiled import compiled
 from astra.images.robust import SIGMA_PER_MAD
 
 FloatArray = NDArray[np.float64]
@@ -329,7 +329,7 @@ def _fit_spline(rows: FloatArray, kept: NDArray[np.bool_], config: OverscanConfi
     return np.asarray(CubicSpline(knots, values, bc_type="natural")(x), dtype=np.float64)
 
 
-@njit(cache=True)
+@compiled
 def _sum_clipped(values, kept, middle, limit):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Sum, sum of squares and number, about each row's middle, of the values within a limit of it."""
     n_rows = values.shape[0]

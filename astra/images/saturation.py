@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from astra.compiled import compiled
 
 # Number of saturated pixels side by side -> by how many each end grows; the last one holds for longer runs.
 TRAIL_GROWTH = (0, 0, 0, 0, 0, 0, 1, 1, 3, 3, 4)
@@ -49,7 +50,7 @@ def widen_trails(mask: NDArray[np.uint32], bit: np.uint32, growth: tuple[int, ..
     _widen(mask, bit, np.array(growth, dtype=np.int64))
 
 
-@njit(cache=True)
+@compiled
 def _find(mask, bit, rows):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Find the pixels of some rows that have a bit, as (n, 2) of y and x."""
     nx, n_set = mask.shape[1], 0
@@ -66,7 +67,7 @@ def _find(mask, bit, rows):  # type: ignore[no-untyped-def]  # pragma: no cover 
     return places
 
 
-@njit(cache=True)
+@compiled
 def _grow(mask, bit, radius, places):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Set a bit in the square round each of some pixels."""
     ny, nx = mask.shape
@@ -77,7 +78,7 @@ def _grow(mask, bit, radius, places):  # type: ignore[no-untyped-def]  # pragma:
                 mask[j, i] |= bit
 
 
-@njit(cache=True)
+@compiled
 def _widen(mask, bit, growth):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Widen the runs of each row, as they were before any of them grew."""
     ny, nx = mask.shape

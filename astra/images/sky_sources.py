@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.images.exposure import MASK_SAT, Exposure
 from astra.images.fluxes import aperture_sums, fit_psf_fluxes
 from astra.images.measurement import make_pixels
@@ -84,7 +84,7 @@ def find_free_places(
     return np.stack([x[free], y[free]], axis=-1)[:n_places]
 
 
-@njit(cache=True)
+@compiled
 def _drop_marked(plane, bits, pixels, radius, free):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Clear the mark of pixels x, y with an unwanted bit in the square round them, or at the border."""
     ny, nx = plane.shape

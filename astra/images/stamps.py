@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.ndimage import spline_filter1d
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.psf import Psf
 
 SPLINE_ORDER = 5
@@ -45,7 +44,7 @@ def cut_stamps(
     return stamps
 
 
-@njit(cache=True)
+@compiled
 def copy_stamps(image, columns, rows, stamps):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy what lies on the image into stamps (n, size, size) about the central pixels."""
     ny, nx = image.shape
@@ -149,7 +148,7 @@ def add_row(weight, row, out):  # type: ignore[no-untyped-def]  # pragma: no cov
         out[i] += weight * row[i]
 
 
-@njit(cache=True)
+@compiled
 def _shift_all(padded, spare, dx, dy, shifted):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Shift each stamp, whose coefficients have a margin of `MARGIN` and some spare pixels."""
     weights = np.empty((2, N_TAPS))
@@ -219,7 +218,7 @@ def draw_psf(splines, terms, position, plane, out):  # type: ignore[no-untyped-d
     resample(plane, (0, 0), step, weights, out)
 
 
-@njit(cache=True)
+@compiled
 def draw_psfs(splines, design, positions, stamps):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill stamps (n, size, size) with the PSF at positions (n, 2)."""
     plane = np.empty(splines.coefficients.shape[1:])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_NO_DATA
 
 
-@njit(cache=True)
+@compiled
 def add_tile(planes, share, step, corner, sums, cells):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add the pixels of a warped tile to sums over a detector, in place.
 
@@ -75,7 +74,7 @@ def add_cells(weight, first, side, cells):  # type: ignore[no-untyped-def]  # pr
     cells[column] += total
 
 
-@njit(cache=True)
+@compiled
 def finish_mean(total, image, sigma, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Turn the sums of `add_tile` into mean and variance, in place; NaN and NO_DATA without weight."""
     nan = np.float32(np.nan)

@@ -8,10 +8,9 @@ several negative 5 sigma peaks for each positive one.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import Exposure
 
 BRIGHT_SNR = 5.0  # above, a pixel's own counts are its best estimate
@@ -42,7 +41,7 @@ def remove_own_noise(exposure: Exposure, sources: NDArray[np.bool_], *, overwrit
     return exposure.replace(variance=variance)
 
 
-@njit(cache=True)
+@compiled
 def _expected_variance(image, variance, sources, gain, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill ``out``, in one pass over the pixels; beyond the borders the image is mirrored."""
     ny, nx = image.shape

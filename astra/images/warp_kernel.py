@@ -6,10 +6,9 @@ Both go through the image once, in rows, in single precision: its rounding is 1e
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_CR, MASK_INTRP
 
 POLE = np.sqrt(3.0) - 2.0  # of the recursive filter (Unser, Aldroubi & Eden 1993, IEEE Trans. SP 41, 821)
@@ -38,7 +37,7 @@ def spline_coefficients(image: NDArray[np.float32]) -> NDArray[np.float32]:
     return coefficients
 
 
-@njit(cache=True)
+@compiled
 def blank_missing(planes, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy image, variance and mask, with 0 and a bit where image or variance are not finite."""
     limit = np.float32(np.inf)
@@ -128,7 +127,7 @@ def _filter_up(causal, n_rows, n_done, out):  # type: ignore[no-untyped-def]  # 
             _filter_line(out[here])
 
 
-@njit(cache=True)
+@compiled
 def filter_image(image, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill ``out`` with the coefficients of an image, band by band."""
     ny, nx = image.shape
@@ -193,7 +192,7 @@ def without_repaired(bits, four, fx, fy):  # type: ignore[no-untyped-def]  # pra
     return bits if share >= MIN_REPAIRED else bits & ~REPAIRED
 
 
-@njit(cache=True)
+@compiled
 def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Evaluate a cubic spline, a bilinear variance and an OR of the mask at mapped positions.
 
@@ -204,8 +203,9 @@ def resample(planes, grids, step, no_data, out):  # type: ignore[no-untyped-def]
     """
     ny, nx = out[0].shape
     ny_in, nx_in = planes[0].shape
-    flat = planes[0].ravel(), planes[1].ravel(), planes[2].ravel()
-    flat_out = out[0].ravel(), out[1].ravel(), out[2].ravel()
+    n_in, n_out = ny_in * nx_in, ny * nx
+    flat = planes[0].reshape(n_in), planes[1].reshape(n_in), planes[2].reshape(n_in)
+    flat_out = out[0].reshape(n_out), out[1].reshape(n_out), out[2].reshape(n_out)
     fractions, corner = np.empty((4, step), dtype=np.float32), np.empty(step, dtype=np.int64)
     begin, end = np.empty(3), np.empty(3)
     # In blocks: a whole row of a turned image would run out of the cache.

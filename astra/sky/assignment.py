@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -43,6 +42,23 @@ class _State(NamedTuple):
     closed_columns: IntArray
     tree: IntArray  # rows that were reached
     tree_distance: FloatArray
+
+    @classmethod
+    def begin(cls, n_rows: int, n_columns: int) -> _State:
+        """State before the first row."""
+        return cls(
+            np.full(n_rows, -1, np.int64),
+            np.full(n_columns, -1, np.int64),
+            np.zeros(n_rows),
+            np.zeros(n_columns),
+            np.full(n_columns, np.inf),
+            np.full(n_columns, -1, np.int64),
+            np.zeros(n_columns, np.bool_),
+            np.empty(n_columns, np.int64),
+            np.empty(n_columns, np.int64),
+            np.empty(n_rows, np.int64),
+            np.empty(n_rows),
+        )
 
 
 def assign(row: IntArray, column: IntArray, cost: FloatArray, cost_alone: FloatArray) -> IntArray:
@@ -79,38 +95,22 @@ def assign(row: IntArray, column: IntArray, cost: FloatArray, cost_alone: FloatA
         _, column = np.unique(column, return_inverse=True)
         n_columns = int(column.max(initial=-1)) + 1
     graph = _Graph(starts, row, column.astype(np.int64), cost, cost_alone)
-    return np.asarray(_assign_all(graph, n_columns))
+    state = _State.begin(len(cost_alone), n_columns)
+    _assign_all(graph, np.bincount(column, minlength=n_columns), state)
+    return state.chosen
 
 
-@njit(cache=True)
-def _assign_all(graph: _Graph, n_columns: int) -> IntArray:  # pragma: no cover
-    """Add the rows one at a time."""
-    n_rows = len(graph.cost_alone)
-    state = _State(
-        np.full(n_rows, -1, np.int64),
-        np.full(n_columns, -1, np.int64),
-        np.zeros(n_rows),
-        np.zeros(n_columns),
-        np.full(n_columns, np.inf),
-        np.full(n_columns, -1, np.int64),
-        np.zeros(n_columns, np.bool_),
-        np.empty(n_columns, np.int64),
-        np.empty(n_columns, np.int64),
-        np.empty(n_rows, np.int64),
-        np.empty(n_rows),
-    )
-    wanted_by = np.zeros(n_columns, np.int32)
-    for target in graph.column:
-        wanted_by[target] += 1
-    for row in range(n_rows):
+@compiled
+def _assign_all(graph: _Graph, wanted_by: IntArray, state: _State) -> None:  # pragma: no cover
+    """Add the rows one at a time; ``wanted_by`` is how many want each column."""
+    for row in range(len(graph.cost_alone)):
         if not _take_uncontested(row, graph, wanted_by, state.chosen):
             _augment(row, graph, state)
-    return state.chosen
 
 
 @part
 def _take_uncontested(
-    row: int, graph: _Graph, wanted_by: NDArray[np.int32], chosen: IntArray
+    row: int, graph: _Graph, wanted_by: IntArray, chosen: IntArray
 ) -> bool:  # pragma: no cover
     """Give a row the cheapest of its columns if no other row wants any of them; say whether that is so."""
     best, least = -1, graph.cost_alone[row]
@@ -138,7 +138,7 @@ def _augment(first: int, graph: _Graph, state: _State) -> None:  # pragma: no co
         place = _nearest(state.open_columns, n_open, state.distance)
         if place < 0 or state.distance[state.open_columns[place]] >= best_end:
             break
-        target = state.open_columns[place]
+        target = int(state.open_columns[place])
         n_open = _remove(state.open_columns, place, n_open)
         state.closed_columns[n_closed] = target
         n_closed += 1

@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.sky.regions import positions, unit_vectors
 
 FloatArray = NDArray[np.float64]
@@ -206,7 +205,7 @@ def _copy(states, source, target):  # type: ignore[no-untyped-def]
         states[target, k] = states[source, k]
 
 
-@numba.njit(cache=True)
+@compiled
 def _accumulate_detections(states, previous, version, band, rows):  # type: ignore[no-untyped-def]
     row = 0
     for v in range(len(previous)):
@@ -217,7 +216,7 @@ def _accumulate_detections(states, previous, version, band, rows):  # type: igno
             row += 1
 
 
-@numba.njit(cache=True)
+@compiled
 def _accumulate_forced(states, previous, version, band, rows):  # type: ignore[no-untyped-def]
     row = 0
     for v in range(len(previous)):

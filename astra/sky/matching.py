@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.sky.position_index import PositionIndex, find_neighbours, index_positions
 
 FloatArray = NDArray[np.float64]
@@ -189,7 +188,7 @@ def _offsets(
     return np.degrees(east) * ARCSEC_PER_DEG, np.degrees(north) * ARCSEC_PER_DEG
 
 
-@njit(cache=True)
+@compiled
 def _costs(first: _Places, second: _Places) -> tuple[FloatArray, FloatArray]:  # pragma: no cover
     """Costs of pairs and areas of their errors, row by row."""
     floor = ERROR_FLOOR_ARCSEC**2

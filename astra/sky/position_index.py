@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -229,7 +228,7 @@ def _scan_circle(place: _Circle, second: _Zones, found: _Found, n: int) -> int: 
     return n
 
 
-@njit(cache=True)
+@compiled
 def _scan(
     first: _Zones, start: int, second: _Zones, radius: float, found: _Found
 ) -> tuple[int, int]:  # pragma: no cover
@@ -264,7 +263,7 @@ def densities_around(places: PositionIndex, index: PositionIndex) -> FloatArray:
     return np.asarray(_densities(places.zones, index.zones, _WINDOWS))
 
 
-@njit(cache=True)
+@compiled
 def _densities(places: _Zones, second: _Zones, windows: IntArray) -> FloatArray:  # pragma: no cover
     """Measure densities in the order of an index."""
     density = np.empty(len(places.ra))

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+
+from astra.compiled import compiled
 
 _CHUNK_PIXELS = 256
 _CHUNK_STARS = 2000
@@ -223,7 +224,7 @@ def fit_scatter(residual: NDArray[np.float64], variance: NDArray[np.float64]) ->
     return scatter2
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def score_scatter(
     residual: NDArray[np.float64], variance: NDArray[np.float64], scatter2: NDArray[np.float64]
 ) -> None:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.spectra.flags import SpectrumFlag
 
 APOGEE_REGIONS = ((15090.0, 15822.0), (15823.0, 16451.0), (16452.0, 16971.0))
@@ -282,7 +282,7 @@ def solve_ridge(
     return solved
 
 
-@njit(cache=True)
+@compiled
 def clip_pixels(  # noqa: PLR0917
     data: NDArray[np.float64],
     continuum: NDArray[np.float64],
@@ -335,7 +335,7 @@ def _assess(
     return Continuum(continuum, coefficients, used, chi2, n_used, flags.astype(np.int64))
 
 
-@njit(cache=True)
+@compiled
 def weigh_pixels(  # noqa: PLR0917
     flux: NDArray[np.float64],
     ivar: NDArray[np.float64],
@@ -363,7 +363,7 @@ def weigh_pixels(  # noqa: PLR0917
             weight[row, pixel] *= scale
 
 
-@njit(cache=True)
+@compiled
 def assess_rows(  # noqa: PLR0917
     flux: NDArray[np.float64],
     ivar: NDArray[np.float64],

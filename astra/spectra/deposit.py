@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.spectra.grid import LogGrid
 
 
@@ -93,7 +93,7 @@ def deposit(
     return Deposit(grid, *sums)
 
 
-@njit(cache=True)
+@compiled
 def deposit_row(  # noqa: PLR0917
     position: NDArray[np.float64],
     value: NDArray[np.float64],

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.spectra.flags import SpectrumFlag
 from astra.spectra.lines import Line, good_pixels, window_coverage
 
@@ -188,7 +187,7 @@ def _fit_line(
     return np.array([half * value for value in values] + [chi2_dof]) + np.array([middle] + 8 * [0.0]), flags
 
 
-@njit(cache=True)
+@compiled
 def evaluate(x: NDArray[np.float64], parameters: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return continuum and Gaussian."""
     level, slope, flux, centre, sigma = (
@@ -202,7 +201,7 @@ def evaluate(x: NDArray[np.float64], parameters: NDArray[np.float64]) -> NDArray
     return level + slope * x + flux * profile  # type: ignore[no-any-return]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def accumulate(  # noqa: PLR0917
     x: NDArray[np.float64],
     data: NDArray[np.float64],
@@ -237,7 +236,7 @@ def accumulate(  # noqa: PLR0917
     return chi2
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def solve_symmetric(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
     """Solve small positive equations by elimination; what is void gives 0.
 
@@ -273,7 +272,7 @@ def _eliminate(rows: NDArray[np.float64], matrix: NDArray[np.float64]) -> None:
                 rows[k, i] -= factor * rows[j, i]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def first_guess(  # noqa: PLR0917
     x: NDArray[np.float64],
     data: NDArray[np.float64],
@@ -304,7 +303,7 @@ def first_guess(  # noqa: PLR0917
                     parameters[j] = linear[j, 0] if j < 3 else trial[j]
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def descend(  # noqa: PLR0917
     x: NDArray[np.float64],
     data: NDArray[np.float64],

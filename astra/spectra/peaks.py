@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from astra.compiled import compiled
 
 WINDOW = 12  # shifts to both sides of the first guess [pixel]
 _CHUNK = 1024  # pixels
@@ -81,7 +82,7 @@ def window_sums(
     return sums[:, :, ::-1], np.stack([data.sum(axis=1), weight.sum(axis=1)], axis=1)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def add_window(
     data: NDArray[np.float64],
     weight: NDArray[np.float64],
@@ -126,7 +127,7 @@ def refine_peaks(sums: NDArray[np.float64], totals: NDArray[np.float64]) -> Peak
     return Peaks(*found.T)
 
 
-@njit(cache=True)
+@compiled
 def refine_peak(sums: NDArray[np.float64], totals: NDArray[np.float64], found: NDArray[np.float64]) -> None:
     """Find the maximum of one spectrum: fill offset, error, gain, amplitude and level."""
     offset = 0.0
@@ -149,7 +150,7 @@ def refine_peak(sums: NDArray[np.float64], totals: NDArray[np.float64], found: N
     found[2], found[3], found[4] = gain, amplitude, level
 
 
-@njit(cache=True)
+@compiled
 def gain_at(
     sums: NDArray[np.float64], totals: NDArray[np.float64], offset: float
 ) -> tuple[float, float, float]:
@@ -210,7 +211,7 @@ def lagrange_taps(f: float, n_taps: int) -> NDArray[np.float64]:
     return np.array([np.prod((f - rest) / (one - rest)) for one, rest in zip(nodes, others, strict=True)])
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def interpolate_row(
     values: NDArray[np.float64], first: int, taps: NDArray[np.float64], result: NDArray[np.float64]
 ) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.spectra.continuum import ContinuumConfig, fit_continuum, normalise
 from astra.spectra.deposit import Deposit, deposit
 from astra.spectra.flags import UNUSABLE, SpectrumFlag
@@ -252,7 +252,7 @@ def _gain(prepared: Deposit, templates: TemplateSet) -> NDArray[np.float32]:
     return cross
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def fill_gain(
     cross: NDArray[np.float32],
     both: NDArray[np.float32],

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from astra.compiled import compiled
 
 PIXELS_PER_RESOLUTION = (3.5, 4.25, 5.0)
 """Of dithered APOGEE visits, for the chips in increasing wavelength: blue, green, red."""
@@ -86,7 +87,7 @@ def sinc_operator(position: NDArray[np.float64], n_in: int, resolution_pixel: fl
     return SincOperator(first, weight)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def fill_taps(
     position: NDArray[np.float64],
     n_in: int,
@@ -119,7 +120,7 @@ def fill_taps(
             weight[i, k] /= total
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def apply_taps(
     first: NDArray[np.int64],
     weight: NDArray[np.float64],
@@ -136,7 +137,7 @@ def apply_taps(
         result[i] = total
 
 
-@njit(cache=True)
+@compiled
 def apply_bits(
     first: NDArray[np.int64],
     weight: NDArray[np.float64],
@@ -162,7 +163,7 @@ def apply_bits(
             bit <<= 1
 
 
-@njit(cache=True)
+@compiled
 def share_of_bit(weight: NDArray[np.float64], bits: NDArray[np.int64], first: int, bit: Any) -> float:
     """Sum the weights of the pixels that have a bit."""
     share = 0.0

@@ -6,9 +6,9 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.spectra.continuum import ContinuumConfig, NormalMatrix, design_matrix, pixels_of, solve_ridge
 from astra.spectra.deposit import Deposit
 from astra.spectra.masks import widened
@@ -39,7 +39,7 @@ def residuals_of(prepared: Deposit, model: NDArray[np.float64]) -> NDArray[np.fl
     return residual
 
 
-@njit(cache=True)
+@compiled
 def normalise_row(
     data: NDArray[np.float64],
     weight: NDArray[np.float64],
