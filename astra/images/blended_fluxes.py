@@ -19,6 +19,7 @@ from astra.compiled import part
 from astra.images.fluxes import MIN_PSF_FRACTION, PsfFluxes, fit_size
 from astra.images.moments import Pixels
 from astra.images.psf import Psf
+from astra.images.stamp_fit import eliminate
 from astra.images.stamps import add_row, draw_psf, make_psf_splines, psf_design
 
 FloatArray = NDArray[np.float64]
@@ -140,7 +141,8 @@ def fill_stamps(splines, design, positions, stamps):  # type: ignore[no-untyped-
         if side * side != len(drawn):
             drawn = np.empty(side * side)
         draw_psf(splines, design[k], positions[k], plane, drawn.reshape((side, side)))
-        stamps.values[stamps.first[k] : stamps.first[k] + side * side] = drawn
+        for p in range(side * side):
+            stamps.values[stamps.first[k] + p] = drawn[p]
 
 
 def find_links(stamps: Stamps, box: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -239,7 +241,7 @@ def add_products(pixels, labels, stamps, links, box):  # type: ignore[no-untyped
     own = np.zeros((len(labels), 4))
     for k in range(len(labels)):
         cut_own(pixels, labels[k], k, stamps, planes)
-        own[k] = add_own(planes)
+        own[k, 0], own[k, 1], own[k, 2], own[k, 3] = add_own(planes)
         for q in range(links.start[k], links.start[k + 1]):
             j0, j1, i0, i1, index, step = overlap(stamps, k, links.other[q], box)
             for j in range(j0, j1):
@@ -261,16 +263,21 @@ def relax(own, links, found):  # type: ignore[no-untyped-def]  # pragma: no cove
     flux = np.zeros(len(own))
     moving = found.copy()
     for _ in range(MAX_SWEEPS):
-        if not moving.any():
-            break
-        for k in np.flatnonzero(found):
+        n_moving = 0
+        for k in range(len(own)):
+            if not found[k]:
+                continue
             rest = own[k, 2]
             for q in range(links.start[k], links.start[k + 1]):
                 rest -= links.product[q] * flux[links.other[q]]
             moving[k] = abs(rest - flux[k] * own[k, 0]) > TOLERANCE_SIGMA * np.sqrt(own[k, 1])
             flux[k] = rest / own[k, 0]
-    for k in np.flatnonzero(moving):
-        flux[k] = own[k, 2] / own[k, 0]
+            n_moving += moving[k]
+        if n_moving == 0:
+            break
+    for k in range(len(own)):
+        if moving[k]:
+            flux[k] = own[k, 2] / own[k, 0]
     return flux
 
 
@@ -288,35 +295,46 @@ def list_group(k, own, links, found, group):  # type: ignore[no-untyped-def]  # 
 
 
 @part
-def build_system(group, own, links):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Matrix of the fluxes of a group, transposed, and the covariance of its right-hand side."""
+def build_system(group, own, links, system, noise):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Fill the matrix of the fluxes of a group, transposed, and the covariance of its right-hand side."""
     n = len(group)
-    system, noise = np.zeros((n, n)), np.zeros((n, n))
     for a in range(n):
-        system[a, a], noise[a, a] = own[group[a], 0], own[group[a], 1]
-        first, last = links.start[group[a]], links.start[group[a] + 1]
         for b in range(n):
-            q = first + np.searchsorted(links.other[first:last], group[b])
-            if q < last and links.other[q] == group[b]:
-                system[b, a], noise[a, b] = links.product[q], links.noise[q]
-    return system, noise
+            system[b, a], noise[a, b] = 0.0, 0.0
+        system[a, a], noise[a, a] = own[group[a], 0], own[group[a], 1]
+        for q in range(links.start[group[a]], links.start[group[a] + 1]):
+            for b in range(n):
+                if links.other[q] == group[b]:
+                    system[b, a], noise[a, b] = links.product[q], links.noise[q]
+
+
+@part
+def error_in_group(group, own, links, scratch):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Error of the flux of the first of a group, that of the others being fitted too; 0 if there is none."""
+    n = len(group)
+    system, noise, row_of_inverse = scratch[0, :n], scratch[1, :n], scratch[2, 0, :n]
+    build_system(group, own, links, system, noise)
+    row_of_inverse[:] = 0.0
+    row_of_inverse[0] = 1.0
+    if not eliminate(system, row_of_inverse):
+        return 0.0
+    variance = 0.0
+    for a in range(n):
+        for b in range(n):
+            variance += row_of_inverse[a] * noise[a, b] * row_of_inverse[b]
+    return np.sqrt(variance) if variance > 0.0 else 0.0
 
 
 @njit(cache=True)
 def propagate_noise(own, links, found):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Error of each flux from the inverse of the system of the source and its neighbours, (n,)."""
-    error = np.empty(len(own))
+    error, scratch = np.empty(len(own)), np.empty((3, MAX_GROUP, MAX_GROUP))
     group = np.empty(MAX_GROUP, dtype=np.int64)
     for k in range(len(own)):
         error[k] = np.sqrt(own[k, 1]) / own[k, 0] if found[k] else np.nan
         n = list_group(k, own, links, found, group) if found[k] else 1
-        if n > 1:
-            system, noise = build_system(group[:n], own, links)
-            unit = np.zeros(n)
-            unit[0] = 1.0
-            row_of_inverse = np.linalg.solve(system, unit)
-            variance = row_of_inverse @ (noise @ row_of_inverse)
-            error[k] = np.sqrt(variance) if variance > 0.0 else error[k]
+        joint = error_in_group(group[:n], own, links, scratch) if n > 1 else 0.0
+        error[k] = joint if joint > 0.0 else error[k]
     return error
 
 

@@ -121,6 +121,7 @@ def find_peaks(
     single = np.zeros(len(starts) - 1, dtype=np.bool_)
     if mask is not None and len(pixels) > 0:
         single = np.logical_or.reduceat((mask.ravel()[pixels] & unsplit_planes) > 0, starts[:-1])
+    pixels = _order_by_height(snr, pixels, starts)
     n = _tabulate(snr, (pixels, starts, single), (threshold, min_prominence, dipole_separation), table)
     table = table[:n][np.lexsort((table[:n, 0], table[:n, 1]))]
     whole = dict(zip(WHOLE_COLUMNS, table[:, 4:].T.astype(np.int64), strict=True))
@@ -165,6 +166,15 @@ def _label(footprints, seeds, n_pixels):  # type: ignore[no-untyped-def]  # prag
     return pixels, starts[: n + 1]
 
 
+def _order_by_height(
+    snr: NDArray[np.float32], pixels: NDArray[np.int64], starts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Sort the pixels of each footprint from the highest down; the first of the image among equals."""
+    footprint = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    ordered: NDArray[np.int64] = pixels[np.lexsort((pixels, -np.abs(snr.ravel()[pixels]), footprint))]
+    return ordered
+
+
 @njit(cache=True)
 def _tabulate(snr, areas, limits, table):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill one row for each source, footprint by footprint; return their number."""
@@ -172,34 +182,45 @@ def _tabulate(snr, areas, limits, table):  # type: ignore[no-untyped-def]  # pra
     pixels, starts, single = areas
     for k in range(len(starts) - 1):
         places = pixels[starts[k] : starts[k + 1]]
-        y, x = places // nx, places % nx
-        box = (x.min(), x.max(), y.min(), y.max())
+        box = _find_box(places, nx)
         values = np.zeros((box[3] - box[2] + 3, box[1] - box[0] + 3))
+        order = np.empty(len(places), dtype=np.int64)
         for m in range(len(places)):
-            values[y[m] - box[2] + 1, x[m] - box[0] + 1] = snr[y[m], x[m]]
-        found = _join_lobes(_find_maxima(values, limits[0], limits[1]), values, limits[2])
-        found = found[:1] if single[k] else found
-        for row in range(len(found)):
+            y, x = places[m] // nx, places[m] % nx
+            j, i = y - box[2] + 1, x - box[0] + 1
+            values[j, i], order[m] = snr[y, x], j * values.shape[1] + i
+        found, n_found = _join_lobes(_find_maxima(values, order, limits[0], limits[1]), values, limits[2])
+        n_found = 1 if single[k] else n_found
+        for row in range(n_found):
             table[n, 0], table[n, 4] = box[0] - 1 + found[row, 1], box[0] - 1 + found[row, 3]
             table[n, 1], table[n, 5] = box[2] - 1 + found[row, 0], box[2] - 1 + found[row, 2]
             j, i = found[row, 2], found[row, 3]
             table[n, 2] = values[found[row, 0], found[row, 1]]
             table[n, 3] = max(-np.sign(table[n, 2]) * values[j, i], 0.0)
-            table[n, 6], table[n, 7], table[n, 8] = k + 1, len(found), len(places)
+            table[n, 6], table[n, 7], table[n, 8] = k + 1, n_found, len(places)
             table[n, 9], table[n, 10], table[n, 11], table[n, 12] = box
             n += 1
     return n
 
 
 @part
-def _find_maxima(values, threshold, prominence):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
-    """Rows and columns of the maxima of either sign, the highest first.
+def _find_box(places, nx):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """First and last column, first and last row of flat places in an image of some width."""
+    x_min, x_max, y_min, y_max = nx, -1, places[0] // nx, places[0] // nx
+    for m in range(len(places)):
+        y, x = places[m] // nx, places[m] % nx
+        x_min, x_max, y_min, y_max = min(x_min, x), max(x_max, x), min(y_min, y), max(y_max, y)
+    return x_min, x_max, y_min, y_max
+
+
+@part
+def _find_maxima(values, order, threshold, prominence):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Flat places of the maxima of either sign, the highest first.
 
     The pixels are added from the highest down; where two hills of one sign meet, the lower ends, and counts
     if it stands out enough above that saddle.
     """
-    width, flat = values.shape[1], values.ravel()
-    order = np.argsort(-np.abs(flat), kind="mergesort")
+    width, flat = values.shape[1], values.reshape(values.size)
     parent, counts = np.full(len(flat), -1), np.zeros(len(flat), dtype=np.bool_)
     for place in order:
         height = abs(flat[place])
@@ -216,8 +237,11 @@ def _find_maxima(values, threshold, prominence):  # type: ignore[no-untyped-def]
             high, low = (one, two) if abs(flat[one]) > abs(flat[two]) else (two, one)
             parent[low] = high
             counts[low] = counts[low] and low != place and abs(flat[low]) - height >= prominence
-    kept = order[counts[order]]
-    return np.stack((kept // width, kept % width), axis=1)
+    n = 0
+    for place in order:  # in place: no later entry is overwritten before it is read
+        order[n] = place
+        n += counts[place]
+    return order[:n]
 
 
 @part
@@ -232,9 +256,10 @@ def _top(parent, place):  # type: ignore[no-untyped-def]  # pragma: no cover (co
 @part
 def _join_lobes(maxima, values, separation):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Drop maxima near a higher one of the other sign; add each one's strongest pixel of the other sign."""
-    n, reach = 0, int(separation)
+    n, reach, width = 0, int(separation), values.shape[1]
     found = np.empty((len(maxima), 4), dtype=np.int64)
-    for y, x in maxima:
+    for place in maxima:
+        y, x = place // width, place % width
         sign, lobe = np.sign(values[y, x]), False
         for m in range(n):
             distance = np.hypot(y - found[m, 0], x - found[m, 1])
@@ -247,4 +272,4 @@ def _join_lobes(maxima, values, separation):  # type: ignore[no-untyped-def]  # 
                 if -sign * values[j, i] > best and np.hypot(j - y, i - x) <= separation:
                     best, found[n, 2], found[n, 3] = -sign * values[j, i], j, i
         n += 1
-    return found[:n]
+    return found, n

@@ -123,8 +123,8 @@ class MatchedFilter:
         The variance is that of the central pixel. It is meant to find sources that must be left out.
         """
         out = np.empty(image.shape, dtype=np.float32)
-        columns, rows = self.filters.stamp
-        _filter_quickly(image, self.weight, np.float32(self.level), (columns[:, 0], rows[:, 0]), out)
+        first = tuple(np.ascontiguousarray(terms[:, :1]) for terms in self.filters.stamp)
+        _filter_quickly(image, self.weight, np.float32(self.level), first, out)
         return out
 
 
@@ -226,10 +226,10 @@ def _filter(image, weight, level, stamps, out):  # type: ignore[no-untyped-def] 
             y1, x1 = min(y0 + TILE_PIXEL, ny), min(x0 + TILE_PIXEL, nx)
             clean, n = _load(image, weight, (y0, y1, x0, x1), weighted, weights), x1 - x0
             if not clean:
-                usable[:] = weights > 0.0
+                _mark_positive(weights, usable)
             stamp, square = (columns[tile], rows[tile]), (square_columns[tile], square_rows[tile])
             one = (columns[tile, :1], rows[tile, :1])
-            least = MIN_PSF_WEIGHT * one[0].sum() * one[1].sum()
+            least = MIN_PSF_WEIGHT * _sum(one[0][0]) * _sum(one[1][0])
             for y in range(y0, y1):
                 snr = out[y, x0:x1]
                 _correlate_line(weighted, (y - y0, 0), stamp, scratch, snr)
@@ -238,6 +238,32 @@ def _filter(image, weight, level, stamps, out):  # type: ignore[no-untyped-def] 
                 if not clean:
                     _correlate_line(usable, (y - y0, 0), one, scratch, seen[:n])
                     _blank(snr, seen, least, usable[y - y0 + half, half:])
+
+
+@part
+def _mark_positive(weights, usable):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Set 1 where the weight is positive, else 0."""
+    for y in range(weights.shape[0]):
+        for x in range(weights.shape[1]):
+            usable[y, x] = 1.0 if weights[y, x] > 0.0 else 0.0
+
+
+@part
+def _sum(numbers):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Sum of a line."""
+    total = np.float32(0.0)
+    for k in range(len(numbers)):
+        total += numbers[k]
+    return total
+
+
+@part
+def _sum_of_squares(numbers):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Sum of the squares of a line."""
+    total = 0.0
+    for k in range(len(numbers)):
+        total += float(numbers[k]) * float(numbers[k])
+    return total
 
 
 @part(error_model="numpy")
@@ -261,7 +287,7 @@ def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyp
     """Fill ``out`` by one product a tile, with the variance of the central pixel."""
     ny, nx = image.shape
     columns, rows = stamps
-    half = columns.shape[1] // 2
+    half = columns.shape[2] // 2
     side = TILE_PIXEL + 2 * half
     weighted, weights = np.empty((side, side), np.float32), np.empty((side, side), np.float32)
     scratch = np.empty(side, np.float32)
@@ -271,8 +297,8 @@ def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyp
             tile += 1
             y1, x1 = min(y0 + TILE_PIXEL, ny), min(x0 + TILE_PIXEL, nx)
             _load(image, weight, (y0, y1, x0, x1), weighted, weights)
-            stamp = (columns[tile : tile + 1], rows[tile : tile + 1])
-            norm = np.sqrt(level) * np.sqrt(np.sum(columns[tile] ** 2) * np.sum(rows[tile] ** 2))
+            stamp = (columns[tile], rows[tile])
+            norm = np.sqrt(level) * np.sqrt(_sum_of_squares(stamp[0][0]) * _sum_of_squares(stamp[1][0]))
             for y in range(y0, y1):
                 snr, central = out[y, x0:x1], weight[y, x0:x1]
                 _correlate_line(weighted, (y - y0, 0), stamp, scratch, snr)

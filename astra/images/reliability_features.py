@@ -306,18 +306,16 @@ _N_NUMBERS = _LOBES.stop
 def _measure_all(stamps, flux, fwhm, taps, table):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill a row of numbers for each source."""
     size = stamps.difference.shape[1]
-    snr, rings = np.empty((size, size)), np.empty((2, N_RINGS))
-    radius = FIT_RADIUS * fwhm
+    snr, radius, first = np.empty((size, size)), FIT_RADIUS * fwhm, _FIRST_RING + 2 * N_RINGS
     for k in range(len(flux)):
         d, w, p, centre = stamps.difference[k], stamps.weight[k], stamps.psf[k], stamps.centres[k]
-        table[k, 0:5] = fit_template_and_point(d, w, stamps.other[k], p, centre, radius)
-        table[k, 5] = fit_template_and_point(d, w, stamps.own[k], p, centre, radius)[3]
+        _, _, _, table[k, 5], _ = fit_template_and_point(d, w, stamps.own[k], p, centre, radius)
+        found = fit_template_and_point(d, w, stamps.other[k], p, centre, radius)
+        table[k, 0], table[k, 1], table[k, 2], table[k, 3], table[k, 4] = found
         table[k, 6] = line_snr(d, w, centre, fwhm)
         table[k, 7] = steepness(d, w, p, centre, fwhm)
-        table[k, 8:10] = extreme_pulls(d, w, p, centre, radius, flux[k])
-        ring_residuals(d, w, p, centre, fwhm, flux[k], rings)
-        first = _FIRST_RING + 2 * N_RINGS
-        table[k, _FIRST_RING : first - N_RINGS], table[k, first - N_RINGS : first] = rings[0], rings[1]
+        table[k, 8], table[k, 9] = extreme_pulls(d, w, p, centre, radius, flux[k])
+        ring_residuals(d, w, p, centre, fwhm, flux[k], table[k, _FIRST_RING:first].reshape((2, N_RINGS)))
         shape_numbers(d, w, p, centre, fwhm, table[k, first : first + N_SHAPE])
         smooth_snr(d, w, taps, snr)
         lobe_numbers(snr, centre, fwhm, table[k, first + N_SHAPE :])

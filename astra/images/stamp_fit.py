@@ -123,3 +123,38 @@ def invert(matrix, inverse):  # type: ignore[no-untyped-def]  # pragma: no cover
         for b in range(matrix.shape[0]):
             inverse[b, a] = column[b]
     return True
+
+
+@part
+def raise_pivot(system, right, a):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Exchange row ``a`` with that below of the largest element in its column; whether that is not 0."""
+    pivot = a
+    for b in range(a + 1, len(right)):
+        if abs(system[b, a]) > abs(system[pivot, a]):
+            pivot = b
+    right[a], right[pivot] = right[pivot], right[a]
+    for c in range(len(right)):
+        system[a, c], system[pivot, c] = system[pivot, c], system[a, c]
+    return abs(system[a, a]) > 0.0
+
+
+@part
+def eliminate(system, right):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Solve any equations in place of the right side, by elimination with pivots; False if singular.
+
+    A few lines, where that of numpy takes seconds to compile for its calls of LAPACK.
+    """
+    n = len(right)
+    for a in range(n):
+        if not raise_pivot(system, right, a):
+            return False
+        for b in range(a + 1, n):
+            ratio = system[b, a] / system[a, a]
+            right[b] -= ratio * right[a]
+            for c in range(a + 1, n):
+                system[b, c] -= ratio * system[a, c]
+    for a in range(n - 1, -1, -1):
+        for c in range(a + 1, n):
+            right[a] -= system[a, c] * right[c]
+        right[a] /= system[a, a]
+    return True
