@@ -1,4 +1,4 @@
-"""The compiled part of the fit of dipoles.
+"""The search for the best dipoles: all candidates of an image move a step at a time, until each has ended.
 
 Parameters are, in order: fluxes of both lobes; x and y of the positive, x and y of the negative lobe;
 constant and slopes of the sky of the difference, constants of those of science image and template.
@@ -6,25 +6,19 @@ constant and slopes of the sky of the difference, constants of those of science 
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+from typing import Any, NamedTuple
 
-from astra.compiled import part
-from astra.images.local_psf import draw_gradient, set_plane
-from astra.images.stamp_fit import (
-    add_normal_equations,
-    copy_to,
-    dot,
-    factor,
-    invert,
-    read_stamp,
-    solve,
-    solve_factored,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from astra.images.exposure import Exposure
+from astra.images.local_psf import LocalPsfs, draw_local_psfs, make_local_psfs, sum_terms
+from astra.images.stamp_batch import invert_positive, normal_equations, read_stamps, solve_positive
+
+FloatArray = NDArray[np.float64]
 
 N_POSITIONS = 4
 N_PARAMETERS = 11
-N_RESULTS = 6 + 2 + 3 + 36
 
 MAX_EVALUATIONS = 60
 FIRST_DAMPING, LARGEST_DAMPING = 1e-3, 1e7
@@ -32,330 +26,330 @@ EASIER, HARDER = 0.2, 6.0
 CHI2_TOLERANCE = 1e-4  # a hundredth of an error
 STEP_TOLERANCE_PIXEL = 1e-3
 MIDDLE_FRACTION = 0.1  # of the distance of the peaks, of lobes that start in the middle
+CORE_RADIUS_FRACTION = 1.0 / 3.0  # of the inputs' radius, in which their noise is taken
 
 _LINEAR = np.array([0, 1, 6, 7, 8, 9, 10])
-_IMAGE, _LOBE = np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1])
+_POSITIONS = slice(2, 6)
 _OF_DIFFERENCE = np.array([0, 2, 3, 1, 4, 5, 6, 7, 8])
 _OF_SCIENCE = np.array([0, 2, 3, 9])
 _OF_TEMPLATE = np.array([1, 4, 5, 10])
 
 
-@part
-def _read(images, column, row, settings, data, weight, variance):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    """Fill pixels and weights of the three images, and variances of the inputs.
+class Limits(NamedTuple):
+    """How far lobes may go from where they started, from each other, and in one step [pixel]."""
 
-    The inputs count within a circle, with less weight, and that the same everywhere: weights that follow the
-    photons of a bright star would tell more of the errors of the PSF than of its flux. Returns how many
-    pixels of the difference can be used.
+    shift: float
+    separation: float
+    step: float
+
+
+class Stamps(NamedTuple):
+    """Pixels of difference, science image and template round the candidates, and the PSFs of these images.
+
+    Parameters
+    ----------
+    psfs : tuple of LocalPsfs
+        At the middle pixels.
+    half : int
+        Half-width of the stamps [pixel].
+    data, weight : float64 ndarray, shape (n, 3, pixels)
+        Values, and what each counts in the fit; 0 for pixels that cannot be used.
+    variance : float64 ndarray, shape (n, 2, pixels)
+        Of science image and template.
     """
-    half = data.shape[1] // 2
-    n_data = read_stamp(images[0].planes, column, row, data[0], weight[0])
-    read_stamp(images[1].planes, column, row, data[1], weight[1])
-    read_stamp(images[2].planes, column, row, data[2], weight[2])
-    core, n_core = np.zeros(2), 0
-    for j in range(data.shape[1]):
-        for i in range(data.shape[2]):
-            away = (j - half) ** 2 + (i - half) ** 2
-            # The noise of the difference is known only where that of both inputs is.
-            known = weight[0, j, i] * weight[1, j, i] * weight[2, j, i] > 0.0
-            counts = known and away <= settings[1] ** 2
-            for k in range(2):
-                variance[k, j, i] = 1.0 / weight[k + 1, j, i] if counts else 0.0
-                core[k] += variance[k, j, i] if 9.0 * away <= settings[1] ** 2 else 0.0
-            n_core += 1 if counts and 9.0 * away <= settings[1] ** 2 else 0
+
+    psfs: tuple[LocalPsfs, ...]
+    half: int
+    data: FloatArray
+    weight: FloatArray
+    variance: FloatArray
+
+
+class Found(NamedTuple):
+    """Dipoles, one per row; numbers of those that were not found mean nothing.
+
+    Parameters
+    ----------
+    values : float64 ndarray, shape (n, 11)
+        Linear parameters in their places.
+    place : float64 ndarray, shape (n, 4)
+        Positions of the lobes from the middle pixel [pixel].
+    covariance : float64 ndarray, shape (n, 6, 6)
+        Of fluxes and positions.
+    lobe_snr : float64 ndarray, shape (n, 2)
+        Of each lobe beside the other, on the difference.
+    chi2 : float64 ndarray, shape (n,)
+        Of the difference.
+    converged : bool ndarray, shape (n,)
+        The search ended, and there is a covariance.
+    """
+
+    values: FloatArray
+    place: FloatArray
+    covariance: FloatArray
+    lobe_snr: FloatArray
+    chi2: FloatArray
+    converged: NDArray[np.bool_]
+
+
+def cut_dipole_stamps(
+    exposures: tuple[Exposure, ...], centres: NDArray[np.int64], half: int, reach: int
+) -> Stamps:
+    """Cut the stamps of difference, science image and template round middle pixels (n, 2).
+
+    ``half`` is the half-width of the stamps, ``reach`` that of the PSFs [pixel].
+    """
+    columns, rows = centres.T
+    cut = [read_stamps(exposure, columns, rows, half) for exposure in exposures]
+    data, weight = (np.stack([each[k] for each in cut], axis=1) for k in range(2))
+    x, y = centres.T.astype(float)
+    psfs = tuple(sum_terms(make_local_psfs(each.psf, x, y, reach)) for each in exposures if each.psf)
+    return Stamps(psfs, half, data, weight, np.zeros((len(centres), 2, data.shape[2])))
+
+
+def weigh_inputs(stamps: Stamps, factor: float, radius: float) -> Stamps:
+    """Let the inputs count within a circle [pixel], with less weight, and that the same everywhere.
+
+    Weights that follow the photons of a bright star would tell more of the errors of the PSF than of its
+    flux.
+    """
+    offset = np.arange(-stamps.half, stamps.half + 1)
+    away = np.hypot(offset[:, None], offset).ravel()
+    # The noise of the difference is known only where that of both inputs is.
+    counts = (stamps.weight.prod(axis=1) > 0.0) & (away <= radius)
+    variance = np.zeros(stamps.variance.shape)
+    np.divide(1.0, stamps.weight[:, 1:], out=variance, where=counts[:, None])
+    core = away <= CORE_RADIUS_FRACTION * radius
+    n_core, total = np.count_nonzero(counts & core, axis=1), variance[:, :, core].sum(axis=2)
+    share = np.divide(factor * n_core[:, None], total, out=np.zeros(total.shape), where=n_core[:, None] > 0)
+    weight = stamps.weight.copy()
+    weight[:, 1:] = np.where(variance > 0.0, share[:, :, None], 0.0)
+    return stamps._replace(weight=weight, variance=variance)
+
+
+def draw_columns(stamps: Stamps, rows: NDArray[np.int64], place: FloatArray) -> tuple[FloatArray, ...]:
+    """Draw the derivatives to all parameters at unit flux.
+
+    They are those of the difference (n, 9, pixels), and of science image and template (n, 4, pixels). The
+    positive lobe is in difference and science image, the negative in difference and template.
+    """
+
+    def lobe(image: int, which: int) -> FloatArray:
+        offsets = np.ascontiguousarray(place[:, 2 * which : 2 * which + 2])
+        drawn = draw_local_psfs(stamps.psfs[image], offsets, half, rows)
+        return drawn.reshape(len(rows), 3, slope_x.size)
+
+    half = stamps.half
+    slope_y, slope_x = (axis.ravel() / half for axis in np.mgrid[-half : half + 1, -half : half + 1])
+    difference = np.empty((len(rows), 9, slope_x.size))
+    difference[:, :3] = lobe(0, 0)
+    np.negative(lobe(0, 1), out=difference[:, 3:6])
+    difference[:, 6], difference[:, 7], difference[:, 8] = 1.0, slope_x, slope_y
+    inputs = np.ones((2, len(rows), 4, slope_x.size))
     for k in range(2):
-        share = settings[0] * n_core / core[k] if n_core > 0 else 0.0
-        for j in range(data.shape[1]):
-            for i in range(data.shape[2]):
-                weight[k + 1, j, i] = share if variance[k, j, i] > 0.0 else 0.0
-    return n_data
+        inputs[k, :, :3] = lobe(1 + k, k)
+    return difference, inputs[0], inputs[1]
 
 
-@part
-def _set_columns(psfs, place, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Draw the lobes, and their derivatives at unit flux, in all images; sky terms stay.
-
-    ``psfs`` are plane and step of each; ``columns`` those of difference (9), science image (4) and template
-    (4), as squares. The positive lobe is in the first two images, the negative in the first and the third.
-    """
-    for lobe in range(4):
-        plane, step = psfs[_IMAGE[lobe]]
-        first = 3 if lobe == 1 else 0
-        drawn = columns[_IMAGE[lobe]][first : first + 3]
-        draw_gradient(plane, step, place[2 * _LOBE[lobe] : 2 * _LOBE[lobe] + 2], drawn)
-    negative = columns[0][3:6].reshape(-1)
-    for p in range(negative.shape[0]):
-        negative[p] = -negative[p]
+def equations(stamps: Stamps, rows: NDArray[np.int64], place: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Make the normal equations of all three images for unit flux, with lobes at given places."""
+    matrix, right = np.zeros((len(rows), N_PARAMETERS, N_PARAMETERS)), np.zeros((len(rows), N_PARAMETERS))
+    columns = draw_columns(stamps, rows, place)
+    for image, own in enumerate((_OF_DIFFERENCE, _OF_SCIENCE, _OF_TEMPLATE)):
+        block, side = normal_equations(columns[image], stamps.data[rows, image], stamps.weight[rows, image])
+        matrix[:, own[:, None], own] += block
+        right[:, own] += side
+    _hold_unknown(matrix)
+    return matrix, right
 
 
-@part
-def _equations(columns, data, weight, matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the normal equations of all images for unit flux."""
-    matrix[:], right[:] = 0.0, 0.0
-    n = data.shape[1] * data.shape[2]
-    d, w = data.reshape((3, n)), weight.reshape((3, n))
-    add_normal_equations(columns[0].reshape((9, n)), _OF_DIFFERENCE, d[0], w[0], matrix, right)
-    if matrix.shape[0] == N_PARAMETERS:
-        add_normal_equations(columns[1].reshape((4, n)), _OF_SCIENCE, d[1], w[1], matrix, right)
-        add_normal_equations(columns[2].reshape((4, n)), _OF_TEMPLATE, d[2], w[2], matrix, right)
-    for a in range(matrix.shape[0]):
-        if matrix[a, a] == 0.0:  # no pixel knows of it: it stays 0
-            matrix[a, a] = 1.0
+def _hold_unknown(matrix: FloatArray) -> None:
+    """Let parameters of which no pixel knows stay 0."""
+    diagonal = np.einsum("naa->na", matrix)
+    diagonal[diagonal == 0.0] = 1.0
 
 
-@part
-def _solve_linear(matrix, right, linear, values):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Set the linear parameters to their best values; returns by how much they lower chi2, NaN if none do."""
-    m = len(linear)
-    small, gain = np.empty((m, m)), np.empty(m)
-    for a in range(m):
-        gain[a] = right[linear[a]]
-        for b in range(m):
-            small[a, b] = matrix[linear[a], linear[b]]
-    if not solve(small, gain):
-        return np.nan
-    lowered = 0.0
-    for a in range(m):
-        values[linear[a]] = gain[a]
-        lowered += gain[a] * right[linear[a]]
-    return lowered
+def solve_linear(matrix: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Find the best linear parameters (n, 11), and by how much they lower chi2; NaN if there are none."""
+    values, gain = np.zeros(right.shape), right[:, _LINEAR]
+    solution, found = solve_positive(matrix[:, _LINEAR[:, None], _LINEAR], gain)
+    values[:, _LINEAR] = solution
+    return values, np.where(found, np.einsum("na,na->n", solution, gain), np.nan)
 
 
-@part
-def _scales(values, scales):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the factors of the columns: those of the positions are the fluxes."""
-    scales[:] = 1.0
-    scales[2:4], scales[4:6] = values[0], values[1]
+def _scales(values: FloatArray) -> FloatArray:
+    """Factors of the columns (n, 11): those of the positions are the fluxes."""
+    scales = np.ones(values.shape)
+    scales[:, 2:4], scales[:, 4:6] = values[:, :1], values[:, 1:2]
+    return scales
 
 
-@part
-def _step(matrix, right, values, damping, step):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the damped Gauss-Newton step of the positions (4); False if there is none."""
-    n = matrix.shape[0]
-    scales, joint, gradient = np.empty(n), np.empty((n, n)), np.empty(n)
-    _scales(values, scales)
-    for a in range(n):
-        gradient[a] = right[a]
-        for b in range(n):
-            joint[a, b] = scales[a] * matrix[a, b] * scales[b]
-            if not 2 <= b < 6:
-                gradient[a] -= matrix[a, b] * values[b]
-        gradient[a] *= scales[a]
-    largest = max(joint[2, 2], joint[3, 3], joint[4, 4], joint[5, 5])
-    for a in range(2, 6):
-        joint[a, a] += damping * joint[a, a] + 1e-9 * largest + 1e-30
-    found = solve(joint, gradient)
-    copy_to(step, gradient[2:6])
-    return found
+def damped_step(
+    matrix: FloatArray, right: FloatArray, values: FloatArray, damping: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Damped Gauss-Newton step of the positions (n, 4), and whether there is one."""
+    scales = _scales(values)
+    joint = scales[:, :, None] * matrix * scales[:, None]
+    explained = np.einsum("nab,nb->na", matrix[:, :, _LINEAR], values[:, _LINEAR])
+    diagonal = np.einsum("naa->na", joint)[:, _POSITIONS]
+    largest = diagonal.max(axis=1)
+    diagonal += damping[:, None] * diagonal + (1e-9 * largest + 1e-30)[:, None]
+    step, found = solve_positive(joint, (right - explained) * scales)
+    return step[:, _POSITIONS], found
 
 
-@part
-def _limit(place, start, max_shift, max_separation):  # type: ignore[no-untyped-def]  # pragma: no cover
+def limit(place: FloatArray, start: FloatArray, limits: Limits) -> FloatArray:
     """Keep lobes near where they started, and near each other."""
-    for a in range(N_POSITIONS):
-        place[a] = min(max(place[a], start[a] - max_shift), start[a] + max_shift)
-    separation = np.hypot(place[0] - place[2], place[1] - place[3])
-    if separation > max_separation:
-        for a in range(2):
-            middle, half = (place[a] + place[a + 2]) / 2.0, (place[a] - place[a + 2]) / 2.0
-            place[a] = middle + half * max_separation / separation
-            place[a + 2] = middle - half * max_separation / separation
+    place = np.clip(place, start - limits.shift, start + limits.shift)
+    one, two = place[:, :2], place[:, 2:]
+    separation = np.hypot(*(one - two).T)
+    ratio = np.where(separation > limits.separation, limits.separation / np.maximum(separation, 1e-9), 1.0)
+    middle, half = (one + two) / 2.0, (one - two) / 2.0 * ratio[:, None]
+    return np.where((ratio < 1.0)[:, None], np.hstack([middle + half, middle - half]), place)
 
 
-@part
-def _move(place, step, start, limits, trial):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the places after a step, within limits; returns how far the lobes move along an axis."""
-    largest, moved = 1e-9, 0.0
-    for a in range(N_POSITIONS):
-        largest = max(largest, abs(step[a]))
-    for a in range(N_POSITIONS):
-        trial[a] = place[a] + step[a] * min(1.0, limits[2] / largest)
-    _limit(trial, start, limits[0], limits[1])
-    for a in range(N_POSITIONS):
-        moved = max(moved, abs(trial[a] - place[a]))
-    return moved
+def _move(place: FloatArray, step: FloatArray, start: FloatArray, limits: Limits) -> FloatArray:
+    """Places after a step, within limits."""
+    largest = np.maximum(np.abs(step).max(axis=1), 1e-9)
+    return limit(place + step * np.minimum(limits.step / largest, 1.0)[:, None], start, limits)
 
 
-@part
-def _choose_start(psfs, stamps, place):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _choose_start(stamps: Stamps, place: FloatArray) -> FloatArray:
     """Start in the middle if that is better: the peaks of a star that hardly moved are a width of it off."""
-    columns, data, weight, _ = stamps
-    matrix, right = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
-    values, lowered = np.empty(N_PARAMETERS), np.empty(2)
-    middle = place.copy()
-    for a in range(N_POSITIONS):
-        middle[a] += (1.0 - MIDDLE_FRACTION) * (place[(a + 2) % N_POSITIONS] - place[a]) / 2.0
-    for trial in range(2):
-        _set_columns(psfs, middle if trial == 0 else place, columns)
-        _equations(columns, data, weight, matrix, right)
-        lowered[trial] = _solve_linear(matrix, right, _LINEAR, values)
-    if lowered[0] > lowered[1]:
-        copy_to(place, middle)
+    other = np.roll(place, 2, axis=1)
+    middle, rows = place + (1.0 - MIDDLE_FRACTION) * (other - place) / 2.0, np.arange(len(place))
+    lowered = [solve_linear(*equations(stamps, rows, trial))[1] for trial in (middle, place)]
+    return np.where((lowered[0] > lowered[1])[:, None], middle, place)
 
 
-@part
-def _find_places(psfs, stamps, limits, place, values):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Move the lobes (in place) to the least chi2, and draw them there; whether the search ended."""
-    columns, data, weight, _ = stamps
-    start, trial, step = place.copy(), np.empty(N_POSITIONS), np.zeros(N_POSITIONS)
-    _choose_start(psfs, stamps, place)
-    _limit(place, start, limits[0], limits[1])
-    matrix, right = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
-    new_matrix, new_right, new_values = matrix.copy(), right.copy(), values.copy()
-    _set_columns(psfs, place, columns)
-    _equations(columns, data, weight, matrix, right)
-    lowered, damping, ended = _solve_linear(matrix, right, _LINEAR, values), FIRST_DAMPING, False
+class _State(NamedTuple):
+    """Where the searches that go on have come to, one per row."""
+
+    rows: NDArray[np.int64]
+    start: FloatArray
+    place: FloatArray
+    matrix: FloatArray
+    right: FloatArray
+    values: FloatArray
+    lowered: FloatArray
+    damping: FloatArray
+
+    def where(self, kept: NDArray[np.bool_]) -> _State:
+        """Return some of the searches."""
+        columns: list[Any] = [column[kept] for column in self]
+        return _State(*columns)
+
+
+def _advance(
+    stamps: Stamps, state: _State, step: FloatArray, limits: Limits
+) -> tuple[_State, NDArray[np.bool_]]:
+    """Try a step of each search, and take it where it lowers chi2; tell which searches have ended."""
+    trial = _move(state.place, step, state.start, limits)
+    moved = np.abs(trial - state.place).max(axis=1)
+    matrix, right = equations(stamps, state.rows, trial)
+    values, lowered = solve_linear(matrix, right)
+    gain = lowered - state.lowered
+    better = gain >= 0.0
+    damping = state.damping * np.where(better, EASIER, HARDER)
+    found = state.rows, state.start, trial, matrix, right, values, lowered, damping
+    taken: list[Any] = [
+        np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+        for new, old in zip(found, state, strict=True)
+    ]
+    ended = better & (gain < CHI2_TOLERANCE) & (moved < 10.0 * STEP_TOLERANCE_PIXEL)
+    ended |= (moved < STEP_TOLERANCE_PIXEL) | (damping > LARGEST_DAMPING)
+    return _State(*taken)._replace(damping=damping), ended
+
+
+def find_places(
+    stamps: Stamps, place: FloatArray, limits: Limits, can_fit: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Move lobes to the least chi2, of those that can be fitted; places, values, and whether it was found."""
+    found_place, found_values = place.copy(), np.zeros((len(place), N_PARAMETERS))
+    found, rows = np.zeros(len(place), dtype=np.bool_), np.arange(len(place))
+    first = limit(_choose_start(stamps, place), place, limits)
+    matrix, right = equations(stamps, rows, first)
+    values, lowered = solve_linear(matrix, right)
+    damping = np.full(len(place), FIRST_DAMPING)
+    state = _State(rows, place, first, matrix, right, values, lowered, damping).where(can_fit)
     for _ in range(MAX_EVALUATIONS):
-        if not np.isfinite(lowered) or not _step(matrix, right, values, damping, step):
-            return False
-        moved = _move(place, step, start, limits, trial)
-        _set_columns(psfs, trial, columns)
-        _equations(columns, data, weight, new_matrix, new_right)
-        gain = _solve_linear(new_matrix, new_right, _LINEAR, new_values) - lowered
-        if gain >= 0.0:
-            copy_to(place, trial)
-            copy_to(values, new_values)
-            copy_to(matrix, new_matrix)
-            copy_to(right, new_right)
-            lowered, damping = lowered + gain, damping * EASIER
-            if gain < CHI2_TOLERANCE and moved < 10.0 * STEP_TOLERANCE_PIXEL:
-                ended = True
-        else:
-            damping *= HARDER
-        if ended or moved < STEP_TOLERANCE_PIXEL or damping > LARGEST_DAMPING:
-            ended = True
+        step, exists = damped_step(state.matrix, state.right, state.values, state.damping)
+        exists &= np.isfinite(state.lowered)
+        state, step = state.where(exists), step[exists]
+        if len(state.rows) == 0:
             break
-    _set_columns(psfs, place, columns)
-    return ended
+        state, ended = _advance(stamps, state, step, limits)
+        done = state.where(ended)
+        found_place[done.rows], found_values[done.rows], found[done.rows] = done.place, done.values, True
+        state = state.where(~ended)
+    return found_place, found_values, found
 
 
-@part
-def _judge_lobes(stamps, result):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Signal to noise of each lobe beside the other, on the difference alone, at the places found."""
-    columns, data, weight, _ = stamps
-    matrix, right, inverse = np.empty((9, 9)), np.empty(9), np.empty((5, 5))
-    _equations(columns, data, weight, matrix, right)
-    values, linear = np.zeros(9), _LINEAR[:5]
-    _solve_linear(matrix, right, linear, values)
-    small = np.empty((5, 5))
-    for a in range(5):
-        for b in range(5):
-            small[a, b] = matrix[linear[a], linear[b]]
-    if invert(small, inverse):
-        for a in range(2):
-            result[a] = values[a] / np.sqrt(inverse[a, a])
+def _judge_lobes(stamps: Stamps, columns: FloatArray) -> FloatArray:
+    """Signal to noise of each lobe beside the other, on the difference alone, at the places found (n, 2)."""
+    linear = np.ascontiguousarray(columns[:, [0, 3, 6, 7, 8]])
+    matrix, right = normal_equations(linear, stamps.data[:, 0], stamps.weight[:, 0])
+    _hold_unknown(matrix)
+    values, _ = solve_positive(matrix, right)
+    snr: FloatArray = (values / np.sqrt(np.einsum("naa->na", invert_positive(matrix))))[:, :2]
+    return snr
 
 
-@part
-def _chi2_of_difference(stamps, values):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _chi2_of_difference(stamps: Stamps, columns: FloatArray, values: FloatArray) -> FloatArray:
     """Chi2 of the difference for given linear parameters."""
-    columns, data, weight, _ = stamps
-    n = data.shape[1] * data.shape[2]
-    flat, chi2 = columns[0].reshape((9, n)), 0.0
-    d, w = data[0].reshape(n), weight[0].reshape(n)
-    for p in range(n):
-        model = values[0] * flat[0, p] + values[1] * flat[3, p]
-        model += values[6] * flat[6, p] + values[7] * flat[7, p] + values[8] * flat[8, p]
-        chi2 += (d[p] - model) ** 2 * w[p]
+    model = np.einsum("na,nap->np", values[:, _OF_DIFFERENCE[[0, 3, 6, 7, 8]]], columns[:, [0, 3, 6, 7, 8]])
+    chi2: FloatArray = np.einsum("np,np->n", (stamps.data[:, 0] - model) ** 2, stamps.weight[:, 0])
     return chi2
 
 
-@part
-def _noise(stamps, scales, noise):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the covariance of the gradient of chi2.
+def _noise(stamps: Stamps, columns: tuple[FloatArray, ...]) -> FloatArray:
+    """Covariance of the gradient of chi2 at unit flux (n, 11, 11).
 
     Images are weighted by w, have the columns J and variances V. That of the difference is the science image
     less the template: the sum over pixels is that of w^2 V J J^T of all three, and of w_d w V (J_d J^T +
     J J_d^T) for the science image less those for the template.
     """
-    columns, data, weight, variance = stamps
-    n = data.shape[1] * data.shape[2]
-    noise[:] = 0.0
-    flat, w, v = columns[0].reshape((9, n)), weight.reshape((3, n)), variance.reshape((2, n))
-    right, square, weighted = np.zeros(N_PARAMETERS), np.empty(n), np.empty(n)
-    nothing = np.zeros(n)
-    add_normal_equations(flat, _OF_DIFFERENCE, nothing, w[0], noise, right)
-    for k in range(2):
-        own, sign = columns[k + 1].reshape((4, n)), 1.0 - 2.0 * k
-        places = _OF_SCIENCE if k == 0 else _OF_TEMPLATE
-        for p in range(n):
-            square[p] = w[k + 1, p] * w[k + 1, p] * v[k, p]
-        add_normal_equations(own, places, nothing, square, noise, right)
-        for a in range(9):
-            for p in range(n):
-                weighted[p] = flat[a, p] * w[0, p] * w[k + 1, p] * v[k, p]
-            for b in range(4):
-                shared = sign * dot(weighted, own[b])
-                noise[_OF_DIFFERENCE[a], places[b]] += shared
-                noise[places[b], _OF_DIFFERENCE[a]] += shared
-    for a in range(N_PARAMETERS):
-        for b in range(N_PARAMETERS):
-            noise[a, b] *= scales[a] * scales[b]
+    difference, weight = columns[0], stamps.weight
+    noise = np.zeros((len(difference), N_PARAMETERS, N_PARAMETERS))
+    first = _OF_DIFFERENCE[:, None]
+    noise[:, first, _OF_DIFFERENCE] += (difference * weight[:, :1]) @ difference.swapaxes(1, 2)
+    for k, (own, sign) in enumerate(((_OF_SCIENCE, 1.0), (_OF_TEMPLATE, -1.0))):
+        column, w, v = columns[1 + k], weight[:, 1 + k], stamps.variance[:, k]
+        noise[:, own[:, None], own] += (column * (w * w * v)[:, None]) @ column.swapaxes(1, 2)
+        shared = sign * (difference * (weight[:, 0] * w * v)[:, None]) @ column.swapaxes(1, 2)
+        noise[:, first, own] += shared
+        noise[:, own[:, None], _OF_DIFFERENCE] += shared.swapaxes(1, 2)
+    return noise
 
 
-@part
-def _covariance(stamps, values, result):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the covariance (6, 6) of fluxes and positions; whether it exists."""
-    columns, data, weight, _ = stamps
-    matrix, right = np.empty((N_PARAMETERS, N_PARAMETERS)), np.empty(N_PARAMETERS)
-    noise, scales = matrix.copy(), right.copy()
-    _equations(columns, data, weight, matrix, right)
-    _scales(values, scales)
-    _noise(stamps, scales, noise)
-    for a in range(N_PARAMETERS):
-        for b in range(N_PARAMETERS):
-            matrix[a, b] *= scales[a] * scales[b]
-    if not factor(matrix):
-        return False
-    for a in range(N_PARAMETERS):  # from both sides: H^-1 B H^-1
-        solve_factored(matrix, noise[a])
-    for a in range(6):
-        column = noise[:, a].copy()
-        solve_factored(matrix, column)
-        copy_to(result[a], column[:6])
-    return True
+def _covariance(matrix: FloatArray, noise: FloatArray, values: FloatArray) -> FloatArray:
+    """Covariance of fluxes and positions (n, 6, 6); NaN where there is none."""
+    scales = _scales(values)
+    both = scales[:, :, None] * scales[:, None]
+    inverse = invert_positive(matrix * both)
+    return (inverse @ (noise * both) @ inverse)[:, :6, :6]
 
 
-@part
-def _make_planes(image):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Make room for the PSF of an image, and its step."""
-    return np.empty(image.local_psfs.coefficients.shape[2:]), image.local_psfs.step
+def search(stamps: Stamps, lobes: FloatArray, limits: Limits) -> Found:
+    """Fit dipoles.
 
+    Parameters
+    ----------
+    stamps : Stamps
+    lobes : float64 ndarray, shape (n, 4)
+        x and y of the positive, x and y of the negative peak, from the middle pixel [pixel].
+    limits : Limits
 
-@njit(cache=True)
-def fit_all(images, lobes, centres, half, settings, table):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
-    """Fit every dipole; the columns are those that `astra.images.dipoles` takes apart.
-
-    ``settings`` are the factor on the weight of the inputs, the radius within which they count, and the
-    largest shift, separation and step [pixel].
+    Returns
+    -------
+    found : Found
     """
-    side = 2 * half + 1
-    data, weight = np.empty((3, side, side)), np.empty((3, side, side))
-    variance = np.empty((2, side, side))
-    columns = np.empty((9, side, side)), np.ones((4, side, side)), np.ones((4, side, side))
-    for j in range(side):
-        for i in range(side):
-            columns[0][6, j, i] = 1.0
-            columns[0][7, j, i], columns[0][8, j, i] = (i - half) / half, (j - half) / half
-    stamps, place, values = (columns, data, weight, variance), np.empty(N_POSITIONS), np.empty(N_PARAMETERS)
-    psfs = _make_planes(images[0]), _make_planes(images[1]), _make_planes(images[2])
-    for k in range(len(lobes)):
-        set_plane(images[0].local_psfs, k, psfs[0][0])
-        set_plane(images[1].local_psfs, k, psfs[1][0])
-        set_plane(images[2].local_psfs, k, psfs[2][0])
-        n_data = _read(images, centres[k, 0], centres[k, 1], settings, data, weight, variance)
-        for a in range(N_POSITIONS):
-            place[a] = lobes[k, a] - centres[k, a % 2]
-        values[:] = 0.0
-        table[k, 9], table[k, 10] = n_data, 0.0
-        if n_data < N_PARAMETERS or not _find_places(psfs, stamps, settings[2:], place, values):
-            continue
-        covariance = np.empty((6, 6))
-        if not _covariance(stamps, values, covariance):
-            continue
-        table[k, 0], table[k, 1], table[k, 10] = values[0], values[1], 1.0
-        for a in range(N_POSITIONS):
-            table[k, 2 + a] = place[a] + centres[k, a % 2]
-        _judge_lobes(stamps, table[k, 6:8])
-        table[k, 8] = _chi2_of_difference(stamps, values)
-        copy_to(table[k, 11:], covariance)
+    can_fit = np.count_nonzero(stamps.weight[:, 0], axis=1) >= N_PARAMETERS
+    place, values, converged = find_places(stamps, lobes, limits, can_fit)
+    rows = np.arange(len(lobes))
+    columns = draw_columns(stamps, rows, place)
+    matrix, _ = equations(stamps, rows, place)
+    covariance = _covariance(matrix, _noise(stamps, columns), values)
+    lobe_snr, chi2 = _judge_lobes(stamps, columns[0]), _chi2_of_difference(stamps, columns[0], values)
+    converged &= np.isfinite(covariance).all(axis=(1, 2))
+    return Found(values, place, covariance, lobe_snr, chi2, converged)

@@ -11,15 +11,13 @@ the curvature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.dia_measurement_config import DipoleConfig
-from astra.images.dipole_kernel import N_POSITIONS, N_RESULTS, fit_all
+from astra.images.dipole_fit import Found, Limits, cut_dipole_stamps, search, weigh_inputs
 from astra.images.exposure import Exposure
-from astra.images.local_psf import LocalPsfs, make_local_psfs
 from astra.images.psf import sigma_from_fwhm
 
 FloatArray = NDArray[np.float64]
@@ -27,6 +25,7 @@ FloatArray = NDArray[np.float64]
 HALF_WIDTH_FWHM = 2.5  # of the fitted square
 MAX_STEP_SIGMA = 0.5  # along either axis at once: from further off the flux of a lobe is underrated
 INPUT_RADIUS_FWHM = 1.5  # within which science image and template count: further out there are neighbours
+CHUNK = 64  # candidates whose stamps are in memory at once
 
 
 @dataclass(frozen=True)
@@ -74,13 +73,6 @@ class DipoleFits:
         return error
 
 
-class FitImage(NamedTuple):
-    """An image as the compiled fit reads it."""
-
-    planes: tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint32]]
-    local_psfs: LocalPsfs
-
-
 def fit_dipoles(
     difference: Exposure,
     science: Exposure,
@@ -116,35 +108,29 @@ def fit_dipoles(
     sigma, half = sigma_from_fwhm(fwhm), int(np.ceil(HALF_WIDTH_FWHM * fwhm))
     centres = np.rint((lobes[:, :2] + lobes[:, 2:]) / 2.0)
     reach = half + int(np.ceil((config.max_shift_sigma + config.max_separation_sigma / 2.0) * sigma)) + 1
-    images = tuple(_fit_image(e, centres, reach) for e in (difference, science, matched_template))
-    limits = config.max_shift_sigma * sigma, config.max_separation_sigma * sigma, MAX_STEP_SIGMA * sigma
-    table = np.full((len(lobes), N_RESULTS), np.nan)
-    settings = (config.input_weight**2, INPUT_RADIUS_FWHM * fwhm, *limits)
-    fit_all(images, lobes, centres.astype(np.int64), half, settings, table)
-    return _as_fits(table, config)
+    limits = Limits(
+        config.max_shift_sigma * sigma, config.max_separation_sigma * sigma, MAX_STEP_SIGMA * sigma
+    )
+    parts = []
+    for first in range(0, max(len(lobes), 1), CHUNK):
+        peaks, centre = lobes[first : first + CHUNK], centres[first : first + CHUNK]
+        cut = cut_dipole_stamps((difference, science, matched_template), centre.astype(np.int64), half, reach)
+        stamps = weigh_inputs(cut, config.input_weight**2, INPUT_RADIUS_FWHM * fwhm)
+        found = search(stamps, peaks - np.tile(centre, 2), limits)
+        parts.append(_as_fits(found, centre, np.count_nonzero(stamps.weight[:, 0], axis=1), config))
+    columns = zip(*(vars(part).values() for part in parts), strict=True)
+    return DipoleFits(*(np.concatenate(column) for column in columns))
 
 
-def _fit_image(exposure: Exposure, centres: FloatArray, reach: int) -> FitImage:
-    """Planes of an image, and its PSF at the centres."""
-    psf = exposure.psf
-    if psf is None:  # pragma: no cover - refused by the caller
-        message = "a dipole cannot be fitted without a PSF"
-        raise ValueError(message)
-    planes = exposure.image, exposure.variance, exposure.mask
-    return FitImage(planes, make_local_psfs(psf, centres[:, 0], centres[:, 1], reach))
-
-
-def _as_fits(table: FloatArray, config: DipoleConfig) -> DipoleFits:
-    """Take the results of the compiled fit apart, and judge them."""
-    n_fit = 2 + N_POSITIONS
-    flux, position = table[:, :2], table[:, 2:n_fit]
-    lobe_snr, chi2, n_data, converged = table[:, n_fit : n_fit + 2], *table[:, n_fit + 2 : n_fit + 5].T
-    covariance = table[:, n_fit + 5 :].reshape(-1, n_fit, n_fit)
+def _as_fits(found: Found, centre: FloatArray, n_data: NDArray[np.int64], config: DipoleConfig) -> DipoleFits:
+    """Judge what was found; NaN for what was not."""
+    lost = np.where(found.converged, 0.0, np.nan)
+    flux, position = found.values[:, :2] + lost[:, None], found.place + np.tile(centre, 2) + lost[:, None]
+    covariance, lobe_snr = found.covariance + lost[:, None, None], found.lobe_snr + lost[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         share = flux.max(axis=1) / flux.sum(axis=1)
         is_dipole = (flux > 0).all(axis=1) & (lobe_snr >= config.min_lobe_snr).all(axis=1)
         is_dipole &= share < config.max_flux_fraction
     return DipoleFits(
-        flux, position, covariance, lobe_snr, chi2,
-        n_data.astype(np.int64), converged > 0, is_dipole & (converged > 0),
-    )  # fmt: skip
+        flux, position, covariance, lobe_snr, found.chi2 + lost, n_data, found.converged, is_dipole
+    )

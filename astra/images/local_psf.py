@@ -91,11 +91,23 @@ def central_stamps(local_psfs: LocalPsfs) -> FloatArray:
     n, nodes = len(local_psfs.design), local_psfs.coefficients.shape[2] - 2 * MARGIN
     side = (nodes - 1) // local_psfs.step + 1
     stamps = np.empty((n, 1, side, side))
-    _draw_all(local_psfs, np.zeros((n, 2)), stamps)
+    _draw_all(local_psfs, np.arange(n), np.zeros((n, 2)), stamps)
     return stamps[:, 0]
 
 
-def draw_local_psfs(local_psfs: LocalPsfs, offsets: FloatArray, half_width: int) -> FloatArray:
+def sum_terms(local_psfs: LocalPsfs) -> LocalPsfs:
+    """Sum up the terms of each source's PSF, for those that are drawn many times."""
+    coefficients, design, step = local_psfs
+    if len(coefficients) > 1 or len(design) == 0:
+        summed = np.einsum("nt,ntjk->njk", design, coefficients[: len(design)])
+    else:
+        summed = np.tensordot(design, coefficients[0], axes=1)
+    return LocalPsfs(summed[:, None], np.ones((len(design), 1)), step)
+
+
+def draw_local_psfs(
+    local_psfs: LocalPsfs, offsets: FloatArray, half_width: int, rows: NDArray[np.int64] | None = None
+) -> FloatArray:
     """PSFs and their derivatives to the position.
 
     Parameters
@@ -105,6 +117,8 @@ def draw_local_psfs(local_psfs: LocalPsfs, offsets: FloatArray, half_width: int)
         Positions of the sources, from the middle pixel of the stamps [pixel].
     half_width : int
         Of the stamps [pixel].
+    rows : int64 ndarray, shape (n,), optional
+        Which of the PSFs, all by default.
 
     Returns
     -------
@@ -113,16 +127,16 @@ def draw_local_psfs(local_psfs: LocalPsfs, offsets: FloatArray, half_width: int)
     """
     side = 2 * half_width + 1
     drawn = np.empty((len(offsets), 3, side, side))
-    _draw_all(local_psfs, offsets, drawn)
+    _draw_all(local_psfs, np.arange(len(offsets)) if rows is None else rows, offsets, drawn)
     return drawn
 
 
 @njit(cache=True)
-def _draw_all(local_psfs, offsets, drawn):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Draw each PSF."""
+def _draw_all(local_psfs, rows, offsets, drawn):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Draw PSFs of some rows."""
     plane = np.empty(local_psfs.coefficients.shape[2:])
     for k in range(len(offsets)):
-        set_plane(local_psfs, k, plane)
+        set_plane(local_psfs, rows[k], plane)
         draw_gradient(plane, local_psfs.step, offsets[k], drawn[k])
 
 

@@ -7,15 +7,15 @@ known; constant ones cost next to nothing where the sky is the noise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
 from astra.images.exposure import Exposure
-from astra.images.local_psf import FittedPsf, LocalPsfs, draw_gradient, make_local_psfs, set_plane
-from astra.images.stamp_fit import UNUSABLE, add_normal_equations, invert, read_stamp, solve
+from astra.images.local_psf import FittedPsf, LocalPsfs, draw_local_psfs, make_local_psfs, sum_terms
+from astra.images.stamp_batch import invert_positive, normal_equations, read_stamps, solve_positive
+from astra.images.stamp_fit import UNUSABLE
 
 __all__ = ["STAMP_HALF_WIDTH", "UNUSABLE", "PointFits", "fit_points", "point_psfs"]
 
@@ -24,8 +24,9 @@ CENTROID_ITERATIONS = 10
 CENTROID_TOLERANCE_PIXEL = 1e-4
 MAX_STEP_PIXEL = 0.5
 MAX_CENTROID_SHIFT_PIXEL = 2.0
-N_RESULTS = 11
-_PLACES = np.arange(3)
+CHUNK = 256  # sources whose stamps are in memory at once
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,17 @@ def fit_points(
     start = np.stack([x, y], axis=1).astype(float)
     if local_psfs is None:
         local_psfs = point_psfs(exposure.psf, start[:, 0], start[:, 1])
-    table = np.full((len(start), N_RESULTS), np.nan)
-    _fit_all((exposure.image, exposure.variance, exposure.mask), local_psfs, start, STAMP_HALF_WIDTH, table)
-    x_fit, y_fit, xx, xy, yy, flux, flux_err, chi2, log_likelihood, n_data, failed = table.T
-    covariance = np.stack([xx, xy, xy, yy], axis=1).reshape(-1, 2, 2)
-    return PointFits(
-        x_fit, y_fit, flux, covariance, flux_err, chi2, log_likelihood, n_data.astype(np.int64), failed > 0
-    )
+    parts = [
+        _fit_chunk(exposure, _take(local_psfs, slice(first, first + CHUNK)), start[first : first + CHUNK])
+        for first in range(0, max(len(start), 1), CHUNK)
+    ]
+    return PointFits(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def _take(local_psfs: LocalPsfs, rows: slice) -> LocalPsfs:
+    """PSFs of some sources."""
+    coefficients, design, step = local_psfs
+    return LocalPsfs(coefficients[rows] if len(coefficients) > 1 else coefficients, design[rows], step)
 
 
 def point_psfs(psf: FittedPsf, x: NDArray[np.float64], y: NDArray[np.float64]) -> LocalPsfs:
@@ -108,80 +113,64 @@ def point_psfs(psf: FittedPsf, x: NDArray[np.float64], y: NDArray[np.float64]) -
     return make_local_psfs(psf, x, y, STAMP_HALF_WIDTH + int(np.ceil(MAX_CENTROID_SHIFT_PIXEL)) + 1)
 
 
-@njit(cache=True)
-def _fit_all(planes, local_psfs, start, half, table):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fit each source; the columns are those that `fit_points` takes apart."""
-    side = 2 * half + 1
-    data, weight, drawn = np.empty((side, side)), np.empty((side, side)), np.empty((3, side, side))
-    position, plane = np.empty(2), np.empty(local_psfs.coefficients.shape[2:])
-    for k in range(len(start)):
-        set_plane(local_psfs, k, plane)
-        column, row = int(np.rint(start[k, 0])), int(np.rint(start[k, 1]))
-        n_data = read_stamp(planes, column, row, data, weight)
-        position[0], position[1] = start[k, 0] - column, start[k, 1] - row
-        flat = drawn.reshape(3, -1), data.reshape(-1), weight.reshape(-1)
-        lost = _find_position(plane, local_psfs.step, position, drawn, flat)
-        table[k, 0], table[k, 1] = column + position[0], row + position[1]
-        _measure_at(flat, n_data, table[k])
-        table[k, 10] = 1.0 if lost or not np.isfinite(table[k, 5]) else 0.0
-
-
-@part
-def _find_position(plane, step, position, drawn, flat):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Move a position by Gauss-Newton steps; False, or back at the start if it ran away.
-
-    At the end the PSF is drawn at the position.
-    """
-    columns, data, weight = flat
-    x, y = position
-    for _ in range(CENTROID_ITERATIONS):
-        draw_gradient(plane, step, position, drawn)
-        matrix, right = np.zeros((3, 3)), np.zeros(3)
-        add_normal_equations(columns, _PLACES, data, weight, matrix, right)
-        solve(matrix, right)
-        move_x, move_y = 0.0, 0.0
-        if right[0] != 0.0:
-            move_x = min(max(right[1] / right[0], -MAX_STEP_PIXEL), MAX_STEP_PIXEL)
-            move_y = min(max(right[2] / right[0], -MAX_STEP_PIXEL), MAX_STEP_PIXEL)
-        position[0] += move_x
-        position[1] += move_y
-        if np.hypot(position[0] - x, position[1] - y) > MAX_CENTROID_SHIFT_PIXEL:
-            position[0], position[1] = x, y
-            draw_gradient(plane, step, position, drawn)
-            return True
-        if max(abs(move_x), abs(move_y)) < CENTROID_TOLERANCE_PIXEL:
-            break
-    draw_gradient(plane, step, position, drawn)
-    return False
-
-
-@part
-def _measure_at(flat, n_data, result):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Flux of the PSF as drawn, its error, the covariance of the position and how well it fits."""
-    columns, data, weight = flat
-    matrix, right, inverse = np.zeros((3, 3)), np.zeros(3), np.empty((3, 3))
-    add_normal_equations(columns, _PLACES, data, weight, matrix, right)
-    result[2:] = np.nan
-    result[9] = n_data
-    norm, signal, noise = 0.0, 0.0, 0.0
-    for p in range(data.shape[0]):
-        if weight[p] > 0.0:
-            value = columns[0, p]
-            norm += value * value
-            signal += value * data[p]
-            noise += value * value / weight[p]
-    if not norm > 0.0:
-        return
-    flux = signal / norm
-    result[5], result[6] = flux, np.sqrt(noise) / norm
-    result[7], result[8] = 0.0, 0.0
-    for p in range(data.shape[0]):
-        if weight[p] > 0.0:
-            missed = data[p] - flux * columns[0, p]
-            result[7] += missed * missed * weight[p]
-            result[8] += 0.5 * np.log(weight[p] / (2.0 * np.pi))
-    result[8] -= 0.5 * result[7]
-    if flux != 0.0 and invert(matrix, inverse):
+def _fit_chunk(exposure: Exposure, local_psfs: LocalPsfs, start: FloatArray) -> tuple[NDArray[Any], ...]:
+    """Fit some sources; the columns of `PointFits`."""
+    pixel = np.rint(start)
+    columns, rows = pixel.astype(np.int64).T
+    stamps = read_stamps(exposure, columns, rows, STAMP_HALF_WIDTH)
+    local_psfs = sum_terms(local_psfs)
+    offset, lost = _find_positions(local_psfs, stamps, start - pixel)
+    drawn = _draw(local_psfs, offset, np.arange(len(start)))
+    flux, flux_err, chi2, log_likelihood = _measure(drawn[:, 0], *stamps)
+    with np.errstate(divide="ignore", invalid="ignore"):
         # The columns of the fit are flux, flux * dx and flux * dy.
-        result[2], result[3], result[4] = inverse[1, 1], inverse[1, 2], inverse[2, 2]
-        result[2:5] /= flux * flux
+        inverse = (
+            invert_positive(normal_equations(drawn, *stamps)[0])[:, 1:, 1:] / (flux * flux)[:, None, None]
+        )
+    covariance = np.where(np.isfinite(inverse), inverse, np.nan)
+    x, y = (pixel + offset).T
+    n_data = np.count_nonzero(stamps[1], axis=1)
+    return x, y, flux, covariance, flux_err, chi2, log_likelihood, n_data, lost | ~np.isfinite(flux)
+
+
+def _draw(local_psfs: LocalPsfs, offset: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
+    """PSFs and derivatives, shape (n, 3, pixels)."""
+    drawn = draw_local_psfs(local_psfs, offset, STAMP_HALF_WIDTH, rows)
+    return drawn.reshape(len(rows), 3, drawn.shape[2] * drawn.shape[3])
+
+
+def _find_positions(
+    local_psfs: LocalPsfs, stamps: tuple[FloatArray, FloatArray], start: FloatArray
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Move positions by Gauss-Newton steps; those that run away are back at the start, and True."""
+    data, weight = stamps
+    position, lost, active = start.copy(), np.zeros(len(start), dtype=np.bool_), np.arange(len(start))
+    for _ in range(CENTROID_ITERATIONS):
+        drawn = _draw(local_psfs, position[active], active)
+        solution, _ = solve_positive(*normal_equations(drawn, data[active], weight[active]))
+        flux, move = solution[:, :1], np.zeros((len(active), 2))
+        np.divide(solution[:, 1:], flux, out=move, where=flux != 0.0)
+        move = np.clip(move, -MAX_STEP_PIXEL, MAX_STEP_PIXEL)
+        position[active] += move
+        ran_away = np.hypot(*(position[active] - start[active]).T) > MAX_CENTROID_SHIFT_PIXEL
+        lost[active[ran_away]] = True
+        active = active[~ran_away & (np.abs(move).max(axis=1) >= CENTROID_TOLERANCE_PIXEL)]
+        if len(active) == 0:
+            break
+    position[lost] = start[lost]
+    return position, lost
+
+
+def _measure(model: FloatArray, data: FloatArray, weight: FloatArray) -> tuple[FloatArray, ...]:
+    """Flux of the PSF as drawn, its error, chi2 and log-likelihood; NaN where no pixel can be used."""
+    usable = weight > 0.0
+    variance = np.divide(1.0, weight, out=np.zeros(weight.shape), where=usable)
+    seen = np.where(usable, model, 0.0)
+    norm = np.einsum("np,np->n", seen, seen)
+    norm = np.where(norm > 0.0, norm, np.nan)
+    flux = np.einsum("np,np->n", seen, data) / norm
+    flux_err = np.sqrt(np.einsum("np,np,np->n", seen, seen, variance)) / norm
+    missed = data - flux[:, None] * seen
+    chi2 = np.einsum("np,np,np->n", missed, missed, weight)
+    logarithm = np.log(np.where(usable, weight / (2.0 * np.pi), 1.0)).sum(axis=1)
+    return flux, flux_err, chi2, 0.5 * (logarithm - chi2)
