@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
 from astra.images.local_psf import LocalPsfs, draw_local_psfs, make_local_psfs, sum_terms
-from astra.images.stamp_batch import invert_positive, normal_equations, read_stamps, solve_positive
+from astra.images.stamp_batch import (
+    SourceModel,
+    add_source_equations,
+    invert_positive,
+    normal_equations,
+    read_stamps,
+    solve_positive,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -52,9 +59,9 @@ class Stamps(NamedTuple):
         At the middle pixels.
     half : int
         Half-width of the stamps [pixel].
-    data, weight : float64 ndarray, shape (n, 3, pixels)
+    data, weight : float64 ndarray, shape (3, n, pixels)
         Values, and what each counts in the fit; 0 for pixels that cannot be used.
-    variance : float64 ndarray, shape (n, 2, pixels)
+    variance : float64 ndarray, shape (2, n, pixels)
         Of science image and template.
     """
 
@@ -101,10 +108,10 @@ def cut_dipole_stamps(
     """
     columns, rows = centres.T
     cut = [read_stamps(exposure, columns, rows, half) for exposure in exposures]
-    data, weight = (np.stack([each[k] for each in cut], axis=1) for k in range(2))
+    data, weight = (np.stack([each[k] for each in cut]) for k in range(2))
     x, y = centres.T.astype(float)
     psfs = tuple(sum_terms(make_local_psfs(each.psf, x, y, reach)) for each in exposures if each.psf)
-    return Stamps(psfs, half, data, weight, np.zeros((len(centres), 2, data.shape[2])))
+    return Stamps(psfs, half, data, weight, np.zeros((2, *data.shape[1:])))
 
 
 def weigh_inputs(stamps: Stamps, factor: float, radius: float) -> Stamps:
@@ -116,15 +123,21 @@ def weigh_inputs(stamps: Stamps, factor: float, radius: float) -> Stamps:
     offset = np.arange(-stamps.half, stamps.half + 1)
     away = np.hypot(offset[:, None], offset).ravel()
     # The noise of the difference is known only where that of both inputs is.
-    counts = (stamps.weight.prod(axis=1) > 0.0) & (away <= radius)
+    counts = (stamps.weight.prod(axis=0) > 0.0) & (away <= radius)
     variance = np.zeros(stamps.variance.shape)
-    np.divide(1.0, stamps.weight[:, 1:], out=variance, where=counts[:, None])
+    np.divide(1.0, stamps.weight[1:], out=variance, where=counts)
     core = away <= CORE_RADIUS_FRACTION * radius
     n_core, total = np.count_nonzero(counts & core, axis=1), variance[:, :, core].sum(axis=2)
-    share = np.divide(factor * n_core[:, None], total, out=np.zeros(total.shape), where=n_core[:, None] > 0)
+    share = np.divide(factor * n_core, total, out=np.zeros(total.shape), where=n_core > 0)
     weight = stamps.weight.copy()
-    weight[:, 1:] = np.where(variance > 0.0, share[:, :, None], 0.0)
+    weight[1:] = np.where(variance > 0.0, share[:, :, None], 0.0)
     return stamps._replace(weight=weight, variance=variance)
+
+
+def _sky_of_difference(half: int) -> FloatArray:
+    """Constant and slopes of the sky (3, pixels)."""
+    slope_y, slope_x = (axis.ravel() / half for axis in np.mgrid[-half : half + 1, -half : half + 1])
+    return np.stack([np.ones(slope_x.size), slope_x, slope_y])
 
 
 def draw_columns(stamps: Stamps, rows: NDArray[np.int64], place: FloatArray) -> tuple[FloatArray, ...]:
@@ -137,15 +150,15 @@ def draw_columns(stamps: Stamps, rows: NDArray[np.int64], place: FloatArray) -> 
     def lobe(image: int, which: int) -> FloatArray:
         offsets = np.ascontiguousarray(place[:, 2 * which : 2 * which + 2])
         drawn = draw_local_psfs(stamps.psfs[image], offsets, half, rows)
-        return drawn.reshape(len(rows), 3, slope_x.size)
+        return drawn.reshape(len(rows), 3, sky.shape[1])
 
     half = stamps.half
-    slope_y, slope_x = (axis.ravel() / half for axis in np.mgrid[-half : half + 1, -half : half + 1])
-    difference = np.empty((len(rows), 9, slope_x.size))
+    sky = _sky_of_difference(half)
+    difference = np.empty((len(rows), 9, sky.shape[1]))
     difference[:, :3] = lobe(0, 0)
     np.negative(lobe(0, 1), out=difference[:, 3:6])
-    difference[:, 6], difference[:, 7], difference[:, 8] = 1.0, slope_x, slope_y
-    inputs = np.ones((2, len(rows), 4, slope_x.size))
+    difference[:, 6:] = sky
+    inputs = np.ones((2, len(rows), 4, sky.shape[1]))
     for k in range(2):
         inputs[k, :, :3] = lobe(1 + k, k)
     return difference, inputs[0], inputs[1]
@@ -154,11 +167,14 @@ def draw_columns(stamps: Stamps, rows: NDArray[np.int64], place: FloatArray) -> 
 def equations(stamps: Stamps, rows: NDArray[np.int64], place: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Make the normal equations of all three images for unit flux, with lobes at given places."""
     matrix, right = np.zeros((len(rows), N_PARAMETERS, N_PARAMETERS)), np.zeros((len(rows), N_PARAMETERS))
-    columns = draw_columns(stamps, rows, place)
-    for image, own in enumerate((_OF_DIFFERENCE, _OF_SCIENCE, _OF_TEMPLATE)):
-        block, side = normal_equations(columns[image], stamps.data[rows, image], stamps.weight[rows, image])
-        matrix[:, own[:, None], own] += block
-        right[:, own] += side
+    sky, one, both = _sky_of_difference(stamps.half), np.ones(1), np.array([1.0, -1.0])
+    models = (
+        (SourceModel(both, sky, _OF_DIFFERENCE), place),
+        (SourceModel(one, sky[:1], _OF_SCIENCE), np.ascontiguousarray(place[:, :2])),
+        (SourceModel(one, sky[:1], _OF_TEMPLATE), np.ascontiguousarray(place[:, 2:])),
+    )
+    for psfs, data, weight, (model, at) in zip(stamps.psfs, stamps.data, stamps.weight, models, strict=True):
+        add_source_equations(psfs, rows, at, (data, weight), model, matrix, right)
     _hold_unknown(matrix)
     return matrix, right
 
@@ -288,7 +304,7 @@ def find_places(
 def _judge_lobes(stamps: Stamps, columns: FloatArray) -> FloatArray:
     """Signal to noise of each lobe beside the other, on the difference alone, at the places found (n, 2)."""
     linear = np.ascontiguousarray(columns[:, [0, 3, 6, 7, 8]])
-    matrix, right = normal_equations(linear, stamps.data[:, 0], stamps.weight[:, 0])
+    matrix, right = normal_equations(linear, stamps.data[0], stamps.weight[0])
     _hold_unknown(matrix)
     values, _ = solve_positive(matrix, right)
     snr: FloatArray = (values / np.sqrt(np.einsum("naa->na", invert_positive(matrix))))[:, :2]
@@ -298,7 +314,7 @@ def _judge_lobes(stamps: Stamps, columns: FloatArray) -> FloatArray:
 def _chi2_of_difference(stamps: Stamps, columns: FloatArray, values: FloatArray) -> FloatArray:
     """Chi2 of the difference for given linear parameters."""
     model = np.einsum("na,nap->np", values[:, _OF_DIFFERENCE[[0, 3, 6, 7, 8]]], columns[:, [0, 3, 6, 7, 8]])
-    chi2: FloatArray = np.einsum("np,np->n", (stamps.data[:, 0] - model) ** 2, stamps.weight[:, 0])
+    chi2: FloatArray = np.einsum("np,np->n", (stamps.data[0] - model) ** 2, stamps.weight[0])
     return chi2
 
 
@@ -312,11 +328,11 @@ def _noise(stamps: Stamps, columns: tuple[FloatArray, ...]) -> FloatArray:
     difference, weight = columns[0], stamps.weight
     noise = np.zeros((len(difference), N_PARAMETERS, N_PARAMETERS))
     first = _OF_DIFFERENCE[:, None]
-    noise[:, first, _OF_DIFFERENCE] += (difference * weight[:, :1]) @ difference.swapaxes(1, 2)
+    noise[:, first, _OF_DIFFERENCE] += (difference * weight[0][:, None]) @ difference.swapaxes(1, 2)
     for k, (own, sign) in enumerate(((_OF_SCIENCE, 1.0), (_OF_TEMPLATE, -1.0))):
-        column, w, v = columns[1 + k], weight[:, 1 + k], stamps.variance[:, k]
+        column, w, v = columns[1 + k], weight[1 + k], stamps.variance[k]
         noise[:, own[:, None], own] += (column * (w * w * v)[:, None]) @ column.swapaxes(1, 2)
-        shared = sign * (difference * (weight[:, 0] * w * v)[:, None]) @ column.swapaxes(1, 2)
+        shared = sign * (difference * (weight[0] * w * v)[:, None]) @ column.swapaxes(1, 2)
         noise[:, first, own] += shared
         noise[:, own[:, None], _OF_DIFFERENCE] += shared.swapaxes(1, 2)
     return noise
@@ -344,7 +360,7 @@ def search(stamps: Stamps, lobes: FloatArray, limits: Limits) -> Found:
     -------
     found : Found
     """
-    can_fit = np.count_nonzero(stamps.weight[:, 0], axis=1) >= N_PARAMETERS
+    can_fit = np.count_nonzero(stamps.weight[0], axis=1) >= N_PARAMETERS
     place, values, converged = find_places(stamps, lobes, limits, can_fit)
     rows = np.arange(len(lobes))
     columns = draw_columns(stamps, rows, place)

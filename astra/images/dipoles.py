@@ -117,7 +117,7 @@ def fit_dipoles(
         cut = cut_dipole_stamps((difference, science, matched_template), centre.astype(np.int64), half, reach)
         stamps = weigh_inputs(cut, config.input_weight**2, INPUT_RADIUS_FWHM * fwhm)
         found = search(stamps, peaks - np.tile(centre, 2), limits)
-        parts.append(_as_fits(found, centre, np.count_nonzero(stamps.weight[:, 0], axis=1), config))
+        parts.append(_as_fits(found, centre, np.count_nonzero(stamps.weight[0], axis=1), config))
     columns = zip(*(vars(part).values() for part in parts), strict=True)
     return DipoleFits(*(np.concatenate(column) for column in columns))
 

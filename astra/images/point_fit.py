@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
 from astra.images.local_psf import FittedPsf, LocalPsfs, draw_local_psfs, make_local_psfs, sum_terms
-from astra.images.stamp_batch import invert_positive, normal_equations, read_stamps, solve_positive
+from astra.images.stamp_batch import (
+    SourceModel,
+    add_source_equations,
+    invert_positive,
+    read_stamps,
+    solve_positive,
+)
 from astra.images.stamp_fit import UNUSABLE
 
 __all__ = ["STAMP_HALF_WIDTH", "UNUSABLE", "PointFits", "fit_points", "point_psfs"]
@@ -27,6 +33,9 @@ MAX_CENTROID_SHIFT_PIXEL = 2.0
 CHUNK = 256  # sources whose stamps are in memory at once
 
 FloatArray = NDArray[np.float64]
+
+_N_PIXELS = (2 * STAMP_HALF_WIDTH + 1) ** 2
+_MODEL = SourceModel(np.ones(1), np.zeros((0, _N_PIXELS)), np.arange(3))
 
 
 @dataclass(frozen=True)
@@ -120,34 +129,34 @@ def _fit_chunk(exposure: Exposure, local_psfs: LocalPsfs, start: FloatArray) -> 
     stamps = read_stamps(exposure, columns, rows, STAMP_HALF_WIDTH)
     local_psfs = sum_terms(local_psfs)
     offset, lost = _find_positions(local_psfs, stamps, start - pixel)
-    drawn = _draw(local_psfs, offset, np.arange(len(start)))
-    flux, flux_err, chi2, log_likelihood = _measure(drawn[:, 0], *stamps)
+    model = draw_local_psfs(local_psfs, offset, STAMP_HALF_WIDTH)[:, 0].reshape(stamps[0].shape)
+    flux, flux_err, chi2, log_likelihood = _measure(model, *stamps)
+    matrix, _ = _equations(local_psfs, np.arange(len(start)), offset, stamps)
     with np.errstate(divide="ignore", invalid="ignore"):
         # The columns of the fit are flux, flux * dx and flux * dy.
-        inverse = (
-            invert_positive(normal_equations(drawn, *stamps)[0])[:, 1:, 1:] / (flux * flux)[:, None, None]
-        )
+        inverse = invert_positive(matrix)[:, 1:, 1:] / (flux * flux)[:, None, None]
     covariance = np.where(np.isfinite(inverse), inverse, np.nan)
     x, y = (pixel + offset).T
     n_data = np.count_nonzero(stamps[1], axis=1)
     return x, y, flux, covariance, flux_err, chi2, log_likelihood, n_data, lost | ~np.isfinite(flux)
 
 
-def _draw(local_psfs: LocalPsfs, offset: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
-    """PSFs and derivatives, shape (n, 3, pixels)."""
-    drawn = draw_local_psfs(local_psfs, offset, STAMP_HALF_WIDTH, rows)
-    return drawn.reshape(len(rows), 3, drawn.shape[2] * drawn.shape[3])
+def _equations(
+    local_psfs: LocalPsfs, rows: NDArray[np.int64], offset: FloatArray, stamps: tuple[FloatArray, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Make the normal equations of flux, flux * dx and flux * dy of some sources: (n, 3, 3) and (n, 3)."""
+    matrix, right = np.zeros((len(rows), 3, 3)), np.zeros((len(rows), 3))
+    add_source_equations(local_psfs, rows, offset, stamps, _MODEL, matrix, right)
+    return matrix, right
 
 
 def _find_positions(
     local_psfs: LocalPsfs, stamps: tuple[FloatArray, FloatArray], start: FloatArray
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Move positions by Gauss-Newton steps; those that run away are back at the start, and True."""
-    data, weight = stamps
     position, lost, active = start.copy(), np.zeros(len(start), dtype=np.bool_), np.arange(len(start))
     for _ in range(CENTROID_ITERATIONS):
-        drawn = _draw(local_psfs, position[active], active)
-        solution, _ = solve_positive(*normal_equations(drawn, data[active], weight[active]))
+        solution, _ = solve_positive(*_equations(local_psfs, active, position[active], stamps))
         flux, move = solution[:, :1], np.zeros((len(active), 2))
         np.divide(solution[:, 1:], flux, out=move, where=flux != 0.0)
         move = np.clip(move, -MAX_STEP_PIXEL, MAX_STEP_PIXEL)

@@ -1,19 +1,41 @@
 """Weighted least squares on the pixels round many sources at once, in arrays whose first axis is the source.
 
-What is done pixel by pixel is left to numpy and to the few compiled functions that read and draw stamps, so
-that a fit made of these needs no compilation of its own.
+Pixels are added up by one compiled function for all models of point sources on a sky; what is then solved for
+is left to numpy, so that a fit made of these needs no compilation of its own.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
-from astra.images.stamp_fit import LEAST_PIVOT, UNUSABLE
+from astra.images.local_psf import draw_gradient, set_plane
+from astra.images.stamp_fit import LEAST_PIVOT, UNUSABLE, add_normal_equations
 from astra.images.stamps import copy_stamps, cut_stamps
 
 FloatArray = NDArray[np.float64]
+
+
+class SourceModel(NamedTuple):
+    """Point sources on a sky: three columns for each source, its PSF and that derived to x and y; and sky.
+
+    Parameters
+    ----------
+    signs : float64 ndarray, shape (n_sources,)
+        1 or -1, of the sources' flux.
+    sky : float64 ndarray, shape (n_sky, pixels)
+        Columns of the sky.
+    places : int64 ndarray, shape (3 * n_sources + n_sky,)
+        Of the columns in the normal equations.
+    """
+
+    signs: FloatArray
+    sky: FloatArray
+    places: NDArray[np.int64]
 
 
 def read_stamps(
@@ -53,6 +75,34 @@ def normal_equations(
     """Products of columns (n, k, pixels) among themselves and with the data: shapes (n, k, k) and (n, k)."""
     weighted = columns * weight[:, None]
     return weighted @ columns.swapaxes(1, 2), (weighted @ data[:, :, None])[:, :, 0]
+
+
+@njit(cache=True)
+def add_source_equations(local_psfs, rows, offsets, stamps, model, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
+    """Add the normal equations of models at unit flux to (n, k, k) and (n, k).
+
+    ``rows`` are those of the PSFs and of the stamps, data and weight (m, pixels); ``offsets`` (n, 2 *
+    n_sources) the positions x, y of the sources from the middle pixel; ``model`` is a `SourceModel`. The
+    columns of one stamp stay in the cache.
+    """
+    data, weight = stamps
+    signs, sky, places = model
+    n_sources, n_pixels = len(signs), data.shape[1]
+    side = int(np.rint(np.sqrt(n_pixels)))
+    plane, columns = np.empty(local_psfs.coefficients.shape[2:]), np.empty((len(places), n_pixels))
+    for m in range(len(sky)):
+        for p in range(n_pixels):
+            columns[3 * n_sources + m, p] = sky[m, p]
+    for k in range(len(rows)):
+        set_plane(local_psfs, rows[k], plane)
+        for m in range(n_sources):
+            own, offset = columns[3 * m : 3 * m + 3], offsets[k, 2 * m : 2 * m + 2]
+            draw_gradient(plane, local_psfs.step, offset, own.reshape((3, side, side)))
+            if signs[m] < 0.0:
+                for a in range(3):
+                    for p in range(n_pixels):
+                        own[a, p] = -own[a, p]
+        add_normal_equations(columns, places, data[rows[k]], weight[rows[k]], matrix[k], right[k])
 
 
 def is_positive(matrices: FloatArray) -> NDArray[np.bool_]:
