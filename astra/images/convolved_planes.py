@@ -95,7 +95,8 @@ def _convolve_separable(image, factors, level, floor, out):  # type: ignore[no-u
         for k in range(n):
             for j in range(size):
                 _add_scaled(target, columns[k, j], along_x[k, (y - 2 * half + j) % size])
-        np.maximum(target, floor, target)
+        for x in range(nx):
+            target[x] = max(target[x], floor)
 
 
 @part
@@ -147,14 +148,28 @@ def _grow_planes(mask, radius, no_data, out):  # type: ignore[no-untyped-def]  #
         line = along_x[y % size]
         line[:] = 0
         if y < ny:
-            padded[radius : radius + nx] = mask[y] & ~no_data
+            _copy_bits(mask[y], ~no_data, padded[radius : radius + nx])
             for i in range(size):
-                np.bitwise_or(line, padded[i : i + nx], line)
+                _add_bits(padded[i : i + nx], line)
         if y >= radius:
             target = out[y - radius]
-            target[:] = mask[y - radius] & no_data
+            _copy_bits(mask[y - radius], no_data, target)
             for k in range(size):
-                np.bitwise_or(target, along_x[k], target)
+                _add_bits(along_x[k], target)
+
+
+@part
+def _copy_bits(row, bits, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Copy some bits of a row."""
+    for x in range(len(out)):
+        out[x] = row[x] & bits
+
+
+@part
+def _add_bits(row, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add the bits of another row to a row."""
+    for x in range(len(out)):
+        out[x] |= row[x]
 
 
 @njit(cache=True)
@@ -168,16 +183,23 @@ def _mark_reach(mask, half, planes, out):  # type: ignore[no-untyped-def]  # pra
     for y in range(ny + half):
         line = missing[y % size]
         if y > half:
-            count -= line
+            _count(line, -1, count)
         if y < ny:
             _mark_row(mask[y], half, no_data, line)
         else:
             line[:] = 1
-        count += line
+        _count(line, 1, count)
         if y >= half:
             target = out[y - half]
             for x in range(nx):
                 target[x] |= edge * np.uint32(count[x] > 0)
+
+
+@part
+def _count(line, sign, count):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Add a row to the counts, or take it off."""
+    for x in range(len(line)):
+        count[x] += sign * line[x]
 
 
 @part

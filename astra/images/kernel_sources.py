@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from astra.compiled import part
+from astra.images.dia_pixels import enlarge
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -56,33 +57,32 @@ def find_stamp_centres(
         Brightest pixels, sorted by their signal to noise.
     """
     limits = (float(min_peak_snr), int(saturation_radius), int(border))
-    places, snr = _find_peaks(target.image, target.variance, (reference.mask, target.mask), limits)
-    order = np.argsort(-snr, kind="stable")
+    places = _find_peaks(target.image, target.variance, (reference.mask, target.mask), limits)
+    at = places[:, 1], places[:, 0]
+    order = np.argsort(-target.image[at] / np.sqrt(target.variance[at]), kind="stable")
     x, y = places[order, 0], places[order, 1]
     return _brightest_per_cell(x, y, max_per_cell)
 
 
 @njit(cache=True)
 def _find_peaks(image, variance, masks, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Places (x, y) and signal to noise of the local maxima that can be used."""
+    """Places (x, y) of the local maxima that can be used."""
     min_snr, radius, border = limits
     ny, nx = image.shape
-    places, snr = [], []
+    n, places = 0, np.empty((1024, 2), dtype=np.int64)
     for y in range(border, ny - border):
         for x in range(border, nx - border):
             value = image[y, x]
             # A comparison with NaN is false, so that what is missing is no peak.
-            bright = value > 0 and variance[y, x] > 0 and value**2 > min_snr**2 * variance[y, x]
+            bright = value > 0 and variance[y, x] > 0 and value * value > min_snr * min_snr * variance[y, x]
             if not (bright and _is_peak(image, y, x) and _is_source(image, variance, (y, x), min_snr)):
                 continue
             if _has_bits(masks, (y, x), (0, UNUSABLE)) or _has_bits(masks, (y, x), (radius, MASK_SAT)):
                 continue
-            places.append((x, y))
-            snr.append(value / np.sqrt(variance[y, x]))
-    found = np.empty((len(places), 2), np.int64)
-    for k in range(len(places)):
-        found[k, 0], found[k, 1] = places[k]
-    return found, np.array(snr)
+            if n == len(places):
+                places = enlarge(places)
+            places[n, 0], places[n, 1], n = x, y, n + 1
+    return places[:n]
 
 
 @part
@@ -90,7 +90,7 @@ def _is_peak(image, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell whether a pixel is the brightest around; of two that are alike, the first is."""
     for j in range(max(y - PEAK_HALF_WIDTH, 0), min(y + PEAK_HALF_WIDTH + 1, image.shape[0])):
         for i in range(max(x - PEAK_HALF_WIDTH, 0), min(x + PEAK_HALF_WIDTH + 1, image.shape[1])):
-            if image[j, i] > image[y, x] or (image[j, i] == image[y, x] and (j, i) < (y, x)):
+            if image[j, i] > image[y, x] or (image[j, i] == image[y, x] and (j < y or (j == y and i < x))):
                 return False
     return True
 
@@ -103,7 +103,7 @@ def _is_source(image, variance, place, min_snr):  # type: ignore[no-untyped-def]
     limit = NEIGHBOUR_SHARE * min_snr
     for j in range(max(y - 1, 0), min(y + 2, image.shape[0])):
         for i in range(max(x - 1, 0), min(x + 2, image.shape[1])):
-            count += image[j, i] > 0 and image[j, i] ** 2 > limit**2 * variance[j, i]
+            count += image[j, i] > 0 and image[j, i] * image[j, i] > limit * limit * variance[j, i]
     return count >= MIN_NEIGHBOURS
 
 

@@ -27,6 +27,7 @@ LONG_SIGMA = 6.0  # trails longer than this, in widths of the PSF, are no points
 LARGEST_TURN, LARGEST_MOVE_PIXEL = 0.5, 3.0
 
 _PLACES = np.arange(N_PARAMETERS)
+_LEAST_SQUARE, _ANGLE_WEIGHT = LEAST_LENGTH_PIXEL**2, 1.0 / ANGLE_SCATTER**2
 _EDGES = MASK_EDGE | MASK_NO_DATA
 
 
@@ -91,7 +92,7 @@ def choose_nodes(length, sigma, rules):  # type: ignore[no-untyped-def]  # pragm
 def _propose(matrix, right, flux, trail, damping, step):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Fill the damped step of x, y, squared length and angle; False if there is none."""
     joint, gradient = np.empty((5, 5)), np.empty(5)
-    is_point = trail[2] <= LEAST_LENGTH_PIXEL**2
+    is_point = trail[2] <= _LEAST_SQUARE
     found = False
     for hold in range(2):
         for a in range(5):
@@ -101,7 +102,7 @@ def _propose(matrix, right, flux, trail, damping, step):  # type: ignore[no-unty
         gradient[0] = 0.0
         for a in range(1, 5):
             joint[a, a] *= 1.0 + damping
-        joint[4, 4] += 1.0 / ANGLE_SCATTER**2
+        joint[4, 4] += _ANGLE_WEIGHT
         if hold == 1:  # shorter than nothing: the length stays, the rest moves
             joint[3, 3] *= 1e9
         found = solve(joint, gradient)
@@ -118,7 +119,7 @@ def _move(trail, step, largest, trial):  # type: ignore[no-untyped-def]  # pragm
         trial[a] = trail[a] + min(max(step[a], -LARGEST_MOVE_PIXEL), LARGEST_MOVE_PIXEL)
     # No more than fourfold or a quarter at once, but from a point to some pixels.
     low, high = 0.25 * trail[2] - 1.0, 4.0 * trail[2] + 4.0
-    trial[2] = min(max(trail[2] + step[2], low, LEAST_LENGTH_PIXEL**2), high, largest * largest)
+    trial[2] = min(max(trail[2] + step[2], low, _LEAST_SQUARE), high, largest * largest)
     trial[3] = trail[3] + min(max(step[3], -LARGEST_TURN), LARGEST_TURN)
 
 
@@ -164,10 +165,10 @@ def _find_trail(psf, rules, limits, stamps, drawn, trail, matrix, right):  # typ
 @part
 def _gain_over_point(psf, rules, sigma, stamps, drawn, trail, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """How much less chi2 is than with a point in the middle of the trail; infinite for a long one."""
-    if trail[2] > (LONG_SIGMA * sigma) ** 2:
+    if trail[2] > LONG_SIGMA * sigma * LONG_SIGMA * sigma:
         return np.inf
     point, lowered = trail.copy(), right[0] * right[0] / matrix[0, 0]
-    point[2] = LEAST_LENGTH_PIXEL**2
+    point[2] = _LEAST_SQUARE
     return lowered - _equations(psf, point, rules, sigma, stamps, drawn, matrix.copy(), right.copy())
 
 
@@ -192,7 +193,8 @@ def _chi2(columns, data, weight, flux):  # type: ignore[no-untyped-def]  # pragm
     total = 0.0
     for j in range(data.shape[0]):
         for i in range(data.shape[1]):
-            total += (data[j, i] - flux * columns[0, j, i]) ** 2 * weight[j, i]
+            missed = data[j, i] - flux * columns[0, j, i]
+            total += missed * missed * weight[j, i]
     return total
 
 
@@ -221,7 +223,7 @@ def _conclude(stamps, trail, matrix, right, result):  # type: ignore[no-untyped-
     for a in range(5):
         for b in range(5):
             joint[a, b] *= (flux if a > 0 else 1.0) * (flux if b > 0 else 1.0)
-    joint[4, 4] += 1.0 / ANGLE_SCATTER**2
+    joint[4, 4] += _ANGLE_WEIGHT
     if not invert(joint, inverse):
         return False
     result[0], variance = _even_flux(stamps[0], stamps[1], stamps[2])
