@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
-from astra.images.local_psf import FittedPsf, LocalPsfs, draw_local_psfs, make_local_psfs, sum_terms
+from astra.images.local_psf import FittedPsf, LocalPsfs, draw_values, make_local_psfs, sum_terms
 from astra.images.stamp_batch import (
     SourceModel,
     add_source_equations,
@@ -129,7 +129,7 @@ def _fit_chunk(exposure: Exposure, local_psfs: LocalPsfs, start: FloatArray) -> 
     stamps = read_stamps(exposure, columns, rows, STAMP_HALF_WIDTH)
     local_psfs = sum_terms(local_psfs)
     offset, lost = _find_positions(local_psfs, stamps, start - pixel)
-    model = draw_local_psfs(local_psfs, offset, STAMP_HALF_WIDTH)[:, 0].reshape(stamps[0].shape)
+    model = draw_values(local_psfs, offset, STAMP_HALF_WIDTH).reshape(stamps[0].shape)
     flux, flux_err, chi2, log_likelihood = _measure(model, *stamps)
     matrix, _ = _equations(local_psfs, np.arange(len(start)), offset, stamps)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -44,7 +44,8 @@ def fit_template_and_point(d, w, t, p, centre, radius):  # type: ignore[no-untyp
     total, count = 0.0, 0.0
     for j in range(1, size - 1):
         for i in range(1, size - 1):
-            if w[j, i] == 0.0 or (j - centre[1]) ** 2 + (i - centre[0]) ** 2 > radius * radius:
+            y, x = j - centre[1], i - centre[0]
+            if w[j, i] == 0.0 or y * y + x * x > radius * radius:
                 continue
             basis[0] = t[j, i]
             basis[1] = 0.5 * (t[j, i + 1] - t[j, i - 1])
@@ -57,7 +58,8 @@ def fit_template_and_point(d, w, t, p, centre, radius):  # type: ignore[no-untyp
                     matrix[k, m] += w[j, i] * basis[k] * basis[m]
     point = right[3] * right[3] / matrix[3, 3] if matrix[3, 3] > 0.0 else 0.0
     explain_in_order(matrix, right)
-    return total, point, right[0] ** 2 + right[1] ** 2 + right[2] ** 2, right[3] ** 2, count
+    other = right[0] * right[0] + right[1] * right[1] + right[2] * right[2]
+    return total, point, other, right[3] * right[3], count
 
 
 @part

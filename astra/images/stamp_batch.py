@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from astra.images.exposure import Exposure
 from astra.images.local_psf import draw_gradient, set_plane
-from astra.images.stamp_fit import LEAST_PIVOT, UNUSABLE, add_normal_equations
+from astra.images.stamp_fit import UNUSABLE, add_normal_equations, solve
 from astra.images.stamps import copy_stamps, cut_stamps
 
 FloatArray = NDArray[np.float64]
@@ -105,34 +105,26 @@ def add_source_equations(local_psfs, rows, offsets, stamps, model, matrix, right
         add_normal_equations(columns, places, data[rows[k]], weight[rows[k]], matrix[k], right[k])
 
 
-def is_positive(matrices: FloatArray) -> NDArray[np.bool_]:
-    """Tell which symmetric matrices (n, k, k) are positive, and so that their inverse means something.
-
-    Cholesky's factors are found column by column; a pivot too small beside its diagonal element is a
-    combination of parameters that the data do not know.
-    """
-    n, k, _ = matrices.shape
-    lower, positive = np.zeros(matrices.shape), np.ones(n, dtype=np.bool_)
-    for b in range(k):
-        rest = matrices[:, b:, b] - np.einsum("nak,nk->na", lower[:, b:, :b], lower[:, b, :b])
-        pivot = rest[:, 0]
-        positive &= (pivot > LEAST_PIVOT * matrices[:, b, b]) & (pivot > 0.0)
-        lower[:, b:, b] = rest / np.sqrt(np.where(positive, pivot, 1.0))[:, None]
-    return positive
-
-
 def solve_positive(matrices: FloatArray, right: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Solve symmetric positive equations (n, k, k) and (n, k); zeros, and False, where they are not."""
-    positive = is_positive(matrices)
-    solution = np.zeros(right.shape)
-    if positive.any():
-        solution[positive] = np.linalg.solve(matrices[positive], right[positive][:, :, None])[:, :, 0]
-    return solution, positive
+    """Solve symmetric positive equations (n, k, k) and (n, k); zeros, and False, where they are not.
+
+    A pivot too small beside its diagonal element is a combination of parameters that the data do not know.
+    """
+    solution, found = np.array(right, order="C"), np.empty(len(right), dtype=np.bool_)
+    _solve_all(np.array(matrices, order="C"), solution, found)
+    return solution, found
+
+
+@njit(cache=True)
+def _solve_all(matrices, right, found):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Solve in place."""
+    for k in range(len(right)):
+        found[k] = solve(matrices[k], right[k])
 
 
 def invert_positive(matrices: FloatArray) -> FloatArray:
     """Inverses of symmetric positive matrices (n, k, k); NaN where they are not."""
-    positive = is_positive(matrices)
-    inverse = np.full(matrices.shape, np.nan)
-    inverse[positive] = np.linalg.inv(matrices[positive])
-    return inverse
+    n, k, _ = matrices.shape
+    columns, found = solve_positive(np.repeat(matrices, k, axis=0), np.tile(np.eye(k), (n, 1)))
+    columns[~found] = np.nan
+    return columns.reshape(n, k, k)
