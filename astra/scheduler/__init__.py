@@ -8,12 +8,13 @@ and a journal from which it starts again. What it decides is what Luigi's decide
     A task and its kind; the queue of those that may run; the state with its indexes.
 ``choice``, ``counts``, ``additions``, ``due``, ``retries``
     Which task a worker gets; how much is left for it; what a report changes; what falls due, and again.
-``central``, ``leases``, ``bulk``, ``pages``
-    The scheduler, what becomes of what a dead worker had, the calls for many tasks, the limits of its pages.
-``records``, ``journal``, ``durable``
-    The state as text, the file that holds it, the scheduler that writes it.
+``central``, ``leases``, ``goings_on``, ``bulk``, ``pages``
+    The scheduler, what becomes of what a dead worker had, what workers ask about each other, the calls for
+    many tasks, the limits of its pages.
+``records``, ``journal``, ``latest``, ``durable``
+    The state as text, the file that holds it, what of that still holds, the scheduler that writes it.
 ``access``, ``server``
     Who may call, and the server.
-``remote``, ``held_work``, ``bulk_worker``, ``pooled_worker``, ``processes``
+``remote``, ``inquiries``, ``held_work``, ``bulk_worker``, ``pooled_worker``, ``processes``
     The caller's side: its messages, what it holds, its plan, and the processes that run its tasks.
 """

@@ -64,8 +64,10 @@ class GoingsOn(LeasedScheduler):
         since = time.time() - self._active_s()
         others = [
             other.id
-            for other in self._state.get_active_workers(last_active_lt=None)
-            if other.id != worker and other.last_active >= since and other.info.get("workers", 1)
+            for other in self._state.get_active_workers()
+            if other.id not in (worker, *self.gone)
+            and other.last_active >= since
+            and other.info.get("workers", 1)
         ]
         return {"running": dict(running.most_common()), "connected": sorted(map(self._name_of, others))}
 

@@ -38,7 +38,7 @@ class WorkerHealth:
     name, host : str
         Its id, and where it runs.
     state : str
-        ``active``, ``silent`` or ``disabled``.
+        ``active``, ``silent``, ``ended`` as it has said itself, or ``disabled``.
     n_processes, n_running, n_held : int
         How many tasks it can run at a time, has, and may not have begun of these.
     silent_s, known_s : float
@@ -144,7 +144,9 @@ def _lines(health: Health) -> Iterator[str]:
 
 
 def _of_workers(health: Health) -> Iterator[str]:
-    states = [({"state": state}, health.n_workers(state)) for state in ("active", "silent", "disabled")]
+    states = [
+        ({"state": state}, health.n_workers(state)) for state in ("active", "silent", "ended", "disabled")
+    ]
     yield from _family("workers", "gauge", "Workers by state.", states)
     yield from _one("paused", "gauge", "Whether no work is given out.", int(health.paused))
     yield from _one("lease_seconds", "gauge", "Silence after which a worker loses its tasks.", health.lease_s)

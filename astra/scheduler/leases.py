@@ -65,7 +65,7 @@ class LeasedScheduler(CentralScheduler):
         self._lost: dict[str, Lost] = {}  # by task that waits again
         self._watched: float | None = None
         self.silent: set[str] = set()  # workers whose lease has run out
-        self.gone: set[str] = set()  # of these, those that have said that they end
+        self.gone: set[str] = set()  # workers that have said that they end
 
     def grant_leases(self, lease_s: float = LEASE_S) -> None:
         """Let what a worker runs wait again once it was silent for a time [s], and not as a failure."""
@@ -103,7 +103,8 @@ class LeasedScheduler(CentralScheduler):
             worker.last_active = min(now, worker.last_active + deaf_s)
         if self._own_lease_s is not None:
             last = now - self.lease_s
-            self._end_leases({worker.id for worker in self._state.get_active_workers(last_active_lt=last)})
+            silent = {worker.id for worker in self._state.get_active_workers(last_active_lt=last)}
+            self._end_leases(silent - self.gone)
 
     def _end_leases(self, silent: set[str]) -> None:
         new, self.silent = silent - self.silent, silent
@@ -187,10 +188,7 @@ class LeasedScheduler(CentralScheduler):
         members = [task for task in merged if task.worker_running == worker]
         for task in [*members, *self._state.run_by(worker)]:
             self._end_run(task, PENDING)
-        found = self._state.get_worker(worker)
-        found.last_active = min(found.last_active, time.time() - self.lease_s - WATCH_S)
-        found.last_get_work = None
-        self.silent.add(worker)
+        self._state.get_worker(worker).last_get_work = None
         self.gone.add(worker)
 
     def _update_worker(
@@ -270,7 +268,7 @@ class LeasedScheduler(CentralScheduler):
     def _marks(self, worker_ids: frozenset[str]) -> list[str]:
         """Return the marks of the runs of those of some workers that are heard of."""
         since = time.time() - self.lease_s
-        known = worker_ids & self._state.get_worker_ids()
+        known = (worker_ids & self._state.get_worker_ids()) - self.gone
         workers = (self._state.get_worker(worker_id) for worker_id in sorted(known))
         heard = (worker for worker in workers if worker.last_active >= since)
         return [mark for worker in heard for mark in worker.info.get(PLANNED_IN, ())]
