@@ -128,6 +128,14 @@ class ServedWork:
                 return work
             self._refuse(work, reason, wish["worker"])
 
+    def needed_by(self, task_id: str) -> list[dict[str, Any]]:
+        """Return what requires a task, of that what may be loaded."""
+        return [
+            needs
+            for needs in self._scheduler.needed_by(task_id)
+            if self._modules.refusal({"task_module": needs["module"], "task_family": needs["family"]}) is None
+        ]
+
     def _check_database(self, work: dict[str, Any]) -> None:
         """Raise if a task is planned in another database than this worker's; it is given back first."""
         try:

@@ -9,6 +9,7 @@ or nobody has it in hand any more.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -96,11 +97,15 @@ class SharedMembers:
 
 
 def alive_among(some: Collection[Holder]) -> set[Holder]:
-    """Return those that are known to live: here by the system, elsewhere by the scheduler."""
+    """Return those that are known to live, here by the system, elsewhere by the scheduler.
+
+    What this process has left to an executor does not go on while it waits, and is not among them.
+    """
     from astra.tasks.plan import is_alive
 
     here = socket.gethostname()
-    own = {holder for holder in some if holder.host == here and is_alive(holder.pid)}
+    near = (holder for holder in some if holder.host == here and holder.pid != os.getpid())
+    own = {holder for holder in near if is_alive(holder.pid)}
     elsewhere = [holder for holder in some if holder.host != here]
     running: Any = ask_scheduler("running_among", sorted({holder.task_id for holder in elsewhere}))
     return own | {holder for holder in elsewhere if holder.task_id in (running or ())}

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from astra.database.held import Holder
 from astra.scheduler.bulk import BulkScheduler
 from astra.scheduler.leases import FORGOTTEN_S
+from astra.tasks import shared_members
 from astra.tasks.log_tail import LogTail
 from astra.tasks.recording import Recorder
 from astra.tasks.runner import current_invocation
@@ -75,6 +77,7 @@ def test_two_workers_with_batches_that_overlap_make_each_member_once(central, as
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_of_attempts_that_share_members_the_earlier_holds_them(astra_root, database, request, monkeypatch):
+    monkeypatch.setattr(shared_members, "alive_among", set)
     if database == "postgresql":
         monkeypatch.setenv("ASTRA_DATABASE_URL", request.getfixturevalue("postgresql_url"))
 
@@ -104,3 +107,8 @@ def test_elsewhere_lives_what_the_scheduler_has_heard_of(astra_root, monkeypatch
     assert alive_among([holder, Holder("b", "elsewhere", os.getpid())]) == {holder}
     scheduler.leave("w")
     assert alive_among([holder]) == set()
+
+
+def test_here_lives_what_the_system_knows_but_for_this_process_itself(astra_root):
+    own, parent, gone = (Holder("a", socket.gethostname(), pid) for pid in (os.getpid(), os.getppid(), 2**30))
+    assert alive_among([own, parent, gone]) == {parent}

@@ -1,5 +1,7 @@
 """A batch that has failed in part on another host: what is done of it counts, as if it had run here."""
 
+import sys
+
 import pytest
 from luigi.task_register import Register
 
@@ -60,6 +62,20 @@ def test_what_needs_the_whole_does_not_run_on_a_part(astra_root):
     serve(scheduler)
     assert listed(scheduler, "FAILED") == {Toy(number=(1, 2, 3), refuse=2).task_id}
     assert states(astra_root, "Toy")["3"] == "done"
+
+
+def test_what_may_not_be_loaded_is_not_looked_at(astra_root):
+    scheduler = BulkScheduler()
+    scheduler.add_task(worker="w", task_id="batch", family="Toy", module="tests.tasks.toy_tasks", params={})
+    scheduler.add_task(
+        worker="w", task_id="evil", family="Evil", module="antigravity", deps=["batch"], params={}
+    )
+    scheduler.add_task(
+        worker="w", task_id="good", family="Double", module="tests.tasks.toy_tasks", deps=["batch"], params={}
+    )
+    found = ServedWork(scheduler, OWN, str).needed_by("batch")
+    assert [needs["family"] for needs in found] == ["Double"]
+    assert "antigravity" not in sys.modules
 
 
 # -- one database -------------------------------------------------------------------------------------------
