@@ -5,22 +5,31 @@ needs them all. Files are on tmpfs. Stock Luigi is given up after a while; what 
 Kinds are ``plain`` (tasks without state), ``state``, ``batches`` (all detectors of a visit in one task) and
 ``stock``; with ``+2`` the worker has two processes. "ms/task" is the CPU of all processes for each task done,
 less that of a run without any, "engine s" the same for all tasks; of batches without what goes on while one
-runs, which is mostly the states of members.
+runs, which is mostly the states of members. The database is made before, and opened by a run without tasks
+too. "MB" are the peaks of worker and scheduler, "both" that of the two and their processes together, what
+they share counted once, as seen each second. Where several numbers of visits are given, the last lines tell
+how many times the engine took of one for those before.
 
     python benchmarks/scheduler.py                                    # 5 and 50 visits, all kinds
+    python benchmarks/scheduler.py --visits 1 11 --kinds plain        # growth from 946 tasks to 10,396
     python benchmarks/scheduler.py --visits 212 --kinds plain         # 200,341 tasks
     python benchmarks/scheduler.py --visits 1 --kinds plain+2 stock+2 # processes that stay, and a fork a task
 """
 
 import argparse
+import contextlib
+import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 PROJECT = Path(__file__).resolve().parents[1]
 DETECTORS, STEPS = 189, 5
@@ -34,6 +43,10 @@ import luigi.worker
 if os.environ["NIGHT_KIND"] != "stock":
     import astra
     from astra.tasks.base import AstraTask
+    if os.environ["NIGHT_KIND"] != "plain":
+        import astra.database.engine
+        import astra.database.plan
+        astra.database.engine.get_engine(astra.config.database_url())
 else:
     AstraTask = luigi.Task
 ROOT = os.environ["NIGHT_FILES"]
@@ -101,6 +114,12 @@ class Night(luigi.WrapperTask):
 """
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def cpu_of(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -109,6 +128,25 @@ def cpu_of(pid):
 def memory_of(pid):
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1e3
+
+
+class Peak:
+    """The most memory that processes and those below them use at a time [MB]."""
+
+    def __init__(self, pids):
+        self.processes = [psutil.Process(pid) for pid in pids]
+        self.mb = self.looked = 0.0
+
+    def look(self):
+        if time.monotonic() - self.looked < 1.0:
+            return
+        self.looked = time.monotonic()
+        total = 0
+        for process in self.processes:
+            with contextlib.suppress(psutil.Error):
+                for one in (process, *process.children(recursive=True)):
+                    total += one.memory_full_info().pss
+        self.mb = max(self.mb, total / 1e6)
 
 
 def start_scheduler(folder, port, stock):
@@ -120,8 +158,6 @@ def start_scheduler(folder, port, stock):
     command += ["--port", str(port), "--state-path", str(folder / "state")]
     with (folder / "scheduler.log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-    import socket
-
     while True:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
@@ -130,7 +166,7 @@ def start_scheduler(folder, port, stock):
 
 
 def measure(kind, visits, stock_s, idle_s):
-    """Run and print a line; return the CPU of all processes [s]."""
+    """Run and print a line; return the number of tasks that were done and the CPU of all processes [s]."""
     folder = Path(tempfile.mkdtemp(prefix="night", dir=TMPFS if Path(TMPFS).is_dir() else None))
     kind, _, n_processes = kind.partition("+")
     stock = kind == "stock"
@@ -144,7 +180,10 @@ def measure(kind, visits, stock_s, idle_s):
         PYTHONPATH=f"{folder}:{PROJECT}",
         ASTRA_ROOT=str(folder),
     )
-    port = 18100 + os.getpid() % 1000
+    if kind not in ("stock", "plain"):
+        upgrade = [sys.executable, "-m", "astra.cli", "db", "upgrade"]
+        subprocess.run(upgrade, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    port = free_port()
     scheduler = start_scheduler(folder, port, stock)
     idle = cpu_of(scheduler.pid)
     command = [sys.executable, "-W", "ignore", "-m", "luigi", "--module", "night", "Night"]
@@ -155,7 +194,8 @@ def measure(kind, visits, stock_s, idle_s):
     with (folder / "worker.log").open("w") as log:
         worker = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
-        worker_cpu, worker_memory = wait(worker, stock_s if stock else None)
+        peak = Peak([worker.pid, scheduler.pid])
+        worker_cpu, worker_memory = wait(worker, stock_s if stock else None, peak)
         wall = time.perf_counter() - began
         n_tasks = visits * STEPS * (1 if kind == "batches" else DETECTORS) + 1
         n_done = sum(1 for _ in (folder / "files").iterdir()) if stock else n_tasks
@@ -168,10 +208,11 @@ def measure(kind, visits, stock_s, idle_s):
             print(
                 f"{kind + (n_processes and '+' + n_processes):8} {n_tasks:8,} {n_done:8,} {wall:8.1f} "
                 f"{worker_cpu:8.1f} {scheduler_cpu:8.1f} {cpu:8.1f} {1e3 * engine / max(n_done, 1):8.2f} "
-                f"{engine - noted(folder / 'files.cpu'):8.1f} {worker_memory:8.0f} {memory:8.0f}",
+                f"{engine - noted(folder / 'files.cpu'):8.1f} {worker_memory:8.0f} {memory:8.0f} "
+                f"{peak.mb:8.0f}",
                 flush=True,
             )
-        return cpu
+        return n_done, cpu - noted(folder / "files.cpu")
     finally:
         scheduler.send_signal(signal.SIGKILL)
         scheduler.wait()
@@ -183,7 +224,7 @@ def noted(path):
     return sum(map(float, path.read_text().split())) if path.exists() else 0.0
 
 
-def wait(worker, limit_s):
+def wait(worker, limit_s, peak):
     """Wait for the worker, or end it; return its CPU seconds and peak memory [MB]."""
     deadline = time.monotonic() + (limit_s or 1e9)
     while True:
@@ -193,7 +234,14 @@ def wait(worker, limit_s):
             return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
         if time.monotonic() > deadline:
             worker.kill()
+        peak.look()
         time.sleep(0.05)
+
+
+def print_growth(kind, measured):
+    """Say how many times the engine took for so many times the tasks."""
+    for (n_few, few_s), (n_many, many_s) in itertools.pairwise(measured):
+        print(f"{kind}: {n_many / n_few:.1f} times the tasks took {many_s / few_s:.1f} times the CPU s")
 
 
 def main():
@@ -207,12 +255,16 @@ def main():
     options = parser.parse_args()
     print(
         f"{'kind':8} {'tasks':>8} {'done':>8} {'wall s':>8} {'worker':>8} {'sched.':>8} {'CPU s':>8} "
-        f"{'ms/task':>8} {'engine s':>8} {'MB':>8} {'sched.MB':>8}"
+        f"{'ms/task':>8} {'engine s':>8} {'MB':>8} {'sched.MB':>8} {'both MB':>8}"
     )
-    idle_s = {kind: measure(kind, 0, options.stock_s, 0.0) for kind in options.kinds}
+    idle_s = {kind: measure(kind, 0, options.stock_s, 0.0)[1] for kind in options.kinds}
+    measured = {kind: [] for kind in options.kinds}
     for visits in options.visits:
         for kind in options.kinds:
-            measure(kind, visits, options.stock_s, idle_s[kind])
+            n_done, cpu = measure(kind, visits, options.stock_s, idle_s[kind])
+            measured[kind].append((n_done, cpu - idle_s[kind]))
+    for kind, figures in measured.items():
+        print_growth(kind, figures)
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
