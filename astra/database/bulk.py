@@ -96,7 +96,7 @@ def execute_columns(connection: Connection, statement: Any, given: Mapping[str, 
     _execute_sets(connection, compiled.string, prepared, types, is_insert=isinstance(statement, Insert))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _compiled(statement: Any, dialect: Dialect, names: tuple[str, ...]) -> Any:
     """Compile a statement for parameters; one that is executed again is not compiled again."""
     if isinstance(statement, Insert):

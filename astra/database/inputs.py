@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     Connection,
+    Delete,
     Select,
     Table,
     bindparam,
@@ -79,7 +80,8 @@ def store_inputs(connection: Connection, inputs: Mapping[int, Sequence[Mapping[s
     """
     if not inputs:
         return
-    connection.execute(delete(input_table).where(is_among(connection, input_table.c.task_pk, list(inputs))))
+    dialect = connection.dialect.name
+    connection.execute(_forget_inputs(dialect), {"listed": list_value(dialect, list(inputs))})
     files = {(file["path"], file["checksum"]): file for some in inputs.values() for file in some}
     if not files:
         return
@@ -97,6 +99,11 @@ def store_inputs(connection: Connection, inputs: Mapping[int, Sequence[Mapping[s
         insert(input_table),
         [{"task_pk": task_pk, "file_pk": file_pk} for task_pk, file_pk in sorted(rows)],
     )
+
+
+@functools.cache
+def _forget_inputs(dialect: str) -> Delete:
+    return delete(input_table).where(listed(dialect, input_table.c.task_pk))
 
 
 def refresh_all_statistics(connection: Connection, n_rows: int) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, func, select, update
 
-from astra.database.bulk import execute_rows, is_among
+from astra.database.bulk import execute_rows, list_value, listed
 from astra.database.models.state import Status
 from astra.database.state import (
     attempt_table,
     chunks,
+    insert_into,
     metadata_table,
     order_writers,
     product_table,
@@ -102,11 +104,8 @@ def end_tasks(
         return
     values = [_task_values(outcome, keys[outcome.task_id], run_pk) for outcome in outcomes]
     execute_rows(connection, update_task(), [row for row in values if row["completed"] is not None])
-    was_done_since = (task_table.c.status_code == int(Status.DONE)) & (
-        task_table.c.started > bindparam("own_start")
-    )
     failed = [{**row, "own_start": row["started"]} for row in values if row["completed"] is None]
-    execute_rows(connection, update_task().where(~func.coalesce(was_done_since, False)), failed)
+    execute_rows(connection, _update_failed(), failed)
     for chunk in chunks(outcomes):
         _end_attempts(connection, chunk, keys, {"run_pk": run_pk, "host": host, "pid": pid})
     now = outcomes[-1].ended
@@ -122,6 +121,14 @@ def end_tasks(
         for key, value in outcome.figures.items()
     ]
     upsert(connection, metadata_table, figures, ["task_pk", "key"])
+
+
+@functools.cache
+def _update_failed() -> Update:
+    was_done_since = (task_table.c.status_code == int(Status.DONE)) & (
+        task_table.c.started > bindparam("own_start")
+    )
+    return update_task().where(~func.coalesce(was_done_since, False))
 
 
 def _task_values(outcome: Outcome, key: int, run_pk: int) -> dict[str, Any]:
@@ -142,18 +149,33 @@ def _end_attempts(
     connection: Connection, outcomes: Sequence[Outcome], keys: Mapping[str, int], place: Mapping[str, Any]
 ) -> None:
     """Finish the running attempts of this process, at ``place``; write those that nobody saw running."""
-    running = (
-        (attempt_table.c.run_pk == place["run_pk"])
-        & (attempt_table.c.pid == place["pid"])
+    dialect, own = connection.dialect.name, {"own_run": place["run_pk"], "own_pid": place["pid"]}
+    asked = list_value(dialect, [keys[outcome.task_id] for outcome in outcomes])
+    seen = set(connection.execute(_seen_running(dialect), {"listed": asked, **own}).scalars())
+    rows = [(keys[outcome.task_id], _attempt_values(outcome)) for outcome in outcomes]
+    finished = [{"key": key, **own, **row} for key, row in rows if key in seen]
+    execute_rows(connection, _finish(), finished)
+    unseen = [{**place, "task_pk": key, **row} for key, row in rows if key not in seen]
+    execute_rows(connection, insert_into(attempt_table), unseen)
+
+
+def _is_running_here() -> ColumnElement[bool]:
+    return (
+        (attempt_table.c.run_pk == bindparam("own_run"))
+        & (attempt_table.c.pid == bindparam("own_pid"))
         & (attempt_table.c.status_code == int(Status.RUNNING))
     )
-    among = is_among(connection, attempt_table.c.task_pk, [keys[outcome.task_id] for outcome in outcomes])
-    seen = set(connection.execute(select(attempt_table.c.task_pk).where(among, running)).scalars())
-    rows = [(keys[outcome.task_id], _attempt_values(outcome)) for outcome in outcomes]
-    finish = update(attempt_table).where(attempt_table.c.task_pk == bindparam("key"), running)
-    execute_rows(connection, finish, [{"key": key, **row} for key, row in rows if key in seen])
-    unseen = [{**place, "task_pk": key, **row} for key, row in rows if key not in seen]
-    execute_rows(connection, insert(attempt_table), unseen)
+
+
+@functools.cache
+def _seen_running(dialect: str) -> Select[Any]:
+    among = listed(dialect, attempt_table.c.task_pk)
+    return select(attempt_table.c.task_pk).where(among, _is_running_here())
+
+
+@functools.cache
+def _finish() -> Update:
+    return update(attempt_table).where(attempt_table.c.task_pk == bindparam("key"), _is_running_here())
 
 
 def _attempt_values(outcome: Outcome) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select
 
-from astra.database.bulk import is_among
+from astra.database.bulk import is_among, list_value, listed
 from astra.database.models.state import Status
 from astra.database.state import ID_ROWS, attempt_table, chunks, order_writers, task_table
 
@@ -31,25 +33,39 @@ def done_ids(
     run_pk : int, optional
         A run for which also those count that it has done itself, and that another run has begun again.
     """
+    values = {"since": since, "own_run": run_pk}
+    values = {name: value for name, value in values.items() if value is not None}
+    dialect, found = connection.dialect.name, set()
+    for chunk in chunks(task_ids, ID_ROWS):
+        query = _done(dialect, frozenset(values))
+        rows = connection.execute(query, {"listed": list_value(dialect, chunk), **values})
+        found.update(rows.scalars().all())
+    return found
+
+
+@functools.cache
+def _done(dialect: str, given: frozenset[str]) -> Select[Any]:
+    """Return the query of `done_ids`, made once: to make it takes longer than its answer for one task."""
     columns = task_table.c
     conditions = [columns.status_code == int(Status.DONE), columns.completed.is_not(None)]
-    if since is not None:
-        conditions.append(columns.completed >= since)
+    if "since" in given:
+        conditions.append(columns.completed >= bindparam("since"))
     done = and_(*conditions)
-    if run_pk is not None:
-        done = or_(done, _begun_again(run_pk))
-    return _matching(connection, task_ids, [done])
+    if "own_run" in given:
+        done = or_(done, _begun_again())
+    return select(columns.task_id).where(listed(dialect, columns.task_id), done)
 
 
-def _begun_again(run_pk: int) -> ColumnElement[bool]:
+def _begun_again() -> ColumnElement[bool]:
     """Say that a run has done a task, which another has begun since then: two may be given the same work."""
+    own_run = bindparam("own_run")
     mine = exists().where(
         attempt_table.c.task_pk == task_table.c.pk,
-        attempt_table.c.run_pk == run_pk,
+        attempt_table.c.run_pk == own_run,
         attempt_table.c.status_code == int(Status.DONE),
     )
     is_begun = task_table.c.status_code.in_([int(Status.CREATED), int(Status.RUNNING)])
-    return is_begun & (task_table.c.run_pk != run_pk) & mine
+    return is_begun & (task_table.c.run_pk != own_run) & mine
 
 
 def failed_ids(connection: Connection, task_ids: Iterable[str], since: dt.datetime) -> set[str]:
@@ -89,16 +105,22 @@ def missing_ids(connection: Connection, family: str) -> set[str]:
 
 def planned_keys(connection: Connection, task_ids: Iterable[str], run_pk: int) -> dict[str, int]:
     """Return the keys, by id, of the tasks that a run has planned and nobody has started."""
-    columns = task_table.c
     keys: dict[str, int] = {}
+    dialect = connection.dialect.name
     for chunk in chunks(task_ids, ID_ROWS):
-        query = select(columns.task_id, columns.pk).where(
-            is_among(connection, columns.task_id, chunk),
-            columns.run_pk == run_pk,
-            columns.status_code == int(Status.CREATED),
-        )
-        keys.update((task_id, pk) for task_id, pk in connection.execute(query).all())
+        values = {"listed": list_value(dialect, chunk), "own_run": run_pk}
+        keys.update((task_id, pk) for task_id, pk in connection.execute(_planned(dialect), values).all())
     return keys
+
+
+@functools.cache
+def _planned(dialect: str) -> Select[Any]:
+    columns = task_table.c
+    return select(columns.task_id, columns.pk).where(
+        listed(dialect, columns.task_id),
+        columns.run_pk == bindparam("own_run"),
+        columns.status_code == int(Status.CREATED),
+    )
 
 
 def running_keys(connection: Connection, keys: Iterable[int], run_pk: int) -> set[int]:

@@ -7,15 +7,28 @@ bounded number of statements. Order of the writes of a task: created, running, e
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, Update, bindparam, delete, insert, select, text, update
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
-from astra.database.bulk import execute_rows, is_among
+from astra.database.bulk import execute_rows, is_among, list_value, listed
 from astra.database.constants import Constants
 from astra.database.models.state import (
     BatchInterface,
@@ -109,15 +122,26 @@ def upsert(
     """
     if not rows:
         return
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement: Any = make(table)
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    if changed:
-        statement = statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=list(keys))
     last = {tuple(row[name] for name in keys): row for row in rows}
+    statement = _upsert(connection.dialect.name, table, tuple(rows[0]), tuple(keys))
     execute_rows(connection, statement, list(last.values()))
+
+
+@functools.cache
+def _upsert(dialect: str, table: Table, names: tuple[str, ...], keys: tuple[str, ...]) -> Any:
+    """Return the statement of `upsert`, made once, so that it is compiled once."""
+    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement: Any = make(table)
+    changed = {name: statement.excluded[name] for name in names if name not in keys}
+    if changed:
+        return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+    return statement.on_conflict_do_nothing(index_elements=list(keys))
+
+
+@functools.cache
+def insert_into(table: Table) -> Insert:
+    """Return the insert into a table, made once, so that it is compiled once."""
+    return insert(table)
 
 
 def order_writers(connection: Connection) -> None:
@@ -160,14 +184,19 @@ def create_tasks(
 ) -> None:
     """Write tasks that are about to run, as created; what they were before is overwritten."""
     order_writers(connection)
-    make = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement: Any = make(task_table)
-    # The first creation stands: only what this run changes is overwritten.
-    statement = statement.on_conflict_do_update(
-        index_elements=["task_id"], set_={name: statement.excluded[name] for name in REPLANNED}
-    )
+    statement = _create(connection.dialect.name)
     for rows in task_rows(connection, records, run_pk, now):
         execute_rows(connection, statement, rows)
+
+
+@functools.cache
+def _create(dialect: str) -> Any:
+    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement: Any = make(task_table)
+    # The first creation stands: only what this run changes is overwritten.
+    return statement.on_conflict_do_update(
+        index_elements=["task_id"], set_={name: statement.excluded[name] for name in REPLANNED}
+    )
 
 
 def task_rows(
@@ -205,11 +234,16 @@ def _task_row(record: TaskRecord, constants_pk: int | None, run_pk: int, now: dt
 def task_keys(connection: Connection, task_ids: Iterable[str]) -> dict[str, int]:
     """Return the integer keys of tasks by task id; unknown ones are left out."""
     keys: dict[str, int] = {}
+    dialect = connection.dialect.name
     for chunk in chunks(task_ids, ID_ROWS):
-        among = is_among(connection, task_table.c.task_id, chunk)
-        query = select(task_table.c.task_id, task_table.c.pk).where(among)
-        keys.update((task_id, pk) for task_id, pk in connection.execute(query).all())
+        found = connection.execute(_task_keys(dialect), {"listed": list_value(dialect, chunk)})
+        keys.update((task_id, pk) for task_id, pk in found.all())
     return keys
+
+
+@functools.cache
+def _task_keys(dialect: str) -> Select[Any]:
+    return select(task_table.c.task_id, task_table.c.pk).where(listed(dialect, task_table.c.task_id))
 
 
 def link_batch(
@@ -229,7 +263,7 @@ def link_batch(
         for position, child in enumerate(children)
         if child in keys
     ]
-    execute_rows(connection, insert(batch_table), rows)
+    execute_rows(connection, insert_into(batch_table), rows)
 
 
 def link_dependencies(
@@ -269,12 +303,13 @@ def start_tasks(
     changes = {"status_code": int(Status.RUNNING), "started": now, "modified": now, "run_pk": run_pk}
     execute_rows(connection, update_task(), [{"key": key, **changes} for key in keys])
     place = {"run_pk": run_pk, "status_code": int(Status.RUNNING), "host": host, "pid": pid, "started": now}
-    execute_rows(connection, insert(attempt_table), [{"task_pk": key, **place} for key in keys])
+    execute_rows(connection, insert_into(attempt_table), [{"task_pk": key, **place} for key in keys])
     refresh_statistics(connection, attempt_table, len(keys))
 
 
+@functools.cache
 def update_task() -> Update:
-    """Return the update of one task, whose key is the parameter ``key``."""
+    """Return the update of one task, whose key is the parameter ``key``; made once, and compiled once."""
     return update(task_table).where(task_table.c.pk == bindparam("key"))
 
 
