@@ -66,6 +66,11 @@ class ResultQueue:
             self._look()
         return self._own.popleft()
 
+    @property
+    def has_own(self) -> bool:
+        """Whether a result is there that need not be waited for."""
+        return bool(self._own)
+
     def close(self) -> None:
         """End the processes."""
         self._pool.close()
@@ -154,6 +159,8 @@ class PooledWorker(luigi.worker.Worker):
 
     def _purge_children(self) -> None:
         """Find tasks whose process is gone, or must go, and put the results of these in the queue."""
+        if self._task_result_queue.has_own:
+            return  # the end of a task that has run here, or of one of the pool, is told first
         self._pool.look()
         if self._ending.is_over:
             self._end_by_order()

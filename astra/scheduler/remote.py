@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
 import luigi.rpc
-from luigi.task_status import PENDING, RUNNING
+from luigi.task_status import DONE, PENDING, RUNNING
 
 from astra.scheduler.access import TOKEN_VARIABLE, read_token
 from astra.scheduler.held_work import HeldWork, Pace
@@ -43,11 +43,9 @@ DEFAULTS: dict[str, Any] = {  # of arguments of a report, which then need not be
     "resources": None,
     "owners": None,
 }
-OF_FAMILY = (
-    "module",
-    "param_visibilities",
-    "retry_policy_dict",
-)  # arguments that are alike for all of a family
+OF_FAMILY = ("module", "param_visibilities", "retry_policy_dict")  # arguments alike for all of a family
+
+OF_SOME = ("new_deps", "resources")  # arguments that need not be sent if they are empty
 
 logger = logging.getLogger("luigi-interface")
 
@@ -75,11 +73,8 @@ class Connections:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._host, self._port, self._prefix = (
-            parts.hostname or "localhost",
-            parts.port,
-            parts.path.rstrip("/"),
-        )
+        self._host, self._port = parts.hostname or "localhost", parts.port
+        self._prefix = parts.path.rstrip("/")
         self._own = threading.local()
         self._opened: list[tuple[int, http.client.HTTPConnection]] = []
         self._headers = _authorization(parts.username, parts.password)
@@ -253,18 +248,24 @@ class RemoteScheduler(Inquiries, luigi.rpc.RemoteScheduler):
         short = {
             name: value
             for name, value in report.items()
-            if name != "worker" and not (name in DEFAULTS and value == DEFAULTS[name])
+            if not (name in DEFAULTS and value == DEFAULTS[name]) and (value or name not in OF_SOME)
         }
-        self._asked.setdefault("worker", report["worker"])
+        self._asked.setdefault("worker", short.pop("worker"))
         run = self._work.end(report)
         if run is not None:
             short["run"] = run
+            if short.get("status") == DONE:
+                short.pop("params", None)  # they came with the task
         if not any(value is not None for value in (short.get("retry_policy_dict") or {}).values()):
             short.pop("retry_policy_dict", None)
-        common = self._families.setdefault(
-            report.get("family", ""), {name: short[name] for name in OF_FAMILY if name in short}
-        )
-        return {name: value for name, value in short.items() if name not in common or common[name] != value}
+        family = report.get("family", "")
+        common = self._families.get(family)
+        if common is None:
+            common = self._families[family] = {name: short[name] for name in OF_FAMILY if name in short}
+        for name, value in common.items():
+            if name in short and short[name] == value:
+                del short[name]
+        return short
 
     def _take_reports(self) -> dict[str, Any]:
         """Take out the reports that wait, as arguments of a message."""
