@@ -33,9 +33,10 @@ def done_ids(
     run_pk : int, optional
         A run for which also those count that it has done itself, and that another run has begun again.
     """
-    values = {"since": since, "own_run": run_pk}
-    values = {name: value for name, value in values.items() if value is not None}
-    dialect, found = connection.dialect.name, set()
+    given = {"since": since, "own_run": run_pk}
+    values = {name: value for name, value in given.items() if value is not None}
+    dialect = connection.dialect.name
+    found: set[str] = set()
     for chunk in chunks(task_ids, ID_ROWS):
         query = _done(dialect, frozenset(values))
         rows = connection.execute(query, {"listed": list_value(dialect, chunk), **values})

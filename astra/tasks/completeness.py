@@ -53,4 +53,4 @@ def _goes_by_rows(task: luigi.Task) -> bool:
 
 def goes_by_database(task: luigi.Task) -> bool:
     """Say whether the database alone says if a task is complete, and it is a single one."""
-    return _goes_by_rows(task) and not task.is_batch_mode  # type: ignore[attr-defined]
+    return _goes_by_rows(task) and not task.is_batch_mode
