@@ -7,7 +7,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, exists, or_, select
+from sqlalchemy import BindParameter, ColumnElement, Connection, Select, and_, bindparam, exists, or_, select
 
 from astra.database.bulk import is_among, list_value, listed
 from astra.database.models.state import Status
@@ -59,7 +59,7 @@ def _done(dialect: str, given: frozenset[str]) -> Select[Any]:
 
 def _begun_again() -> ColumnElement[bool]:
     """Say that a run has done a task, which another has begun since then: two may be given the same work."""
-    own_run = bindparam("own_run")
+    own_run: BindParameter[int] = bindparam("own_run")
     mine = exists().where(
         attempt_table.c.task_pk == task_table.c.pk,
         attempt_table.c.run_pk == own_run,
