@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -335,6 +335,13 @@ class AstraTask(TaskNode, BatchMode, StateApi, luigi.Task):
         if not self.is_batch_mode:
             return [self.state_record()]
         return list(self.member_records(self.done_ids(set(self.member_ids()))))
+
+    def records_of(self, task_ids: Collection[str]) -> list[TaskRecord]:
+        """Return the records of some: of this task, if its id is among these, and of its members."""
+        own = [self.state_record()] if self.task_id in task_ids else []
+        if len(task_ids) == len(own):
+            return own
+        return [*own, *self.member_records(set(self.member_ids()).difference(task_ids))]
 
     def member_records(self, left_out: Iterable[str] = ()) -> Iterator[TaskRecord]:
         """Yield the records of the members of a batch, each once, but for some ids."""

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from astra.database.outcomes import Outcome
-    from astra.database.state import TaskRecord
     from astra.products.checksums import FileStamp
     from astra.tasks.base import AstraTask
 
@@ -84,7 +83,7 @@ class Recorder:
         run_pk = self._invocation.run_pk(self.url)
         with transaction(self.url) as connection:
             self._keys = planned_keys(connection, [self.task.task_id, *self._undone], run_pk)
-            unplanned = self._unplanned()
+            unplanned = self.task.records_of({self.task.task_id, *self._undone} - self._keys.keys())
             if unplanned:
                 state.create_tasks(connection, unplanned, run_pk, self.started)
                 self._keys.update(state.task_keys(connection, [record.task_id for record in unplanned]))
@@ -96,15 +95,6 @@ class Recorder:
             if self.task.is_batch_mode:
                 self._shared = SharedMembers(self.url, self._keys, self.task.task_id)
                 self._shared.begin(connection, self._undone, run_pk, self._place["pid"])
-
-    def _unplanned(self) -> list[TaskRecord]:
-        """Return the records of what is to do and is not written as planned by this run."""
-        task_id = self.task.task_id
-        own = [] if task_id in self._keys else [self.task.state_record()]
-        if len(self._keys) >= len({task_id, *self._undone}):
-            return own
-        left_out = {*self._keys, *set(self.task.member_ids()).difference(self._undone)}
-        return [*own, *self.task.member_records(left_out)]
 
     def look_at_inputs(self) -> None:
         """Note what a single task requires and is about to read; members of a batch are looked at in turn."""
