@@ -153,7 +153,7 @@ def test_what_is_lost_too_often_fails_with_a_sentence_and_the_others_go_on(site)
                AND message LIKE 'Slurm job%'"""
     ((message,),) = site.rows(query)
     assert re.fullmatch(
-        rf"Slurm job {name} on node n\d is CANCELLED, exit code 75:0; attempt 1 of 1, given up; "
+        rf"Slurm job {name} on node n\d is CANCELLED, exit code (75:0|0:9); attempt 1 of 1, given up; "
         rf"its log: {site.root}/jobs/[\w-]+/0\.log",
         message,
     )
