@@ -258,14 +258,10 @@ class Recorder:
         self._flushed = time.monotonic()
 
     def _flush_if_due(self, running: str | None = None) -> None:
-        """Write what has ended, if it is time; in a job when the next member begins, which is told, too.
-
-        What ran when a job was lost is known only if it was written.
-        """
         interval_s = self._invocation.write_interval_s
-        is_in_job = interval_s < FLUSH_INTERVAL_S
-        due = time.monotonic() - self._flushed >= interval_s and not (is_in_job and running is None)
-        if due or len(self._outcomes) >= FLUSH_ROWS:
+        # In a job it is written when the next member begins: that tells what ran, should it be lost.
+        due = running is not None or interval_s == FLUSH_INTERVAL_S
+        if (due and time.monotonic() - self._flushed >= interval_s) or len(self._outcomes) >= FLUSH_ROWS:
             self.flush(running)
 
     def note_dynamic(self, required: list[luigi.Task]) -> None:
