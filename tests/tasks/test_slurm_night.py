@@ -1,5 +1,6 @@
 """A simulated night whose steps run as arrays of jobs, from raw frames to alerts, and what may go wrong."""
 
+import contextlib
 import os
 import re
 import signal
@@ -71,9 +72,10 @@ def hanging_jobs(site, count):
     deadline = time.monotonic() + LONGEST_S
     while len(stopped) < count and time.monotonic() < deadline:
         time.sleep(0.05)
-        for name, pid in site.rows(query) if (site.root / "astra.db").exists() else []:
-            if name not in stopped and stop_outside_a_transaction(site.root / "astra.db", pid):
-                stopped[name] = pid
+        with contextlib.suppress(sqlite3.OperationalError):  # the tables are not there yet
+            for name, pid in site.rows(query):
+                if name not in stopped and stop_outside_a_transaction(site.root / "astra.db", pid):
+                    stopped[name] = pid
     return list(stopped)[:count]
 
 
