@@ -114,7 +114,7 @@ def print_levels(folder):
 def rows_of(root):
     """Rows of the tables of alerts, but for the ids of tasks, which depend on the names of folders."""
     return {
-        table: [{**json.loads(row), "task_id": None} for row in found]
+        table: sorted(json.dumps({**json.loads(row), "task_id": None}, sort_keys=True) for row in found)
         for table, found in sqlite_rows(root).items()
     }
 
