@@ -14,7 +14,7 @@ from astra import config
 from astra.tasks.attended import log_to_file, n_processors, set_where_silent
 from astra.tasks.closing import shown_path
 from astra.tasks.demo_folder import LOG, prepare_folder
-from astra.tasks.demo_simulation import SimulatedTask
+from astra.tasks.demo_simulation import CompileKernels, SimulatedTask
 from astra.tasks.demo_steps import AnalyseSimulatedSpectra, ProcessSimulatedNights
 from astra.tasks.parameters import PathParameter
 from astra.terminal import escape
@@ -62,7 +62,7 @@ class Demo(SimulatedTask):
 
     def requires(self) -> list[luigi.Task]:
         """Process the nights, and analyse the spectra."""
-        return [self.nights(), self.spectra()]
+        return [self.part(CompileKernels), self.nights(), self.spectra()]
 
     def stale_ids(self) -> set[str]:
         """Return this task's id while a branch is not done: one that was done may have failed since."""

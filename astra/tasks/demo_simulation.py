@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import luigi
 from luigi.parameter import ParameterVisibility
 
+from astra.errors import DataError
 from astra.tasks.base import AstraTask
 from astra.tasks.parameters import IdParameter
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from astra.images.exposure import Exposure
     from astra.simulation.demo_night import DemoNight
     from astra.simulation.spectra import SpectralNight
 
@@ -60,6 +65,22 @@ class SimulatedTask(AstraTask):
         return task_class(seed=self.seed, scale=self.scale, output_root=self.output_root, **own)
 
 
+class CompileKernels(SimulatedTask):
+    """Subtract a small simulated pair: it compiles what a difference needs, while the frames are made.
+
+    On a new machine this takes most of a minute of one process; later ones find what it has compiled.
+    """
+
+    priority = 2  # first of all, for it needs nothing
+
+    def run(self) -> None:
+        """Subtract, detect, measure and judge in memory."""
+        from astra.simulation.pair import make_pair
+
+        rows = subtract_and_score(*make_pair(self.seed))
+        self.add_figures("compile", {"nDiaSources": len(rows)})
+
+
 class SimulateRaws(SimulatedTask):
     """Simulate what one detector, or many, take in the nights of the demonstration, calibrations included."""
 
@@ -101,3 +122,18 @@ class SimulateSpectra(SimulatedTask):
         """Write them."""
         self.spectral_night.write()
         self.add_figures("simulate", {"nSpectra": len(self.spectral_night.visits)})
+
+
+def subtract_and_score(science: Exposure, template: Exposure) -> NDArray[np.void]:
+    """Return the detections of a difference with their reliability, as `DiffIm` finds them."""
+    from astra.images.difference import difference_images
+    from astra.images.reliability import score_dia_sources
+    from astra.products.reliability_model import load_reliability_model
+
+    result = difference_images(science, template)
+    model = load_reliability_model("")
+    if result.science is None or model is None:
+        raise DataError("the difference was not measured, or there is no model of reliability")
+    return score_dia_sources(
+        result.dia_sources, result.difference, result.science, result.matched_template, model
+    )

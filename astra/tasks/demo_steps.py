@@ -2,6 +2,7 @@
 
 Each is a chain of the very tasks that a survey runs. One detector goes first: it compiles what the steps
 need on this machine, while the other process does what needs nothing new, so that no two compile the same.
+What a difference needs has a task of its own, `astra.tasks.demo_simulation.CompileKernels`.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ class ProcessSimulatedNights(SimulatedTask):
     def run(self) -> Generator[Any, Any, None]:
         """Process step by step; what is long is in parts that may run at the same time.
 
-        The first detector goes ahead to its alerts while the templates of all others are made: of the
-        kernels, those of a difference take the longest to compile.
+        The first detector goes ahead to its alerts while the templates of all others are made.
         """
         templates, later = (
             self.pairs([shot.visit for shot in shots])
