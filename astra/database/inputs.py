@@ -12,6 +12,7 @@ from sqlalchemy import (
     Connection,
     Delete,
     Select,
+    Subquery,
     Table,
     bindparam,
     delete,
@@ -181,22 +182,29 @@ def _upstream(dialect: str, *, with_origin: bool) -> CTE:
     origin = [task_table.c.task_id.label("origin")] if with_origin else []
     start = select(task_table.c.pk, task_table.c.completed, *origin)
     reached = start.where(listed(dialect, task_table.c.task_id)).cte("reached", recursive=True)
-    links = union_all(
-        select(
-            dependency_table.c.task_pk.label("source"), dependency_table.c.required_task_pk.label("target")
-        ),
-        select(batch_table.c.parent_task_pk, batch_table.c.child_task_pk),
-    ).subquery("links")
+    required = select(
+        dependency_table.c.task_pk.label("source"), dependency_table.c.required_task_pk.label("target")
+    )
+    members = select(
+        batch_table.c.parent_task_pk.label("source"), batch_table.c.child_task_pk.label("target")
+    )
+    # Of a union, SQLite makes a table with all links of the database first; PostgreSQL takes one step alone.
+    ways = [required, members] if dialect == "sqlite" else [union_all(required, members)]
+    # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
+    return reached.union(*(_step(reached, way.subquery("links")) for way in ways))
+
+
+def _step(reached: CTE, links: Subquery) -> Select[Any]:
+    """Go one step on from the tasks that are reached, along links from a source to a target."""
     counts = or_(
         task_table.c.status_code == int(Status.DONE),
         reached.c.completed.is_(None),
         task_table.c.modified > reached.c.completed,
     )
-    step = (
-        select(task_table.c.pk, task_table.c.completed, *([reached.c.origin] if with_origin else []))
+    origin = [reached.c.origin] if "origin" in reached.c else []
+    return (
+        select(task_table.c.pk, task_table.c.completed, *origin)
         .join(links, links.c.target == task_table.c.pk)
         .join(reached, links.c.source == reached.c.pk)
         .where(counts)
     )
-    # UNION, not UNION ALL: each task is followed once, whatever the number of paths to it.
-    return reached.union(step)

@@ -7,6 +7,7 @@ import os
 import luigi
 import pytest
 
+from astra.database import inputs
 from astra.database.engine import reading
 from astra.database.inputs import files_behind
 from astra.errors import DataError
@@ -373,6 +374,18 @@ def test_inputs_are_replaced_by_those_of_the_last_run(files, any_database_url, m
     assert sorted(versions) == sorted(
         {*files, *(item.output().path for item in CopyLine(path=files).get_batch_tasks())}
     )
+
+
+def test_to_look_behind_a_few_tasks_reads_no_table_from_end_to_end(files):
+    assert build(ShoutLine(path=files))
+    with reading(ShoutLine(path=files).database_url) as connection:
+        statement = inputs._files_behind("sqlite").compile(connection.engine)
+        values = {**statement.params, "listed": "[]"}
+        given = tuple(values[name] for name in statement.positiontup)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
+    steps = [row.detail for row in plan]
+    assert any("SEARCH batch_interface" in step for step in steps)
+    assert not any(f"SCAN {table}" in step for step in steps for table in ("batch_", "task"))
 
 
 def test_all_members_of_a_batch_follow_what_their_run_asked_for(files):
