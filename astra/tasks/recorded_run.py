@@ -13,6 +13,7 @@ import luigi
 from astra.tasks.further import wait_for
 from astra.tasks.handed_out import make_recorder
 from astra.tasks.handout import current_handout
+from astra.tasks.instances import forgotten_instances
 from astra.tasks.log_tail import capture_log
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
             return None  # another process has done it since it was scheduled
         if inspect.isgeneratorfunction(run):
             return _run_generator(self, run)
-        with _recording_run(self):
+        with forgotten_instances(), _recording_run(self):
             return run(self)
 
     wrapper.asks_for_more = inspect.isgeneratorfunction(run)  # type: ignore[attr-defined]
@@ -42,7 +43,7 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, Any, Any]:
     """Record a `run` that yields dynamic requirements."""
-    with _recording_run(task) as recorder, closing(run(task)) as generator:
+    with forgotten_instances(), _recording_run(task) as recorder, closing(run(task)) as generator:
         paths = None
         while True:
             try:
