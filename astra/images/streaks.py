@@ -169,7 +169,9 @@ def radon(square):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled
     n = square.shape[0]
     width = 2 * n
     sums = np.zeros((n, 1, width), dtype=np.float32)
-    sums[:, 0, n:] = square
+    for y in range(n):
+        for x in range(n):
+            sums[y, 0, n + x] = square[y, x]
     height = 1
     while height < n:
         joined = np.zeros((n // (2 * height), 2 * height, width), dtype=np.float32)
