@@ -9,11 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import Exposure
 from astra.images.fluxes import aperture_sums
 from astra.images.moments import WINDOW_SIGMA, Pixels, adaptive_moments
@@ -112,7 +111,7 @@ def _fill_box(planes, column, row, sign, pixels):  # type: ignore[no-untyped-def
                 pixels.owner[j, i] = 0
 
 
-@njit(cache=True)
+@compiled
 def _measure_boxes(planes, positions, signs, scales, half, table):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Columns: flux, error, area of the aperture; ixx, ixy, iyy, failed; usable pixels in the core."""
     sigma, radius = scales
@@ -131,9 +130,16 @@ def _measure_boxes(planes, positions, signs, scales, half, table):  # type: igno
         flux, error, area = aperture_sums(pixels, label, place, radii)
         table[k, 0], table[k, 1], table[k, 2] = flux[0, 0], error[0, 0], area[0, 0]
         found = adaptive_moments(pixels, label, place, sigma, LARGEST_SHAPE_PIXEL)
-        table[k, 3:6], table[k, 6] = found[0, :3], found[0, 5]
-        near = pixels.owner[half - core : half + core + 1, half - core : half + core + 1]
-        table[k, 7] = np.sum(near == 0)
+        table[k, 3], table[k, 4], table[k, 5], table[k, 6] = (
+            found[0, 0],
+            found[0, 1],
+            found[0, 2],
+            found[0, 5],
+        )
+        table[k, 7] = 0.0
+        for j in range(half - core, half + core + 1):
+            for i in range(half - core, half + core + 1):
+                table[k, 7] += pixels.owner[j, i] == 0
 
 
 def stamp_moments(stamps: FloatArray, sigma: float) -> FloatArray:
@@ -155,7 +161,7 @@ def stamp_moments(stamps: FloatArray, sigma: float) -> FloatArray:
     return moments
 
 
-@njit(cache=True)
+@compiled
 def _stamp_moments(stamps, sigma, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the moments of each stamp."""
     n, side, _ = stamps.shape
@@ -163,7 +169,7 @@ def _stamp_moments(stamps, sigma, moments):  # type: ignore[no-untyped-def]  # p
     label, place = np.zeros(1, np.int64), np.full((1, 2), float(side // 2))
     for k in range(n):
         found = adaptive_moments(Pixels(stamps[k], flat, free), label, place, sigma, LARGEST_SHAPE_PIXEL)
-        moments[k] = found[0, :3]
+        moments[k, 0], moments[k, 1], moments[k, 2] = found[0, 0], found[0, 1], found[0, 2]
 
 
 def trace_radius(moments: FloatArray) -> FloatArray:
