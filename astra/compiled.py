@@ -17,9 +17,24 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from numba import njit
+from numba.core.compiler import Compiler
+from numba.core.targetconfig import ConfigStack
 from numba.extending import register_jitable
 
 Function = Callable[..., Any]
+
+
+class _KernelCompiler(Compiler):
+    """Compiles a kernel, and what it calls as if a part called that.
+
+    numba compiles a function anew for callers of other options, such as to have a wrapper for Python.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        """Define the ordinary passes; the options that callees look at are a copy of the kernel's own."""
+        ConfigStack().top().no_cpython_wrapper = True  # type: ignore[no-untyped-call]
+        pipelines: list[Any] = super().define_pipelines()  # type: ignore[no-untyped-call]
+        return pipelines
 
 
 @overload
@@ -41,7 +56,9 @@ def compiled(function: Function | None = None, **options: Any) -> Any:
     kernel : callable
         Compiled for each combination of types, or a decorator if only options are given.
     """
-    decorate: Callable[[Function], Function] = njit(cache=True, no_cfunc_wrapper=True, **options)  # type: ignore[call-overload]
+    decorate: Callable[[Function], Function] = njit(  # type: ignore[call-overload]
+        cache=True, no_cfunc_wrapper=True, pipeline_class=_KernelCompiler, **options
+    )
     return decorate if function is None else decorate(function)
 
 

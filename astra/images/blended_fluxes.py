@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.fluxes import MIN_PSF_FRACTION, PsfFluxes, fit_size
 from astra.images.moments import Pixels
 from astra.images.psf import Psf
@@ -131,7 +130,7 @@ def _have_wings(
     return bright
 
 
-@njit(cache=True)
+@compiled
 def fill_stamps(splines, design, positions, stamps):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Draw the PSF into each stamp."""
     plane = np.empty(splines.coefficients.shape[1:])
@@ -233,7 +232,7 @@ def add_own(planes):  # type: ignore[no-untyped-def]  # pragma: no cover (compil
     return used, noise, signal, whole
 
 
-@njit(cache=True)
+@compiled
 def add_products(pixels, labels, stamps, links, box):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill products and noise of the links; return the sums of `add_own` for each source (n, 4)."""
     side = 2 * box + 1
@@ -254,7 +253,7 @@ def add_products(pixels, labels, stamps, links, box):  # type: ignore[no-untyped
     return own
 
 
-@njit(cache=True)
+@compiled
 def relax(own, links, found):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Solve for the fluxes by sweeps, in which each source is fitted to what the others leave (Gauss-Seidel).
 
@@ -325,7 +324,7 @@ def error_in_group(group, own, links, scratch):  # type: ignore[no-untyped-def] 
     return np.sqrt(variance) if variance > 0.0 else 0.0
 
 
-@njit(cache=True)
+@compiled
 def propagate_noise(own, links, found):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Error of each flux from the inverse of the system of the source and its neighbours, (n,)."""
     error, scratch = np.empty(len(own)), np.empty((3, MAX_GROUP, MAX_GROUP))
@@ -351,7 +350,7 @@ def subtract_neighbours(k, stamps, links, fitted, rest):  # type: ignore[no-unty
             index += step
 
 
-@njit(cache=True)
+@compiled
 def sum_residuals(pixels, labels, stamps, links, fitted):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Sum of the squared residuals over the variance of each source, and its number of pixels."""
     flux, box = fitted

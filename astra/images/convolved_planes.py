@@ -6,10 +6,9 @@ Every pass works on bands of rows that fit in the cache and takes no memory besi
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_EDGE, MASK_NO_DATA
 
 KERNEL_CORE_PIXEL = 2  # growth of the masks under a convolution: where most of the kernel's weight is
@@ -72,7 +71,7 @@ def _separate(square: NDArray[np.float64], total: float) -> tuple[NDArray[np.flo
     return columns.astype(np.float32), rows.astype(np.float32)
 
 
-@njit(cache=True)
+@compiled
 def _convolve_separable(image, factors, level, floor, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Correlate an image with a sum of products; what is missing or outside is at the level."""
     columns, rows = factors
@@ -137,7 +136,7 @@ def convolved_mask(mask: NDArray[np.uint32], half_width: int) -> NDArray[np.uint
     return out
 
 
-@njit(cache=True)
+@compiled
 def _grow_planes(mask, radius, no_data, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Grow all planes but NO_DATA by a square; that one is copied."""
     ny, nx = mask.shape
@@ -172,7 +171,7 @@ def _add_bits(row, out):  # type: ignore[no-untyped-def]  # pragma: no cover
         out[x] |= row[x]
 
 
-@njit(cache=True)
+@compiled
 def _mark_reach(mask, half, planes, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Set EDGE where a square of a half-width holds a pixel without data or reaches over the frame."""
     no_data, edge = planes
@@ -240,7 +239,7 @@ def fill_defects(
     return filled
 
 
-@njit(cache=True)
+@compiled
 def _fill(image, bad, places, profile, filled):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Weighted mean of the good pixels round each place."""
     ny, nx = image.shape

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -299,7 +299,7 @@ def _remaining(
     return remaining
 
 
-@njit(cache=True)
+@compiled
 def find_unspreadable(image, mask):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Pixels without a value, saturated, or with an unrepaired defect, shape (ny, nx)."""
     found = np.empty(image.shape, dtype=np.bool_)
@@ -312,7 +312,7 @@ def find_unspreadable(image, mask):  # type: ignore[no-untyped-def]  # pragma: n
     return found
 
 
-@njit(cache=True)
+@compiled
 def keep_unspreadable(image, mask, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Give saturated pixels of a filtered image their old value, and missing ones none."""
     for y in range(image.shape[0]):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.dia_footprints import footprint_at
 
 CENTRE_HALF_WIDTH = 1  # "Center": the 3 x 3 pixels round the centroid
@@ -91,7 +90,7 @@ def _footprint_bits(mask, footprints, column, row, box_pixel):  # type: ignore[n
     return bits, left, right, top, bottom
 
 
-@njit(cache=True)
+@compiled
 def _find_bits(mask, footprints, places, table, contained):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the bits of each detection."""
     peaks, box_pixel, centroids = places

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 
 FloatArray = NDArray[np.float64]
 
@@ -62,7 +61,7 @@ def footprint_moments(
     return moments
 
 
-@njit(cache=True)
+@compiled
 def _footprint_moments(image, footprints, places, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the moments of each footprint."""
     peaks, box_pixel, signs = places

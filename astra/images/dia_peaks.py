@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.dia_pixels import find_above
 
 # The compiled functions fill a table: x, y, snr, opposite and these.
@@ -129,7 +128,7 @@ def find_peaks(
     return Peaks(x, y, table[:, 2].copy(), table[:, 3].copy(), **whole, footprints=footprints)
 
 
-@njit(cache=True)
+@compiled
 def _mark(seeds, grow, footprints):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Set -1 on the significant pixels and round them; return how many that are."""
     ny, nx = footprints.shape
@@ -142,7 +141,7 @@ def _mark(seeds, grow, footprints):  # type: ignore[no-untyped-def]  # pragma: n
     return n_pixels
 
 
-@njit(cache=True)
+@compiled
 def _label(footprints, seeds, n_pixels):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Label the connected areas of -1; return their flat places, area after area, and where each begins."""
     ny, nx = footprints.shape
@@ -175,7 +174,7 @@ def _order_by_height(
     return ordered
 
 
-@njit(cache=True)
+@compiled
 def _tabulate(snr, areas, limits, table):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill one row for each source, footprint by footprint; return their number."""
     nx, n = snr.shape[1], 0

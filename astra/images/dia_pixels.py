@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import (
     MASK_BAD,
     MASK_CR,
@@ -40,7 +39,7 @@ def _join(line):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     return joined
 
 
-@njit(cache=True)
+@compiled
 def find_bits(mask, wanted):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Rows and columns of the pixels that have any of some bits, in their order, shape (n, 2)."""
     ny, nx = mask.shape
@@ -68,7 +67,7 @@ def bits_around(mask, y, x):  # type: ignore[no-untyped-def]  # pragma: no cover
     return bits & mask[y - 1, x - 1] & mask[y - 1, x + 1] & mask[y + 1, x - 1] & mask[y + 1, x + 1]
 
 
-@njit(cache=True)
+@compiled
 def _grow(mask, wanted, radius, grown):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Set the wanted bits round their pixels; those within footprints have nothing to add."""
     ny, nx = mask.shape
@@ -132,7 +131,7 @@ def _typical_variance(difference: Exposure) -> float:
     return 1.0
 
 
-@njit(cache=True)
+@compiled
 def _weigh(planes, template, masks, errors, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill the weights; the gradient of the template is that of `numpy.gradient`, with 0 for NaN."""
     image, variance = planes
@@ -218,7 +217,7 @@ def enlarge(rows):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled
     return larger
 
 
-@njit(cache=True)
+@compiled
 def find_above(snr, threshold):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Rows and columns of pixels whose absolute value reaches a threshold, in their order, shape (n, 2)."""
     ny, nx = snr.shape
@@ -236,7 +235,7 @@ def find_above(snr, threshold):  # type: ignore[no-untyped-def]  # pragma: no co
     return found[:n]
 
 
-@njit(cache=True)
+@compiled
 def _mark_without_weight(weight, excluded):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill the map with the pixels that have no weight."""
     ny, nx = weight.shape
@@ -246,7 +245,7 @@ def _mark_without_weight(weight, excluded):  # type: ignore[no-untyped-def]  # p
             out[x] = line[x] == np.float32(0.0)
 
 
-@njit(cache=True)
+@compiled
 def _exclude(sources, radius, excluded):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add squares round the pixels of sources."""
     for y, x in sources:
@@ -277,7 +276,7 @@ def subtract_box_mean(
     return flat
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _subtract_box_mean(image, excluded, half, flat):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Keep the sums of the columns of the box from line to line, and sum them up along each line."""
     ny, nx = image.shape

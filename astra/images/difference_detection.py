@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.images.blank_sky import find_blank_sky, sample_blank_sky
 from astra.images.dia_detection_config import DiaDetectionConfig
 from astra.images.dia_peaks import Peaks, find_peaks
@@ -205,7 +205,7 @@ def _find(difference: Exposure, snr: NDArray[np.float32], config: DiaDetectionCo
     return peaks.where((difference.mask[peaks.y, peaks.x] & rejected) == 0)
 
 
-@njit(cache=True)
+@compiled
 def _clear_edges(mask, margin, snr):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Set zero where the core of a PSF would reach beyond the data, in place."""
     ny, nx = mask.shape
@@ -224,7 +224,7 @@ def _mark_detected(peaks: Peaks, snr: NDArray[np.float32], mask: NDArray[np.uint
     _mark_footprints(peaks.footprints, snr, np.stack([column[first] for column in columns], axis=1), mask)
 
 
-@njit(cache=True)
+@compiled
 def _mark_footprints(footprints, snr, boxes, mask):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Mark the pixels of each footprint within its box."""
     for number, x_min, x_max, y_min, y_max in boxes:

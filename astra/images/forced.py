@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.exposure import MASK_EDGE, Exposure
 from astra.images.local_psf import FittedPsf, draw_gradient, make_local_psfs, set_plane
 from astra.images.stamp_fit import SUMS, read_stamp
@@ -100,7 +99,7 @@ def forced_half_width(psf: FittedPsf, shape: tuple[int, int]) -> int:
     return min(int(np.ceil(HALF_WIDTH_PER_FWHM * psf.fwhm_pixel(nx / 2, ny / 2))), psf.size // 2)
 
 
-@njit(cache=True)
+@compiled
 def _measure_all(planes, local_psfs, positions, half, table):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Columns flux, its error, chi2, number of pixels, failed, on EDGE; NaN where too little can be used."""
     side, (ny, nx) = 2 * half + 1, planes[2].shape

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import poisson
+
+from astra.compiled import compiled
 
 GLINT_DTYPE = np.dtype(
     [
@@ -117,7 +118,7 @@ def _best_line(places: NDArray[np.float64], config: GlintConfig) -> tuple[NDArra
     return _on_line(places, everything, pairs[best, 0], pairs[best, 1], geometry), float(chance[best])
 
 
-@njit(cache=True)
+@compiled
 def _on_line(places, candidates, one, two, geometry):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """List the candidates near the line through two sources, along it, within the length about the middle."""
     length, tolerance, _ = geometry
@@ -138,7 +139,7 @@ def _on_line(places, candidates, one, two, geometry):  # type: ignore[no-untyped
     return found[:n]
 
 
-@njit(cache=True)
+@compiled
 def _count(places, pairs, neighbours, geometry):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Separate sources on the line through each pair, and how many lie within the length of either of it."""
     separation = geometry[2]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.errors import DataError
 from astra.images.exposure import (
     MASK_INJECTED,
@@ -199,7 +199,7 @@ def _points(injections: NDArray[np.void]) -> NDArray[np.float64]:
     return np.stack([x, y, injections["flux"][row] / n_points[row]], axis=-1)
 
 
-@njit(cache=True)
+@compiled
 def _add_stamps(stamps, columns, rows, flux, fraction, signal, footprint):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add stamps (n, size, size) times a flux at pixels of an image; mark where they are bright."""
     ny, nx = signal.shape

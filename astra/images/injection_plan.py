@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from astra.compiled import compiled
 from astra.images.exposure import MASK_BAD, MASK_DETECTED, MASK_EDGE, MASK_NO_DATA, MASK_SAT, Exposure
 from astra.images.injection import INJECTION_DTYPE
 from astra.images.masks import grow_square
@@ -137,7 +137,7 @@ def _free_pixels(
     return free, detected
 
 
-@njit(cache=True)
+@compiled
 def _sort_pixels(science, template, unusable, detected):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Tell where one of two images cannot be used, and where the first has a source."""
     (image, mask), (other, other_mask) = science, template
@@ -178,7 +178,7 @@ class _PixelsToDraw:
         return rows, columns
 
 
-@njit(cache=True)
+@compiled
 def _find_true(mask, rows, ranks, columns):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Column of the True pixel of a rank, from 0, in its row."""
     for k in range(len(rows)):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.dia_pixels import enlarge
 from astra.images.exposure import (
     MASK_BAD,
@@ -64,7 +63,7 @@ def find_stamp_centres(
     return _brightest_per_cell(x, y, max_per_cell)
 
 
-@njit(cache=True)
+@compiled
 def _find_peaks(image, variance, masks, limits):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Places (x, y) of the local maxima that can be used."""
     min_snr, radius, border = limits

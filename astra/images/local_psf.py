@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.psf import Psf
 from astra.images.stamps import MARGIN, N_TAPS, psf_design, quintic_spline, spline_coefficients
 
@@ -137,7 +136,7 @@ def draw_local_psfs(
     return drawn
 
 
-@njit(cache=True)
+@compiled
 def _draw_all(local_psfs, rows, offsets, drawn):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Draw PSFs of some rows."""
     plane = np.empty(local_psfs.coefficients.shape[2:])

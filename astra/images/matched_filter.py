@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.psf import Psf
 
 TILE_PIXEL = 256  # a tile and its margin fit in the cache; PSFs change little over it
@@ -209,7 +208,7 @@ def _load(image, weight, bounds, weighted, weights):  # type: ignore[no-untyped-
     return clean
 
 
-@njit(cache=True)
+@compiled
 def _filter(image, weight, level, stamps, out):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill ``out`` with the signal to noise, tile by tile."""
     ny, nx = image.shape
@@ -282,7 +281,7 @@ def _blank(snr, seen, least, usable):  # type: ignore[no-untyped-def]  # pragma:
             snr[x] = 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill ``out`` by one product a tile, with the variance of the central pixel."""
     ny, nx = image.shape
@@ -306,7 +305,7 @@ def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyp
                     snr[x] = snr[x] / (norm * np.sqrt(central[x])) if central[x] > 0.0 else np.float32(0.0)
 
 
-@njit(cache=True)
+@compiled
 def correlate_stamp(image, unusable, columns, rows):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Correlate an image (ny, nx) with one stamp, the sum of the products of ``columns`` and ``rows``.
 

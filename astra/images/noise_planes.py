@@ -8,9 +8,10 @@ summed.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import fft
+
+from astra.compiled import compiled
 
 BLOCK_PIXEL = 256
 KEPT_HALF_WIDTH = 8  # of the squares: beyond is less than a hundredth of them
@@ -80,7 +81,7 @@ def _transforms(kept: NDArray[np.float64]) -> NDArray[np.complex64]:
     return transforms
 
 
-@njit(cache=True, fastmath={"nsz", "reassoc"})
+@compiled(fastmath={"nsz", "reassoc"})
 def copy_excess(plane, level, y0, x0, window):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Fill a window with the part of a plane over its level, and return its range.
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.errors import FormatError
 from astra.images.exposure import MASK_BAD, MASK_NO_DATA, MASK_SAT, MASK_SAT_TEMPLATE, Exposure
 from astra.images.psf import sigma_from_fwhm
@@ -302,7 +302,7 @@ _LOBES = slice(_SHAPE.stop, _SHAPE.stop + N_LOBES)
 _N_NUMBERS = _LOBES.stop
 
 
-@njit(cache=True)
+@compiled
 def _measure_all(stamps, flux, fwhm, taps, table):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill a row of numbers for each source."""
     size = stamps.difference.shape[1]
@@ -321,7 +321,7 @@ def _measure_all(stamps, flux, fwhm, taps, table):  # type: ignore[no-untyped-de
         lobe_numbers(snr, centre, fwhm, table[k, first + N_SHAPE :])
 
 
-@njit(cache=True)
+@compiled
 def _measure_surroundings(masks, image, positions, reach, table):  # type: ignore[no-untyped-def]  # pragma: no cover
     for k in range(len(positions)):
         surroundings(masks, image, positions[k], reach, table[k])

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from astra.compiled import compiled
 from astra.images.exposure import Exposure
 from astra.images.local_psf import draw_gradient, set_plane
 from astra.images.stamp_fit import UNUSABLE, add_normal_equations, solve
@@ -77,7 +77,7 @@ def normal_equations(
     return weighted @ columns.swapaxes(1, 2), (weighted @ data[:, :, None])[:, :, 0]
 
 
-@njit(cache=True)
+@compiled
 def add_source_equations(local_psfs, rows, offsets, stamps, model, matrix, right):  # type: ignore[no-untyped-def]  # noqa: PLR0917  # pragma: no cover
     """Add the normal equations of models at unit flux to (n, k, k) and (n, k).
 
@@ -115,7 +115,7 @@ def solve_positive(matrices: FloatArray, right: FloatArray) -> tuple[FloatArray,
     return solution, found
 
 
-@njit(cache=True)
+@compiled
 def _solve_all(matrices, right, found):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Solve in place."""
     for k in range(len(right)):

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from astra.compiled import compiled
 
 MIN_BIN_PIXEL = 4
 MAX_BINS = 512  # a side: lines across larger frames are long enough to spare resolution
@@ -98,7 +99,7 @@ def find_streaks(search: SearchImage) -> tuple[NDArray[np.void], NDArray[np.bool
     return np.array(found, dtype=STREAK_DTYPE).reshape(-1), masked
 
 
-@njit(cache=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _bin(image, weight, level, step):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Clipped signal to noise of square bins, and 1 for those that are usable, else 0."""
     ny, nx = image.shape[0] // step, image.shape[1] // step
@@ -159,7 +160,7 @@ def _find_line(
     return line, best
 
 
-@njit(cache=True)
+@compiled
 def radon(square):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Add up along the lines that cross a square of side n = 2**m and run 0 to n - 1 columns to the right.
 

@@ -7,10 +7,9 @@ wavelengths, which after decorrelation is also the variance of every single pixe
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from astra.compiled import part
+from astra.compiled import compiled, part
 from astra.images.convolved_planes import convolved_mask, fill_defects, spread_variance
 from astra.images.decorrelation import noise_level, own_power, transform_stamp
 from astra.images.exposure import (
@@ -48,7 +47,7 @@ def fill_nan(image: NDArray[np.float32], value: float = 0.0) -> NDArray[np.float
     return np.where(np.isfinite(image), image, np.float32(value)).astype(np.float32)
 
 
-@njit(cache=True)
+@compiled
 def find_unrepaired(mask):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Pixels with a defect that nobody has interpolated, shape (ny, nx)."""
     found = np.empty(mask.shape, np.bool_)
@@ -94,7 +93,7 @@ def apply_kernel(exposure: Exposure, kernel: SpatialKernel) -> Exposure:
     return exposure.replace(image=image, variance=variance, mask=mask, noise_power=power / power[0, 0])
 
 
-@njit(cache=True)
+@compiled
 def _blank(mask, image, variance):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Set image and variance to NaN where there is no data."""
     for y in range(mask.shape[0]):
@@ -155,7 +154,7 @@ def _joint_power(one: Exposure, other: Exposure) -> NDArray[np.float64] | None:
     return power / power[0, 0] if power[0, 0] > 0 else None
 
 
-@njit(cache=True)
+@compiled
 def _subtract(science, template, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Subtract two triples of image, variance and mask; NaN and NO_DATA where either has no pixel.
 
