@@ -15,14 +15,6 @@ SUMS = {"reassoc", "contract"}
 
 
 @part
-def copy_to(target, source):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Copy contiguous numbers; an assignment of slices takes a second to compile, for its error message."""
-    flat, numbers = target.reshape(-1), source.reshape(-1)
-    for k in range(flat.shape[0]):
-        flat[k] = numbers[k]
-
-
-@part
 def read_stamp(planes, column, row, data, weight):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Copy pixels and inverse variances round a pixel into squares; 0 where a pixel cannot be used.
 
@@ -106,22 +98,6 @@ def solve(matrix, right):  # type: ignore[no-untyped-def]  # pragma: no cover
         right[:] = 0.0
         return False
     solve_factored(matrix, right)
-    return True
-
-
-@part
-def invert(matrix, inverse):  # type: ignore[no-untyped-def]  # pragma: no cover
-    """Fill the inverse of a symmetric positive matrix, which is overwritten; False, and NaN, if it is not."""
-    inverse[:] = np.nan
-    if not factor(matrix):
-        return False
-    column = np.empty(matrix.shape[0])
-    for a in range(matrix.shape[0]):
-        column[:] = 0.0
-        column[a] = 1.0
-        solve_factored(matrix, column)
-        for b in range(matrix.shape[0]):
-            inverse[b, a] = column[b]
     return True
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from astra.images.exposure import Exposure
 from astra.images.local_psf import FittedPsf, make_local_psfs
 from astra.images.psf import sigma_from_fwhm
-from astra.images.trail_kernel import ANGLE_SCATTER, LEAST_LENGTH_PIXEL, N_RESULTS, fit_all
+from astra.images.trail_fit import ANGLE_SCATTER, LEAST_LENGTH_PIXEL, N_RESULTS, fit_all
 
 FloatArray = NDArray[np.float64]
 
@@ -128,18 +128,16 @@ def _fit_rows(exposure: Exposure, psf: FittedPsf, guesses: FloatArray, longest: 
     ny, nx = exposure.shape
     fwhm = psf.fwhm_pixel(nx / 2, ny / 2)
     reach = min(int(np.ceil(REACH_FWHM * fwhm)), psf.size // 2)
-    planes = exposure.image, exposure.variance, exposure.mask
     table = np.full((len(guesses), N_RESULTS), np.nan)
-    rules, scales = quadratures(), (sigma_from_fwhm(fwhm), reach)
+    model = quadratures(), (sigma_from_fwhm(fwhm), reach)
     starts, pending = guesses.copy(), np.arange(len(guesses))
     starts[:, 2] = np.minimum(starts[:, 2], (longest / MARGIN_RATIO) ** 2)
     lengths = np.sqrt(starts[:, 2])
     while len(pending):
         room = np.minimum(MARGIN_RATIO * lengths[pending], longest[pending])
         local_psfs = make_local_psfs(psf, starts[pending, 0], starts[pending, 1], reach + 1)
-        rows = np.full((len(pending), N_RESULTS), np.nan)
         halves = np.ceil(room / 2.0).astype(np.int64) + reach
-        fit_all(planes, local_psfs, starts[pending], (halves, room + reach), scales, rules, rows)
+        rows = fit_all(exposure, local_psfs, starts[pending], (halves, room + reach), model)
         # Those that fill the room they had, or get lost in it, are fitted again with more.
         filled, lost = np.sqrt(rows[:, 3]) > 0.98 * (room + reach), rows[:, 7] % 2 > 0
         starts[pending[filled]] = rows[filled, 1:5]
