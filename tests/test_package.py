@@ -26,10 +26,17 @@ def astra_tasks():
     return [c for c in classes if c.__module__.startswith("astra.")]
 
 
-def test_import_loads_nothing_heavy():
-    code = f"import sys, astra; print([name for name in {HEAVY} if name in sys.modules])"
+@pytest.mark.parametrize("module", ["astra", "astra.tasks.recording"])
+def test_import_loads_nothing_heavy(module):
+    code = f"import sys, {module}; print([name for name in {HEAVY} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_to_ask_for_the_states_of_tasks_loads_no_regions_and_no_numpy():
+    code = "import sys, astra.database.queries; print({'numpy', 'lsst.sphgeom'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"
 
 
 def test_packages_are_all_listed():

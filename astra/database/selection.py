@@ -15,6 +15,7 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     String,
+    Table,
     and_,
     case,
     cast,
@@ -28,8 +29,10 @@ from sqlalchemy import (
 
 from astra.database.constants import constants_table
 from astra.database.models.state import Status
+from astra.database.models.survey import Visit
 from astra.database.state import attempt_table, batch_table, dependency_table, task_table
-from astra.database.survey import visit_table
+
+visit_table: Table = Visit.__table__  # type: ignore[assignment]  # without what `survey` loads for regions
 
 # The codes for each word; of what is created some is blocked, see above.
 STATES: dict[str, tuple[int, ...]] = {
