@@ -13,6 +13,7 @@ several types or layouts.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -29,6 +30,16 @@ class _KernelCompiler(Compiler):
 
     numba compiles a function anew for callers of other options, such as to have a wrapper for Python.
     """
+
+    def compile_extra(self, func: Function) -> Any:
+        """Compile, and look for no garbage meanwhile: among all that numba makes there is next to none."""
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile_extra(func)  # type: ignore[no-untyped-call]
+        finally:
+            if enabled:
+                gc.enable()
 
     def define_pipelines(self) -> list[Any]:
         """Define the ordinary passes; the options that callees look at are a copy of the kernel's own."""
