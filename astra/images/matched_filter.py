@@ -273,6 +273,13 @@ def _divide(snr, power, level):  # type: ignore[no-untyped-def]  # pragma: no co
         snr[x] /= np.sqrt(max(power[x], floor) * level)
 
 
+@part(error_model="numpy")
+def _divide_by_centre(snr, weight, norm):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
+    """Divide sums of the weighted image by their noise, if all pixels were as the central one."""
+    for x in range(len(snr)):
+        snr[x] = snr[x] / (norm * np.sqrt(weight[x])) if weight[x] > 0.0 else np.float32(0.0)
+
+
 @part
 def _blank(snr, seen, least, usable):  # type: ignore[no-untyped-def]  # pragma: no cover (compiled)
     """Set zero where too little of the PSF is seen, or the pixel itself cannot be used."""
@@ -281,7 +288,7 @@ def _blank(snr, seen, least, usable):  # type: ignore[no-untyped-def]  # pragma:
             snr[x] = 0.0
 
 
-@compiled(error_model="numpy")
+@compiled
 def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Fill ``out`` by one product a tile, with the variance of the central pixel."""
     ny, nx = image.shape
@@ -299,10 +306,9 @@ def _filter_quickly(image, weight, level, stamps, out):  # type: ignore[no-untyp
             stamp = (columns[tile], rows[tile])
             norm = np.sqrt(level) * np.sqrt(_sum_of_squares(stamp[0][0]) * _sum_of_squares(stamp[1][0]))
             for y in range(y0, y1):
-                snr, central = out[y, x0:x1], weight[y, x0:x1]
+                snr = out[y, x0:x1]
                 _correlate_line(weighted, (y - y0, 0), stamp, scratch, snr)
-                for x in range(x1 - x0):
-                    snr[x] = snr[x] / (norm * np.sqrt(central[x])) if central[x] > 0.0 else np.float32(0.0)
+                _divide_by_centre(snr, weight[y, x0:x1], norm)
 
 
 @compiled
