@@ -43,7 +43,8 @@ class _KernelCompiler(Compiler):
 
     def define_pipelines(self) -> list[Any]:
         """Define the ordinary passes; the options that callees look at are a copy of the kernel's own."""
-        ConfigStack().top().no_cpython_wrapper = True  # type: ignore[no-untyped-call]
+        options = ConfigStack().top()  # type: ignore[no-untyped-call]
+        options.no_cpython_wrapper, options.release_gil = True, False  # of the wrapper, too
         pipelines: list[Any] = super().define_pipelines()  # type: ignore[no-untyped-call]
         return pipelines
 
