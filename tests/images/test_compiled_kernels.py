@@ -67,3 +67,37 @@ def test_a_second_process_compiles_nothing(first, tmp_path):
     found = run(first, elsewhere)
     assert (found["compiled"], found["misses"], found["hits"]) == (0, 0, found["kernels"])
     assert files() == before
+
+
+SHARED = """
+import gc
+from numba.core import event
+from astra.compiled import compiled, part
+
+@part
+def double(x):
+    return 2.0 * x
+
+@part
+def quadruple(x):
+    return double(double(x))
+
+@compiled(nogil=True)
+def kernel(x):
+    return double(x) + quadruple(x)
+
+with event.install_recorder("numba:compile") as recorder:
+    assert kernel(3.0) == 18.0
+assert gc.isenabled()
+print(*sorted(each.data["dispatcher"].py_func.__name__ for _, each in recorder.buffer if each.is_start))
+"""
+
+
+def test_what_a_kernel_and_a_part_of_it_call_is_compiled_once(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(SHARED)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(
+        [sys.executable, str(program)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["double", "kernel", "quadruple"]
