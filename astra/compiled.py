@@ -8,7 +8,8 @@ plain function.
 What takes long to compile, and is better a loop over elements: to assign an array to a slice or a row (numba
 compiles all that writes the message of its error, two seconds once and more in each kernel), array
 expressions, reductions such as ``values.max()``, `numpy.arange`, lists, and one function for arrays of
-several types or layouts.
+several types or layouts. What a kernel with ``fastmath`` or an ``error_model`` of its own calls is compiled
+for it alone: such options belong to the small part that needs them.
 """
 
 from __future__ import annotations
