@@ -15,7 +15,7 @@ from luigi.task_register import Register
 
 @contextmanager
 def forgotten_instances() -> Iterator[None]:
-    """Let Luigi forget the tasks that are made inside, unless an error ends it; what was there before stays."""
+    """Let Luigi forget the tasks made inside, unless an error ends it; what was there before stays."""
     known = _known()
     n_before = len(known or ())
     yield
