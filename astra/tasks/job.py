@@ -47,6 +47,7 @@ class JobInvocation(Invocation):
     """The run of a job: what was done since its submitter began counts as done in it."""
 
     write_interval_s: ClassVar[float] = 0.1  # a job may be lost at any time
+    shares_members: ClassVar[bool] = False  # all that it has is in the hand of its submitter
 
     def _values(self) -> dict[str, Any]:
         return {**super()._values(), "started": utc_now()}

@@ -92,7 +92,7 @@ class Recorder:
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
-            if self.task.is_batch_mode:
+            if self.task.is_batch_mode and self._invocation.shares_members:
                 self._shared = SharedMembers(self.url, self._keys, self.task.task_id)
                 self._shared.begin(connection, self._undone, run_pk, self._place["pid"])
 

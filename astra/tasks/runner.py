@@ -105,6 +105,7 @@ class Invocation:
     scheduler: Any = None  # that of the worker, to ask about other workers
     tried_since: dt.datetime | None = None  # what failed since then counts as tried; None: in this run
     write_interval_s: ClassVar[float] = FLUSH_INTERVAL_S  # how often what members of batches do is written
+    shares_members: ClassVar[bool] = True  # leaves to others what they have in hand of a batch
 
     def run_pk(self, url: str) -> int:
         """Return the key of this invocation's row in a database; the row is written at first use."""
