@@ -22,7 +22,7 @@ AstraError
 └── StateError             the database
     ├── SchemaVersionError database and code disagree                 -> astra db upgrade
     └── UnavailableError   could not connect                          -> retry
-        └── BusyError      a cluster takes no more jobs for now       -> waits, and retries by itself
+        └── BusyError      a cluster has no room for further jobs     -> waits, and retries by itself
 """
 
 from __future__ import annotations
@@ -140,4 +140,4 @@ class UnavailableError(StateError):
 
 
 class BusyError(UnavailableError):
-    """A cluster does not take jobs for now, and has taken none."""
+    """A cluster has no room for jobs, and has taken none."""

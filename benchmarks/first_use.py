@@ -51,7 +51,7 @@ class Watch:
 
     process: subprocess.Popen
     begin_of_work: float | None = None
-    cpu_s: float = 0.0
+    cpu_s_by_pid: dict[int, float] = field(default_factory=dict)
     largest: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
 
@@ -71,16 +71,18 @@ class Watch:
         for process in work:
             try:
                 total += process.memory_full_info().pss
+                times = process.cpu_times()
+                self.cpu_s_by_pid[process.pid] = times.user + times.system
                 if self.begin_of_work is None:
                     self.begin_of_work = process.create_time()
             except psutil.Error:
                 continue
         self.largest = max(self.largest, total)
-        try:
-            root = min(work, key=lambda p: p.create_time())
-            self.cpu_s = max(self.cpu_s, sum(root.cpu_times()[:4]))
-        except psutil.Error:
-            return
+
+    @property
+    def cpu_s(self):
+        """CPU time of all processes of the work, up to the last look at each [s]."""
+        return sum(self.cpu_s_by_pid.values())
 
 
 def _is_demo(process):

@@ -194,7 +194,7 @@ class Executor(abc.ABC):
         ConfigError
             If they are refused for what they ask.
         BusyError
-            If they are refused for now, and none was started.
+            If there is no room for them, and none was started.
         UnavailableError
             If it is not known whether they were started.
         """

@@ -17,7 +17,7 @@ _NOT_INHERITED = re.compile(
     r"|SBATCH_(?!(?:ACCOUNT|PARTITION|QOS|RESERVATION|CONSTRAINT|TIMELIMIT)$)\w+"
     r"|(?:SALLOC|SRUN|SQUEUE|SACCT|SCANCEL|SCONTROL)_\w+"
 )
-# Limits on what may wait, a full queue, a partition that is closed for now: nothing was submitted.
+# Limits on what may wait, a full queue, a closed partition: nothing was submitted.
 _BUSY = re.compile(
     r"(?:Max|Grp)Submit\w*|temporarily unable to accept|Resource temporarily unavailable"
     r"|partition not available|MaxJobCount"
