@@ -4,14 +4,15 @@ The DAG is that of a night: for each visit and each of 189 detectors a chain of 
 needs them all. Files are on tmpfs. Stock Luigi is given up after a while; what it had done by then is told.
 Kinds are ``plain`` (tasks without state), ``state``, ``batches`` (all detectors of a visit in one task) and
 ``stock``; with ``+2`` the worker has two processes. "ms/task" is the CPU of all processes for each task done,
-less that of a run without any, "engine s" the same for all tasks; of batches without what goes on while one
-runs, which is mostly the states of members. The database is made before, and opened by a run without tasks
-too. "MB" are the peaks of worker and scheduler, "both" that of the two and their processes together, what
-they share counted once, as seen each second. Where several numbers of visits are given, the last lines tell
-how many times the engine took of one for those before.
+after their imports and less that of a run without any, "engine s" the same for all tasks; of batches without
+what goes on while one runs, which is mostly the states of members. The database is made before, and opened by
+a run without tasks too. "MB" are the peaks of worker and scheduler, "both" that of the two and their
+processes together, what they share counted once, as seen each second. Where several numbers of visits are
+given, the last lines tell how many times the engine took of one for those before: of medians with
+``--repeat``.
 
     python benchmarks/scheduler.py                                    # 5 and 50 visits, all kinds
-    python benchmarks/scheduler.py --visits 1 11 --kinds plain        # growth from 946 tasks to 10,396
+    python benchmarks/scheduler.py --visits 1 10 --kinds plain --repeat 9  # growth from 946 tasks to 9,451
     python benchmarks/scheduler.py --visits 212 --kinds plain         # 200,341 tasks
     python benchmarks/scheduler.py --visits 1 --kinds plain+2 stock+2 # processes that stay, and a fork a task
 """
@@ -27,7 +28,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -62,6 +65,9 @@ def timed_run(self):
 
 if os.environ["NIGHT_KIND"] == "batches":
     luigi.worker.TaskProcess.run = timed_run
+
+with open(f"{ROOT}.start", "w") as file:
+    file.write(f"{time.process_time()}")
 
 class PlainStep(luigi.Task):
     visit = luigi.IntParameter()
@@ -166,7 +172,7 @@ def start_scheduler(folder, port, stock):
 
 
 def measure(kind, visits, stock_s, idle_s):
-    """Run and print a line; return the number of tasks that were done and the CPU of all processes [s]."""
+    """Run and print a line; return the number of tasks that were done and the CPU of the engine [s]."""
     folder = Path(tempfile.mkdtemp(prefix="night", dir=TMPFS if Path(TMPFS).is_dir() else None))
     kind, _, n_processes = kind.partition("+")
     stock = kind == "stock"
@@ -203,7 +209,8 @@ def measure(kind, visits, stock_s, idle_s):
             raise SystemExit((folder / "worker.log").read_text()[-3000:])
         scheduler_cpu, memory = cpu_of(scheduler.pid) - idle, memory_of(scheduler.pid)
         cpu = worker_cpu + scheduler_cpu
-        engine = cpu - idle_s
+        begun = cpu - noted(folder / "files.start")  # imports differ by more than a thousand tasks take
+        engine = begun - idle_s
         if visits:
             print(
                 f"{kind + (n_processes and '+' + n_processes):8} {n_tasks:8,} {n_done:8,} {wall:8.1f} "
@@ -212,7 +219,7 @@ def measure(kind, visits, stock_s, idle_s):
                 f"{peak.mb:8.0f}",
                 flush=True,
             )
-        return n_done, cpu - noted(folder / "files.cpu")
+        return n_done, begun - noted(folder / "files.cpu")
     finally:
         scheduler.send_signal(signal.SIGKILL)
         scheduler.wait()
@@ -241,7 +248,10 @@ def wait(worker, limit_s, peak):
 def print_growth(kind, measured):
     """Say how many times the engine took for so many times the tasks."""
     for (n_few, few_s), (n_many, many_s) in itertools.pairwise(measured):
-        print(f"{kind}: {n_many / n_few:.1f} times the tasks took {many_s / few_s:.1f} times the CPU s")
+        print(
+            f"{kind}: {n_many / n_few:.1f} times the tasks took {many_s / few_s:.1f} times the CPU s "
+            f"({many_s:.2f} and {few_s:.2f})"
+        )
 
 
 def main():
@@ -252,19 +262,21 @@ def main():
     kinds = ["plain", "plain+2", "state", "state+2", "batches", "stock", "stock+2"]
     parser.add_argument("--kinds", nargs="+", default=kinds)
     parser.add_argument("--stock-s", type=float, default=60.0, help="when stock Luigi is given up [s]")
+    parser.add_argument("--repeat", type=int, default=1, help="how often each is measured, in turns")
     options = parser.parse_args()
     print(
         f"{'kind':8} {'tasks':>8} {'done':>8} {'wall s':>8} {'worker':>8} {'sched.':>8} {'CPU s':>8} "
         f"{'ms/task':>8} {'engine s':>8} {'MB':>8} {'sched.MB':>8} {'both MB':>8}"
     )
-    idle_s = {kind: measure(kind, 0, options.stock_s, 0.0)[1] for kind in options.kinds}
-    measured = {kind: [] for kind in options.kinds}
-    for visits in options.visits:
-        for kind in options.kinds:
-            n_done, cpu = measure(kind, visits, options.stock_s, idle_s[kind])
-            measured[kind].append((n_done, cpu - idle_s[kind]))
-    for kind, figures in measured.items():
-        print_growth(kind, figures)
+    measured = defaultdict(list)
+    for _ in range(options.repeat):
+        idle_s = {kind: measure(kind, 0, options.stock_s, 0.0)[1] for kind in options.kinds}
+        for visits in options.visits:
+            for kind in options.kinds:
+                n_done, cpu = measure(kind, visits, options.stock_s, idle_s[kind])
+                measured[kind, visits].append((n_done, cpu - idle_s[kind]))
+    for kind in options.kinds:
+        print_growth(kind, [tuple(map(median, zip(*measured[kind, n], strict=True))) for n in options.visits])
     print(f"load {os.getloadavg()[0]:.1f}")
 
 
