@@ -36,15 +36,7 @@ PATIENCE_S = 1500
 TASKS = "states of single tasks"
 STATES = "SELECT task_id, family, state FROM task_state WHERE batch_size IS NULL ORDER BY task_id"
 MODULE = "tests.tasks.single_night"
-# Visits come in any order: alerts that were packaged seconds ago are packaged again after an earlier visit.
-CONFIGURATION = """\
-[ProcessCcd]
-quality_pictures = false
-[worker]
-wait_jitter = 0
-[scheduler]
-stable_done_cooldown_secs = 0
-"""
+CONFIGURATION = "[ProcessCcd]\nquality_pictures = false\n[worker]\nwait_jitter = 0\n"
 
 
 def why_not():

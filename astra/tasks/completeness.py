@@ -43,12 +43,16 @@ def _known_of(group: list[Any]) -> dict[str, bool]:
     }
 
 
+def has_state(task: luigi.Task | None) -> bool:
+    """Say whether it is the database that says of a task that it is not done."""
+    return isinstance(task, AstraTask) and not (task.is_external or task.strict_output_checking)
+
+
 def _goes_by_rows(task: luigi.Task) -> bool:
     """Say whether rows of the database alone say if a task is complete."""
-    if not isinstance(task, AstraTask):
-        return False
-    own = all(getattr(type(task), name) is getattr(AstraTask, name) for name in OWN_RULES)
-    return own and not (task.is_external or task.strict_output_checking)
+    return has_state(task) and all(
+        getattr(type(task), name) is getattr(AstraTask, name) for name in OWN_RULES
+    )
 
 
 def goes_by_database(task: luigi.Task) -> bool:

@@ -34,6 +34,7 @@ from astra.tasks.merged_tasks import MemberReports
 from astra.tasks.planned_in import check_database, own_marks
 from astra.tasks.relayed_states import RelayedStates
 from astra.tasks.remote_worker import RemoteTasks
+from astra.tasks.renewed_tasks import RenewedTasks
 from astra.tasks.waiting import WaitingLines, what_is_awaited
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ LUIGI_DEFAULTS = {
     ("retcode", "scheduling_error"): "35",
     ("retcode", "unhandled_exception"): "40",
     ("worker", "check_complete_on_run"): "true",
+    ("worker", "max_reschedules"): "100",  # each late visit may undo what was done after the one before
     ("worker", "wait_jitter"): "1.0",  # of an idle worker, which is to take up what a dead one leaves
 }
 
@@ -176,7 +178,7 @@ def restore_invocation(invocation: Invocation) -> None:
     _current = invocation
 
 
-class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
+class AstraWorker(RemoteTasks, RelayedStates, MemberReports, RenewedTasks, BulkWorker):
     """Luigi's worker, which records the invocation, its plan and what was left undone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -305,7 +307,7 @@ class AstraWorker(RemoteTasks, RelayedStates, MemberReports, BulkWorker):
                 close_plan(tasks)
             finally:
                 self._end(status)
-        return succeeded
+        return succeeded or not status
 
     def _add_worker(self) -> None:
         """Tell the scheduler who this is, and where its run is written; others must write there too."""
