@@ -49,7 +49,13 @@ ON_CI = os.environ.get("CI", "").lower() == "true"
 
 
 def pytest_configure(config):
-    """Keep the order of the files: pytest-xdist would begin with those of most tests, not the longest."""
+    """Keep the order of the files: pytest-xdist would begin with those of most tests, not the longest.
+
+    Keep bytecode too, also where the environment says not to, as many images of containers do: there are
+    hundreds of processes in these tests, and each would compile what it imports anew.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
 
