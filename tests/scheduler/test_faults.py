@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -192,41 +193,62 @@ def test_a_worker_that_was_only_slow_does_nothing_twice(farm, fault):
     assert all(pids.count(slow.pid) == 1 for pids in twice.values())
 
 
-def test_what_a_killed_worker_had_begins_again_within_30_s_by_default(tmp_path):
-    group = Farm(tmp_path, config="", chains=6, steps=1)
-    try:
-        first = group.start_worker(EFFECTS_PAUSE_S="0.05", EFFECTS_LONG_S="0")
-        group.wait_for("begun", 1)
-        os.kill(first.pid, signal.SIGSTOP)  # so that it does not finish while the other one starts
-        other = group.start_worker()
-        os.kill(first.pid, signal.SIGCONT)
-        os.kill(first.pid, signal.SIGSTOP)
-        killed = group.kill(first)
-        group.finish()
-    finally:
-        group.stop()
+def kill_worker(group):
+    """Kill one of two workers; return the other, and when."""
+    first = group.start_worker(EFFECTS_PAUSE_S="0.05", EFFECTS_LONG_S="0")
+    group.wait_for("begun", 1)
+    os.kill(first.pid, signal.SIGSTOP)  # so that it does not finish while the other one starts
+    other = group.start_worker()
+    os.kill(first.pid, signal.SIGCONT)
+    os.kill(first.pid, signal.SIGSTOP)
+    killed = group.kill(first)
+    group.finish()
+    return other, killed
+
+
+def kill_scheduler_and_worker(group):
+    """Kill the scheduler and one of two workers, start the scheduler; return that worker, and when."""
+    first = group.start_worker(EFFECTS_PAUSE_S="0.05")
+    group.wait_for("begun", 1)
+    other = group.start_worker(EFFECTS_PAUSE_S="0.05")
+    begun = group.wait_for("begun", 2)
+    while not any(int(pid) == other.pid for *_, pid, _ in begun):
+        begun = group.wait_for("begun", len(begun) + 1)
+    first.send_signal(signal.SIGSTOP)  # so that it is at one that it never ends
+    group.central.kill()
+    killed = group.kill(first)
+    group.central.start()
+    group.finish()
+    return first, killed
+
+
+@pytest.fixture(scope="module")
+def by_default(tmp_path_factory):
+    """What becomes of farms with the leases that are the default, both at once, for they mostly wait."""
+
+    def play(act, chains, steps):
+        group = Farm(tmp_path_factory.mktemp(act.__name__), config="", chains=chains, steps=steps)
+        try:
+            return group, *act(group)
+        finally:
+            group.stop()
+
+    with ThreadPoolExecutor(2) as threads:
+        plays = [threads.submit(play, kill_worker, 6, 1)]
+        plays.append(threads.submit(play, kill_scheduler_and_worker, 300, 2))
+    return plays
+
+
+def test_what_a_killed_worker_had_begins_again_within_30_s_by_default(by_default):
+    group, other, killed = by_default[0].result()
     again = [float(moment) for *_, pid, moment in group.lines("begun") if int(pid) == other.pid]
     assert again
     assert min(again) - killed <= 30.0
     assert_made_once(group, 6)
 
 
-def test_after_a_kill_of_scheduler_and_worker_at_once_all_goes_on_within_30_s_by_default(tmp_path):
-    group = Farm(tmp_path, config="", chains=300, steps=2)
-    try:
-        first = group.start_worker(EFFECTS_PAUSE_S="0.05")
-        group.wait_for("begun", 1)
-        other = group.start_worker(EFFECTS_PAUSE_S="0.05")
-        begun = group.wait_for("begun", 2)
-        while not any(int(pid) == other.pid for *_, pid, _ in begun):
-            begun = group.wait_for("begun", len(begun) + 1)
-        first.send_signal(signal.SIGSTOP)  # so that it is at one that it never ends
-        group.central.kill()
-        killed = group.kill(first)
-        group.central.start()
-        group.finish()
-    finally:
-        group.stop()
+def test_after_a_kill_of_scheduler_and_worker_at_once_all_goes_on_within_30_s_by_default(by_default):
+    group, first, killed = by_default[1].result()
     made = sorted(float(moment) for *_, moment in group.lines("made"))
     after = [killed, *(moment for moment in made if moment > killed)]
     pause_s = max(later - sooner for sooner, later in itertools.pairwise(after))
