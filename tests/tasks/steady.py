@@ -22,7 +22,8 @@ class Steady(AstraTask):
                 descriptor = os.open(self.root / "ran", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
                 os.write(descriptor, f"{task.number} {os.getpid()}\n".encode())
                 os.close(descriptor)
-                time.sleep(PAUSE_S)
+                if not (self.root / "hurry").exists():
+                    time.sleep(PAUSE_S)
 
 
 class Many(luigi.WrapperTask):
