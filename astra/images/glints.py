@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from scipy.stats import poisson
+from scipy.special import pdtrc
 
 from astra.compiled import compiled
 
@@ -110,7 +110,7 @@ def _best_line(places: NDArray[np.float64], config: GlintConfig) -> tuple[NDArra
     share = 2 * config.tolerance_pixel / (np.pi * config.length_pixel)
     # The two that draw the line are on it by construction; what lies on it tells nothing of the density.
     expected = np.maximum(around - counts, 1) * share
-    chance = n_lines * poisson.sf(counts - 3, expected)
+    chance = n_lines * np.where(counts < 3, 1.0, pdtrc(np.maximum(counts - 3, 0), expected))
     best = int(np.argmin(np.where(counts >= config.min_sources, chance, np.inf)))
     if counts[best] < config.min_sources:
         return np.zeros(0, dtype=np.int64), np.inf
