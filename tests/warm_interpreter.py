@@ -19,8 +19,10 @@ import tempfile
 from pathlib import Path
 
 LIBRARIES = (
-    *("requests", "jsonschema", "tenacity", "psutil", "sqlalchemy.dialects.sqlite", "numpy", "numba"),
-    *("scipy.ndimage", "scipy.optimize", "astropy.io.fits", "astropy.table", "astropy.wcs"),
+    *("requests", "jsonschema", "tenacity", "psutil", "numpy", "numba", "sep", "fastavro", "psycopg"),
+    *("sqlalchemy.orm", "sqlalchemy.dialects.sqlite", "sqlalchemy.dialects.postgresql"),
+    *("scipy.ndimage", "scipy.optimize", "scipy.interpolate"),
+    *("astropy.io.fits", "astropy.table", "astropy.wcs"),
 )
 # Variables that an interpreter or those libraries read when they start.
 READ_AT_START = ("PYTHON", "NUMBA", "OMP", "OPENBLAS", "MKL", "LD_", "LC_", "LANG", "TZ", "HOME", "XDG")
