@@ -18,29 +18,30 @@ from tests.warm_interpreter import WarmInterpreter, can_run
 
 PROJECT = Path(__file__).resolve().parents[1]
 # Files of long tests, which begin first: at the end one process would wait for the other. The first makes the
-# processed night, and compiles its kernels; those after it need neither, so that they run meanwhile.
+# processed night, and compiles its kernels; those after it need neither, so that they run meanwhile. Those
+# that mostly wait (for leases, for Slurm) are beside those that need more than one core.
 LONG_FILES = (
     "test_killed_and_shared.py",
     "test_luigi_suite.py",
     "test_engine_faults.py",
-    "test_four_workers.py",
-    "test_database_outage.py",
     "test_precall.py",
+    "test_database_outage.py",
+    "test_faults.py",
+    "test_four_workers.py",
     "test_killed_night.py",
     "test_walk.py",
-    "test_faults.py",
     "test_slurm_night.py",
     "test_four_hosts.py",
-    "test_kafka_crash.py",
+    "test_demo.py",
+    "test_slurm.py",
     "test_alert_production.py",
     "test_templates.py",
+    "test_kafka_crash.py",
     "test_injected_tasks.py",
     "test_train_reliability.py",
     "test_real_field.py",
     "test_difference_injected.py",
-    "test_demo.py",
     "test_documents.py",
-    "test_slurm.py",
     "test_association_crash.py",
     "test_spectral_tasks.py",
     "test_server_pages.py",
