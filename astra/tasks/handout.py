@@ -34,6 +34,7 @@ logger = logging.getLogger("luigi-interface")
 
 FLUSH_ROWS = 500
 SHOWN_AFTER_S = 1.0  # that a task has run, it is written as running
+LOOK_S = 1.0  # that one counts on what was seen of batches that others have begun
 
 
 class Sent(NamedTuple):
@@ -78,6 +79,7 @@ class Handout:
         if self._running and url != self.url:
             url, keys = self.url, {}  # what runs is written there first
         self.url, self._done = url, done
+        self._looked = time.monotonic()
         self._keys = {**{task_id: self._keys[task_id] for task_id in self._running}, **keys}
         self._outcomes: dict[int, list[Outcome]] = {}  # by process
         self._read: dict[str, list[dict[str, Any]]] = {}
@@ -133,7 +135,7 @@ class Handout:
         if len(wanted) > 1:
             run_pk = current_invocation().run_pk(url)
             with reading(url) as connection:
-                keys = planned_keys(connection, wanted, run_pk)
+                keys = _free(connection, planned_keys(connection, wanted, run_pk))
         self._pid = os.getpid()
         self._clear(url, keys, {task_id for task_id, is_done in known.items() if is_done})
         self._needs = {task_id: [task.task_id for task in some] for task_id, some in needs.items()}
@@ -150,8 +152,27 @@ class Handout:
         return task_id in self._done and self._pid == os.getpid()
 
     def is_to_do(self, task: luigi.Task) -> bool:
-        """Say whether a task is one of those that were handed out, and is recorded with them."""
-        return task.task_id in self._keys and task.task_id not in self._done and self._pid == os.getpid()
+        """Say whether a task is one of those that were handed out, and is recorded with them.
+
+        It is not if a batch of another process has it in hand: for that it must wait, by itself.
+        """
+        if task.task_id not in self._keys or task.task_id in self._done or self._pid != os.getpid():
+            return False
+        if task.task_id not in self._running and time.monotonic() - self._looked > LOOK_S:
+            self._leave_to_batches()
+        return task.task_id in self._keys
+
+    def _leave_to_batches(self) -> None:
+        """Look which tasks that have not begun batches of other processes have in hand by now."""
+        from astra.database.engine import reading
+
+        with self._lock, reading(self.url) as connection:
+            ended = (outcome.task_id for some in self._outcomes.values() for outcome in some)
+            begun = self._done.union(self._running, ended)
+            waiting = {task_id: key for task_id, key in self._keys.items() if task_id not in begun}
+            for task_id in waiting.keys() - _free(connection, waiting):
+                del self._keys[task_id]
+            self._looked = time.monotonic()
 
     def key(self, task_id: str) -> int:
         """Return the key of the row of a task that was handed out."""
@@ -299,6 +320,14 @@ def _of_one_database(tasks: Sequence[Any]) -> list[Any]:
 
     some = [task for task in tasks if goes_by_database(task) and not _asks_for_more(task)]
     return [task for task in some if task.database_url == some[0].database_url]
+
+
+def _free(connection: Connection, keys: Mapping[str, int]) -> dict[str, int]:
+    """Return the keys of those of some tasks that no batch of another process has in hand."""
+    from astra.tasks.shared_members import held_ids
+
+    held = held_ids(connection, keys) if current_invocation().shares_members else set()
+    return {task_id: key for task_id, key in keys.items() if task_id not in held}
 
 
 def _asks_for_more(task: Any) -> bool:

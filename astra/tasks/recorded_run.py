@@ -15,6 +15,7 @@ from astra.tasks.handed_out import make_recorder
 from astra.tasks.handout import current_handout
 from astra.tasks.instances import forgotten_instances
 from astra.tasks.log_tail import capture_log
+from astra.tasks.shared_members import is_made_by_others
 
 if TYPE_CHECKING:
     from astra.tasks.base import AstraTask
@@ -34,8 +35,8 @@ def recorded(run: Callable[..., Any]) -> Callable[..., Any]:
             return None  # another process has done it since it was scheduled
         if inspect.isgeneratorfunction(run):
             return _run_generator(self, run)
-        with forgotten_instances(), _recording_run(self):
-            return run(self)
+        with forgotten_instances(), _recording_run(self) as recorder:
+            return None if recorder is None else run(self)
 
     wrapper.asks_for_more = inspect.isgeneratorfunction(run)  # type: ignore[attr-defined]
     return wrapper
@@ -45,7 +46,7 @@ def _run_generator(task: AstraTask, run: Callable[..., Any]) -> Generator[Any, A
     """Record a `run` that yields dynamic requirements."""
     with forgotten_instances(), _recording_run(task) as recorder, closing(run(task)) as generator:
         paths = None
-        while True:
+        while recorder is not None:
             try:
                 needed = generator.send(paths)
             except StopIteration as end:
@@ -62,7 +63,8 @@ def dynamic_requirements(yielded: Any) -> luigi.DynamicRequirements:
 
 
 @contextmanager
-def _recording_run(task: AstraTask) -> Iterator[Recorder]:
+def _recording_run(task: AstraTask) -> Iterator[Recorder | None]:
+    """Record what happens inside, with a recorder; None if there is nothing to do any more."""
     with capture_log() as log:
         recorder = make_recorder(task, log)
         recorder.begin()
@@ -70,6 +72,10 @@ def _recording_run(task: AstraTask) -> Iterator[Recorder]:
         task.empty_metadata()
         task.recorder = recorder
         try:
+            if is_made_by_others(recorder):
+                recorder.suspend()
+                yield None
+                return
             recorder.look_at_inputs()
             yield recorder
             recorder.succeed()

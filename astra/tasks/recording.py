@@ -62,7 +62,7 @@ class Recorder:
         self._place: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid()}
         self._keys: dict[str, int] = {}
         self._undone: list[str] = []
-        self._shared: SharedMembers | None = None
+        self.shared: SharedMembers | None = None
         self._ended: set[str] = set()
         self._running: str | None = None
         self._invocation = current_invocation()
@@ -92,9 +92,9 @@ class Recorder:
             state.start_tasks(
                 connection, [self._keys[self.task.task_id]], run_pk, now=self.started, **self._place
             )
-            if self.task.is_batch_mode and self._invocation.shares_members:
-                self._shared = SharedMembers(self.url, self._keys, self.task.task_id)
-                self._shared.begin(connection, self._undone, run_pk, self._place["pid"])
+            if self._invocation.shares_members:
+                self.shared = SharedMembers(self.url, self._keys, self.task.task_id)
+                self.shared.begin(connection, self._undone, run_pk, self._place["pid"])
 
     def look_at_inputs(self) -> None:
         """Note what a single task requires and is about to read; members of a batch are looked at in turn."""
@@ -117,7 +117,7 @@ class Recorder:
 
     def pending(self) -> Iterator[Any]:
         """Yield the members to run, last what others had in hand; what lacks its requirements is blocked."""
-        shared = self._shared
+        shared = self.shared
         yield from self._pending_of(set(self._undone) - (shared.held if shared is not None else set()))
         while shared is not None and shared.held:
             self.flush()

@@ -1,9 +1,9 @@
-"""Members of a batch that another worker has in hand: they are left to it for as long as it lives.
+"""Tasks and members of a batch that another worker has in hand: they are left to it for as long as it lives.
 
-Workers that plan the same objects may cut them into different batches, which are different tasks for the
-scheduler. The database knows which of them run, and of each its members. Of two that share members the one
-that has begun earlier makes them; the other makes what is its own first, then waits until the rest is done,
-or nobody has it in hand any more.
+Workers that plan the same objects may cut them into different batches, or not at all; these are different
+tasks for the scheduler. The database knows which of them run, and of each its members. Of two that share
+members the one that has begun earlier makes them; the other makes what is its own first, then waits until
+the rest is done, or nobody has it in hand any more.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from astra.tasks.others import ask_scheduler
+from astra.tasks.runner import utc_now
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from astra.database.held import Holder
+    from astra.tasks.recording import Recorder
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0  # between two looks
@@ -29,16 +31,16 @@ logger = logging.getLogger("luigi-interface")
 
 
 class SharedMembers:
-    """What other attempts have in hand of a batch that runs in this process.
+    """What other attempts have in hand of a batch, or a single task, that runs in this process.
 
     Parameters
     ----------
     url : str
         Database.
     keys : mapping
-        Keys in it of the batch and of its members, by task id.
+        Keys in it of the task and of its members, by task id.
     batch_id : str
-        Id of the batch.
+        Id of the task.
     """
 
     def __init__(self, url: str, keys: Mapping[str, int], batch_id: str) -> None:
@@ -49,7 +51,7 @@ class SharedMembers:
         self.held: set[str] = set()  # ids of members
 
     def begin(self, connection: Connection, undone: Collection[str], run_pk: int, pid: int) -> None:
-        """Look who has members in hand, in the transaction in which the batch is written as running."""
+        """Look who has members in hand, in the transaction in which the task is written as running."""
         from astra.database.held import running_attempt
 
         self._attempt = running_attempt(connection, self._keys[self._batch_id], run_pk, pid)
@@ -81,9 +83,10 @@ class SharedMembers:
         Returns
         -------
         done, free : set of str
-            Ids of members that others have made, and of those that are to be made here.
+            Ids of what others have made, and of what is to be made here.
         """
-        logger.info("%s waits for %d members that others have in hand", self._batch_id, len(self.held))
+        what = "a batch that makes it" if self._batch_id in self.held else f"{len(self.held)} members"
+        logger.info("%s waits for %s: others have that in hand", self._batch_id, what)
         wait_s = FIRST_WAIT_S
         while True:
             held = self._still_held()
@@ -94,6 +97,39 @@ class SharedMembers:
                 return done, free
             time.sleep(wait_s)
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def is_made_by_others(recorder: Recorder) -> bool:
+    """Wait for the batch that a single task is a member of, if another attempt at one has it in hand.
+
+    Returns
+    -------
+    made : bool
+        Whether the task is done then; else it is to be made here.
+    """
+    shared, task = recorder.shared, recorder.task
+    if shared is None or task.is_batch_mode or not shared.held:
+        return False
+    done, _ = shared.wait(task.done_ids)
+    recorder.started = utc_now()
+    return bool(done)
+
+
+def held_ids(connection: Connection, keys: Mapping[str, int]) -> set[str]:
+    """Return which of some single tasks are in the hand of a batch that is known to live.
+
+    Parameters
+    ----------
+    connection : Connection
+        In a transaction.
+    keys : mapping
+        Keys by task id.
+    """
+    from astra.database.held import batches_at
+
+    found = batches_at(connection, keys.values())
+    alive = alive_among({holder for some in found.values() for holder in some}) if found else set()
+    return {task_id for task_id, key in keys.items() if not alive.isdisjoint(found.get(key, ()))}
 
 
 def alive_among(some: Collection[Holder]) -> set[Holder]:

@@ -1,4 +1,4 @@
-"""A batch whose members tell when they begin and end, and of which the first one waits to be let go."""
+"""Tasks, alone or in a batch, that tell when they begin and end; the first one waits to be let go."""
 
 import os
 import time
@@ -30,3 +30,12 @@ class Overlapping(AstraTask):
                 while task.number == 1 and not (ROOT / "go").exists() and time.monotonic() < deadline:
                     time.sleep(0.05)
                 note("made", task.number)
+
+
+class OverlappingOneByOne(luigi.WrapperTask):
+    """The same tasks, not as a batch."""
+
+    number = luigi.ListParameter(description="The numbers.")
+
+    def requires(self):
+        return [Overlapping(number=number) for number in self.number]

@@ -14,7 +14,9 @@ from astra.database.held import Holder
 from astra.scheduler.bulk import BulkScheduler
 from astra.scheduler.leases import FORGOTTEN_S
 from astra.tasks import shared_members
+from astra.tasks.handout import Handout
 from astra.tasks.log_tail import LogTail
+from astra.tasks.plan import write_plan
 from astra.tasks.recording import Recorder
 from astra.tasks.runner import current_invocation
 from astra.tasks.shared_members import alive_among
@@ -32,9 +34,9 @@ def central(tmp_path_factory):
     server.stop()
 
 
-def start(central, folder, numbers):
-    command = [sys.executable, "-m", "luigi", "--module", "tests.tasks.overlapping", "Overlapping"]
-    command += ["--number", str(numbers), "--scheduler-url", central.url]
+def start(central, folder, numbers, family="Overlapping", workers=1):
+    command = [sys.executable, "-m", "luigi", "--module", "tests.tasks.overlapping", family]
+    command += ["--number", str(numbers), "--scheduler-url", central.url, "--workers", str(workers)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "ASTRA_ROOT": str(folder)}
     return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -75,6 +77,40 @@ def test_two_workers_with_batches_that_overlap_make_each_member_once(central, as
         worker.stderr.close()
 
 
+@pytest.mark.parametrize(("workers", "is_killed"), [(1, True), (2, False)])
+def test_tasks_wait_for_a_batch_that_makes_them(central, astra_root, workers, is_killed):
+    first = start(central, astra_root, [*range(1, 9)])
+    wait_for(astra_root, "begun", 1)
+    second = start(central, astra_root, [5, 6, 12], "OverlappingOneByOne", workers)
+    assert next(line for line in second.stderr if " waits for a batch that makes it" in line)
+    assert not {line.split()[0] for line in lines(astra_root, "begun")} & {"5", "6"}
+    if is_killed:
+        first.send_signal(signal.SIGKILL)
+    else:
+        (astra_root / "go").touch()
+    text = second.communicate(timeout=120)[1]
+    first.communicate(timeout=120)
+    assert [first.returncode, second.returncode] == [-signal.SIGKILL if is_killed else 0, 0], text[-3000:]
+    made = Counter(int(line.split()[0]) for line in lines(astra_root, "made"))
+    assert made == dict.fromkeys([5, 6, 12] if is_killed else [*range(1, 9), 12], 1)
+    assert {states(astra_root, "Overlapping")[str(number)] for number in made} == {"done"}
+
+
+def test_what_was_handed_out_is_left_to_a_batch_that_began_since(astra_root, monkeypatch):
+    alone = [Overlapping(number=number) for number in (1, 2, 3)]
+    write_plan(alone)
+    handout = Handout()
+    handout.begin(alone)
+    monkeypatch.setattr(shared_members, "alive_among", set)
+    Recorder(Overlapping(number=(3, 4)), LogTail()).begin()
+    assert [handout.is_to_do(task) for task in alone] == [True, True, True]
+    monkeypatch.setattr("astra.tasks.handout.LOOK_S", 0.0)
+    assert [handout.is_to_do(task) for task in alone] == [True, True, False]
+    again = Handout()
+    again.begin(alone)
+    assert [again.is_to_do(task) for task in alone] == [True, True, False]
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_of_attempts_that_share_members_the_earlier_holds_them(astra_root, database, request, monkeypatch):
     monkeypatch.setattr(shared_members, "alive_among", set)
@@ -84,7 +120,7 @@ def test_of_attempts_that_share_members_the_earlier_holds_them(astra_root, datab
     def begun(numbers):
         recorder = Recorder(Overlapping(number=numbers), LogTail())
         recorder.begin()
-        return recorder._shared
+        return recorder.shared
 
     shared = {Overlapping(number=3).task_id}
     first, second = begun((1, 2, 3)), begun((3, 4))
