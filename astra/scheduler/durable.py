@@ -11,6 +11,7 @@ from typing import Any
 
 from luigi.scheduler import Worker
 
+from astra.errors import StateError
 from astra.scheduler.additions import Call
 from astra.scheduler.bulk import Families
 from astra.scheduler.health import STATUSES, Health, WorkerHealth
@@ -75,13 +76,26 @@ class DurableScheduler(PagedScheduler):
             self.compact()
 
     def commit(self) -> None:
-        """Write what has changed since the last call of this."""
+        """Write what has changed since the last call of this.
+
+        Raises
+        ------
+        StateError
+            If it cannot be written; the next call tries again.
+        """
         if self._journal is None:
             return
-        self._journal.write(self._changes())
+        try:
+            self._journal.write(self._changes())
+        except BaseException:
+            self._writer.take_back()
+            raise
         self._forget_written()
         if self._journal.is_long:
-            self.compact()
+            try:
+                self.compact()
+            except StateError as exc:
+                logger.error("%s; it grows on, and that is tried again", exc)  # noqa: TRY400
 
     def _changes(self) -> Iterator[Change]:
         writer, state = self._writer, self._state
@@ -96,6 +110,7 @@ class DurableScheduler(PagedScheduler):
             yield writer.gone(state.removed, self._left)
 
     def _forget_written(self) -> None:
+        self._writer.keep()
         for written in (self._others, self._heard, self._counted, self._left):
             written.clear()
         self._state.changed, self._state.removed = {}, []
@@ -103,14 +118,16 @@ class DurableScheduler(PagedScheduler):
     def compact(self) -> None:
         """Replace the journal by the state that it holds."""
         if self._journal is not None:
-            self._journal.replace(self._whole())
+            writer = Writer()  # the numbers of workers are others in the new file
+            self._journal.replace(self._whole(writer))
+            self._writer = writer
             self._forget_written()
 
-    def _whole(self) -> Iterator[Change]:
+    def _whole(self, writer: Writer) -> Iterator[Change]:
         yield {"paused": self._paused, "resources": self._resources}
-        yield from self._writer.state(self._state)
+        yield from writer.state(self._state)
         for worker_id, number in self._sequences.items():
-            yield from self._writer.sequence(worker_id, number)
+            yield from writer.sequence(worker_id, number)
 
     def close(self) -> None:
         """Write the rest, and let go of the journal."""

@@ -14,6 +14,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ SYNC_INTERVAL_S = 1.0
 MIN_COMPACTED_BYTES = 16_000_000
 GROWTH = 4  # the file may grow to this multiple of the state that it holds
 FORMAT = {"format": "astra scheduler journal", "version": 1}
+REPLACE_AGAIN_S = 60.0  # after which that is tried again, if it could not be done: it takes long
 PART_LINES = 1000  # of a state, written in one piece
 
 logger = logging.getLogger("luigi.scheduler")
@@ -50,6 +52,8 @@ class Journal:
         self.sync = sync
         self._size = self._compacted = 0
         self._synced = time.monotonic()
+        self._is_torn = False  # a part of a line may stand at the end of the file
+        self._not_before = 0.0  # when the file may be replaced
         self.writes, self.syncs = (
             Histogram(),
             Histogram(),
@@ -142,14 +146,24 @@ class Journal:
             return
         began = time.monotonic()
         try:
+            if self._is_torn:
+                self._cut()
+            self._is_torn = True
             _write_all(self._descriptor, data)
             self.writes.observe(time.monotonic() - began)
             self._sync()
-            self._size += len(data)
         except OSError as exc:
-            os.ftruncate(self._descriptor, self._size)  # a part of a line may have been written
+            with suppress(OSError):  # else before the next write
+                self._cut()
             message = f"the journal {self.path} cannot be written: {exc}"
             raise StateError(message, path=str(self.path)) from exc
+        self._size += len(data)
+        self._is_torn = False
+
+    def _cut(self) -> None:
+        """Cut off what was written last, and not to its end."""
+        os.ftruncate(self._descriptor, self._size)
+        self._is_torn = False
 
     def _sync(self) -> None:
         if self.sync == "never":
@@ -167,8 +181,9 @@ class Journal:
 
     @property
     def is_long(self) -> bool:
-        """Whether the file is much longer than the state that it holds."""
-        return self._size > max(MIN_COMPACTED_BYTES, GROWTH * self._compacted)
+        """Whether the file is much longer than the state that it holds, and may be replaced."""
+        is_long = self._size > max(MIN_COMPACTED_BYTES, GROWTH * self._compacted)
+        return is_long and time.monotonic() >= self._not_before
 
     def replace(self, changes: Iterable[Any]) -> None:
         """Replace the file by one with the changes that make the state, in one step.
@@ -178,6 +193,7 @@ class Journal:
         StateError
             If it cannot be written; the file is then as it was.
         """
+        self._not_before = time.monotonic() + REPLACE_AGAIN_S
         new = self.path.with_name(f"{self.path.name}.new")
         try:
             new.unlink(missing_ok=True)
@@ -189,14 +205,17 @@ class Journal:
             size = _write_in_parts(descriptor, [FORMAT], changes)
             os.fsync(descriptor)
             new.replace(self.path)
-            _sync_folder(self.path.parent)
         except OSError as exc:
             os.close(descriptor)
+            with suppress(OSError):  # it takes the place that is missing
+                new.unlink()
             message = f"the journal {self.path} cannot be replaced: {exc}"
             raise StateError(message, path=str(self.path)) from exc
         os.close(self._descriptor)
         self._descriptor, self._size, self._compacted = descriptor, size, size
+        self._is_torn, self._not_before = False, 0.0
         self.n_replaced += 1
+        _sync_folder(self.path.parent)
 
     def close(self) -> None:
         """Force all to the disk, and let go of the file."""
@@ -242,8 +261,10 @@ def _write_in_parts(descriptor: int, *groups: Iterable[Any]) -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Have a new name outlast a crash of the machine, as far as the file system lets one ask for that."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

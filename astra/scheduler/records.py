@@ -48,6 +48,21 @@ class Writer:
         self._numbers: dict[str, int] = {}
         self._written: dict[str, Any] = {}
         self._workers: dict[str, Any] = {}
+        self._new: list[tuple[dict[str, Any], str]] = []  # what is remembered since the last `keep`
+
+    def keep(self) -> None:
+        """Note that the lines that were made are in the file."""
+        self._new.clear()
+
+    def take_back(self) -> None:
+        """Note that they are not, and are to be made again: neither numbers nor what a task is were told."""
+        for known, key in self._new:
+            known.pop(key, None)
+        self._new.clear()
+
+    def _remember(self, known: dict[str, Any], key: str, value: Any) -> None:
+        known[key] = value
+        self._new.append((known, key))
 
     def know(self, state: ReadyState, numbers: dict[str, int]) -> None:
         """Count a state as written, in a file in which workers have these numbers."""
@@ -57,8 +72,6 @@ class Writer:
 
     def state(self, state: ReadyState) -> Iterator[Change]:
         """Yield the changes that make a whole state."""
-        for written in (self._numbers, self._written, self._workers):
-            written.clear()  # in the new file
         for worker in state.get_active_workers():
             yield from self.worker(worker)
         for task in state.get_active_tasks():
@@ -77,7 +90,7 @@ class Writer:
         line: Change = {"t": task.id, "s": task.status}
         what = _identity(task)
         if self._written.get(task.id) != what:
-            self._written[task.id] = what
+            self._remember(self._written, task.id, what)
             yield from self._new_numbers((*task.workers, *task.stakeholders))
             line["what"] = self._what(task)
         if task.worker_running is not None:
@@ -106,14 +119,14 @@ class Writer:
     def _new_numbers(self, worker_ids: Iterable[str]) -> Iterator[Change]:
         for worker_id in worker_ids:
             if worker_id not in self._numbers:
-                self._numbers[worker_id] = len(self._numbers)
+                self._remember(self._numbers, worker_id, len(self._numbers))
                 yield {"number": [worker_id, self._numbers[worker_id]]}
 
     def worker(self, worker: Worker) -> Iterator[Change]:
         """Yield the line of a worker, if it has changed."""
         known = _known(worker)
         if self._workers.get(worker.id) != known:
-            self._workers[worker.id] = known
+            self._remember(self._workers, worker.id, known)
             yield {"worker": worker.id, "started": worker.started, **known}
 
     def sequence(self, worker_id: str, number: int) -> Iterator[Change]:

@@ -1,11 +1,13 @@
 """A scheduler that begins from its journal goes on as if nothing had happened."""
 
+import os
 import shutil
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from astra.errors import StateError
 from astra.scheduler.durable import DurableScheduler
 from astra.scheduler.journal import Journal
 from tests.scheduler.lockstep import Lockstep, adds, states, steps, with_fixed_times
@@ -106,4 +108,57 @@ def test_what_was_pruned_does_not_come_back(tmp_path):
     again = started(tmp_path / "j")
     assert not again._state.has_task("a")
     assert list(again._state.get_worker_ids()) == []
+    again.close()
+
+
+def write_half(descriptor, data):
+    os.write(descriptor, data[: len(data) // 2])
+    raise OSError(28, "No space left on device")
+
+
+def test_what_a_full_disk_did_not_take_is_written_whole_later(tmp_path, monkeypatch):
+    scheduler = started(tmp_path / "j")
+    scheduler.add_tasks("v", [{"task_id": "b", "family": "F"}])
+    scheduler.commit()
+    scheduler.add_tasks("w", [{"task_id": "a", "family": "F", "params": {"x": "1"}, "deps": ["b"]}])
+    with monkeypatch.context() as full:
+        full.setattr("astra.scheduler.journal._write_all", write_half)
+        for _ in range(2):
+            with pytest.raises(StateError, match="No space left"):
+                scheduler.commit()
+    scheduler.add_worker("w", [("workers", 3)])
+    scheduler.commit()
+    before = states(scheduler)
+    scheduler._journal.close()  # as if it were killed
+    again = started(tmp_path / "j")
+    assert states(again) == before
+    assert again._state.get_worker("w").info == {"workers": 3}
+    again.close()
+
+
+def test_a_journal_that_cannot_be_replaced_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("astra.scheduler.journal.MIN_COMPACTED_BYTES", 1000)
+    scheduler = started(tmp_path / "j")
+    for worker in ("gone", "v"):
+        scheduler.add_tasks(worker, [{"task_id": f"of {worker}", "family": "F"}])
+    scheduler.commit()
+    scheduler._state.inactivate_workers(["gone"])
+    n_tries = []
+
+    def is_full(_, *groups):
+        n_tries.append(sum(1 for group in groups for _ in group) > 0)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("astra.scheduler.journal._write_in_parts", is_full)
+        for number in range(40):
+            scheduler.add_tasks("w", [{"task_id": "a", "family": "F", "expl": f"{number}" * 20}])
+            scheduler.commit()
+    assert n_tries == [True]  # it takes long
+    assert [path.name for path in tmp_path.iterdir()] == ["j"]
+    before = states(scheduler)
+    scheduler._journal.close()
+    again = started(tmp_path / "j")
+    assert states(again) == before
+    assert again._state.get_task("of v").workers == ("v",)
     again.close()
