@@ -21,8 +21,9 @@ import tornado.ioloop
 import tornado.netutil
 import tornado.web
 
-from astra.errors import StateError
+from astra.errors import FormatError, StateError
 from astra.scheduler.access import Access, Request
+from astra.scheduler.arguments import read_arguments
 from astra.scheduler.durable import DurableScheduler
 from astra.scheduler.health import CONTENT_TYPE, exposition, page
 from astra.scheduler.leases import WATCH_S
@@ -32,6 +33,7 @@ PRUNE_INTERVAL_S = 5.0
 MAX_BODY_BYTES = 256_000_000
 CLOSED = 503  # what is answered when the state cannot be written
 JSON = "application/json"
+CALLS = luigi.scheduler.RPC_METHODS.keys() - {"update_metrics_task_started"}  # which takes no JSON
 HEALTH = "/astra/health"
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 VISUALISER = "visualiser/index.html"  # Luigi's page
@@ -55,15 +57,19 @@ class Guarded(tornado.web.RequestHandler):
         request = Request(self.request.method or "", self.request.path, self.request.headers)
         refusal = access.refusal(request)
         if refusal is not None:
-            status, reason = refusal
-            logger.warning("%s %s refused: %s", request.method, request.path, reason)
-            meter = self.settings.get("meter")
-            if meter is not None:
-                meter.refused[status] += 1
-            self.set_status(status)
-            if status == 401:
-                self.set_header("WWW-Authenticate", 'Basic realm="astra scheduler", charset="UTF-8"')
-            self.finish(f"{reason}\n")
+            self.refuse(*refusal)
+
+    def refuse(self, status: int, reason: str) -> None:
+        """Answer that a request is refused."""
+        logger.warning("%s %s refused: %s", self.request.method, self.request.path, reason)
+        meter = self.settings.get("meter")
+        if meter is not None:
+            meter.refused[status] += 1
+        self.set_status(status)
+        if status == 401:
+            self.set_header("WWW-Authenticate", 'Basic realm="astra scheduler", charset="UTF-8"')
+        self.set_header("Content-Type", "text/plain; charset=UTF-8")
+        self.finish(f"{reason}\n")
 
     def set_default_headers(self) -> None:
         """Keep the pages out of those of others."""
@@ -81,15 +87,29 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
 
     def post(self, method: str) -> None:
         """Answer a call; what it has changed is written first."""
-        if self.request.headers.get("Content-Type", "").partition(";")[0] == JSON:
-            self.request.arguments["data"] = [self.request.body]
         self._answer(method)
 
     def _answer(self, method: str) -> None:
         began = time.perf_counter()
-        super().get(method)
-        if method in luigi.scheduler.RPC_METHODS:
-            self._scheduler.meter.note_call(method, time.perf_counter() - began)
+        call = getattr(self._scheduler, method, None) if method in CALLS else None
+        if call is None:
+            self.send_error(404)
+            return
+        try:
+            arguments = read_arguments(method, call, self._text())
+        except FormatError as exc:
+            self.refuse(400, str(exc))
+            return
+        result = call(**arguments)
+        if self._cors_config.enabled:
+            self._handle_cors()
+        self.write({"response": result})
+        self._scheduler.meter.note_call(method, time.perf_counter() - began)
+
+    def _text(self) -> str | bytes:
+        if self.request.headers.get("Content-Type", "").partition(";")[0] == JSON:
+            return self.request.body
+        return self.get_argument("data", "{}")
 
     def write(self, chunk: Any) -> None:
         """Write an answer after the state that it tells of."""
