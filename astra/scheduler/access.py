@@ -105,7 +105,7 @@ class Access:
     def _is_of_own_page(self, request: Request, host: str) -> bool:
         origin = request.headers.get("Origin")
         if origin is not None:
-            return urlsplit(origin).netloc.lower() == host.lower() or origin in self.origins
+            return origin.lower().partition("://")[2] == host.lower() or origin in self.origins
         site = request.headers.get("Sec-Fetch-Site", "none")
         return site in {"none", "same-origin"} or self._may_be_linked(request)
 
@@ -127,7 +127,12 @@ class Access:
 
 
 def _name_of(host: str) -> str:
-    return (urlsplit(f"//{host}").hostname or "") if host.isascii() and " " not in host else ""
+    if not host.isascii() or " " in host:
+        return ""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # brackets that hold no address
+        return ""
 
 
 def _changes(request: Request) -> bool:

@@ -17,6 +17,7 @@ import luigi.scheduler
 import luigi.server
 import tornado.escape
 import tornado.httpserver
+import tornado.httputil
 import tornado.ioloop
 import tornado.netutil
 import tornado.web
@@ -48,8 +49,12 @@ REMOTE_IMPORT = re.compile(r"@import url\(https?://[^)]*\);")  # a font that the
 logger = logging.getLogger("luigi.server")
 
 
+@tornado.web.stream_request_body
 class Guarded(tornado.web.RequestHandler):
-    """A handler that answers those alone who may call."""
+    """A handler that answers those alone who may call, and reads no body of others."""
+
+    def data_received(self, chunk: bytes) -> None:
+        """Drop a part of a body: pages take none."""
 
     def prepare(self) -> None:
         """Refuse a request, or let it through."""
@@ -81,6 +86,16 @@ class Guarded(tornado.web.RequestHandler):
 class CallHandler(Guarded, luigi.server.RPCHandler):
     """Calls: the arguments stand in a field ``data``, as in Luigi, or are the body itself."""
 
+    def prepare(self) -> None:
+        """Refuse a request, or let it through; a body is kept only then."""
+        self._parts: list[bytes] = []
+        super().prepare()
+
+    def data_received(self, chunk: bytes) -> None:
+        """Keep a part of the body."""
+        if not self._finished:
+            self._parts.append(chunk)
+
     def get(self, method: str) -> None:
         """Answer a call; what it has changed is written first."""
         self._answer(method)
@@ -97,7 +112,7 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
             return
         try:
             arguments = read_arguments(method, call, self._text())
-        except FormatError as exc:
+        except (FormatError, tornado.httputil.HTTPInputError) as exc:
             self.refuse(400, str(exc))
             return
         result = call(**arguments)
@@ -107,9 +122,12 @@ class CallHandler(Guarded, luigi.server.RPCHandler):
         self._scheduler.meter.note_call(method, time.perf_counter() - began)
 
     def _text(self) -> str | bytes:
-        if self.request.headers.get("Content-Type", "").partition(";")[0] == JSON:
-            return self.request.body
-        return self.get_argument("data", "{}")
+        body, kind = b"".join(self._parts), self.request.headers.get("Content-Type", "")
+        if kind.partition(";")[0] == JSON:
+            return body
+        fields: dict[str, list[bytes]] = {}
+        tornado.httputil.parse_body_arguments(kind, body, fields, {})
+        return fields["data"][-1] if "data" in fields else self.get_query_argument("data", "{}")
 
     def write(self, chunk: Any) -> None:
         """Write an answer after the state that it tells of."""

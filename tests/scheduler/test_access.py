@@ -25,14 +25,14 @@ def test_workers_of_this_machine_may_call():
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8082", "127.0.0.1.evil.example", "", "a b", "\xe9"]
+    "host", ["evil.example", "evil.example:8082", "127.0.0.1.evil.example", "", "a b", "\xe9", "[::1", "[x]"]
 )
 def test_a_name_that_was_made_to_point_here_is_refused(host):
     assert refused(LOCAL, Host=host) == 403
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8082"]
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8082", "http://[::1"]
 )
 def test_a_page_of_another_site_is_refused(origin):
     assert refused(LOCAL, Origin=origin) == 403

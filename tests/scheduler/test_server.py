@@ -23,6 +23,17 @@ def answer(server, path, method="GET", body=None, **headers):
     return response, text
 
 
+def status_before_body(server, path):
+    """Announce a large body; return what is answered while nothing of it is sent."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.putrequest("POST", path)
+    connection.putheader("Content-Length", "200000000")
+    connection.endheaders()
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def test_pages_and_calls(central):
     assert answer(central, "/")[0].status == 302
     page, text = answer(central, "/static/visualiser/index.html")
@@ -58,6 +69,8 @@ def test_the_token_is_asked_for(tmp_path, monkeypatch):
     server.start(**{TOKEN_VARIABLE: TOKEN})
     try:
         assert answer(server, "/static/visualiser/index.html")[0].status == 401
+        assert status_before_body(server, "/api/add_tasks") == 401
+        assert status_before_body(server, "/metrics") == 401
         monkeypatch.setenv(TOKEN_VARIABLE, TOKEN + "x")
         proxy = RemoteScheduler(server.url)
         with pytest.raises(RefusedError, match="answers 401"):
