@@ -146,7 +146,7 @@ class BulkScheduler(GoingsOn):
         self._sequences[worker.id] = sequence
         known = families or {}
         for report in reports:
-            if not self.is_void(report):
+            if not self.is_void(report, worker.id):
                 self.take_report({**known.get(report.get("family", ""), {}), **report}, worker)
 
     def _give_many(

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from luigi.scheduler import Worker, rpc_method
-from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING
+from luigi.task_status import BATCH_RUNNING, DONE, FAILED, PENDING, RUNNING, UNKNOWN
 
 from astra.scheduler.additions import Call
 from astra.scheduler.central import CentralScheduler
@@ -279,18 +279,26 @@ class LeasedScheduler(CentralScheduler):
         sets = {task.stakeholders for task in self._state.get_worker(worker).tasks}
         return self._marks(frozenset().union(*sets) - {worker})
 
-    def is_void(self, report: Call) -> bool:
-        """Say whether a report is of a run in whose place another one has begun.
+    def is_void(self, report: Call, worker_id: str) -> bool:
+        """Say whether a report is of a run that is over: another one has begun, or the task is done.
 
         That the task is done is welcome all the same, unless another run is at it or has been.
         """
-        run, task = report.get("run"), self._state.get_task(report["task_id"])
-        if run is None or task is None or run == task.run:
+        task = self._state.get_task(report["task_id"])
+        if task is None:
             return False
-        is_welcome = report.get("status") == DONE and task.status in (PENDING, FAILED)
-        if not is_welcome:
+        is_void = self._is_late(report, task, worker_id)
+        if is_void:
             if report.get("status") == DONE and task.status in (RUNNING, BATCH_RUNNING):
                 self._note_seen_done(task)
             self.tally["reports_void"] += 1
-            logger.warning("run %d of %s came late, and counts no more", run, task.id)
-        return not is_welcome
+            logger.warning("%s of %s came late, and counts no more", report.get("status"), task.id)
+        return is_void
+
+    def _is_late(self, report: Call, task: ScheduledTask, worker_id: str) -> bool:
+        run, status = report.get("run"), report.get("status")
+        if status == RUNNING and not report.get("batch_id"):  # only where it can be watched, without a number
+            return task.status not in (PENDING, UNKNOWN) and not self._is_run_by(task.id, worker_id)
+        if run is None or run == task.run:
+            return run is not None and status == FAILED and task.status == DONE
+        return not (status == DONE and task.status in (PENDING, FAILED))

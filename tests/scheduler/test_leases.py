@@ -223,3 +223,27 @@ def test_nobody_waits_for_a_worker_that_has_ended(clock):
     assert scheduler.goes_on("v")
     scheduler.leave("nobody")
     assert "nobody" not in scheduler._state.get_worker_ids()
+
+
+def test_a_late_word_of_where_a_run_can_be_watched_changes_nothing_of_another_run(clock):
+    scheduler = scheduler_with("a")
+    given(scheduler, "w")
+    silence(scheduler, clock, "v")
+    assert given(scheduler, "v") == {"a": 2}
+    late = {"task_id": "a", "status": "RUNNING", "tracking_url": "of w"}
+    scheduler.add_tasks("w", [late])
+    assert status(scheduler, "a") == ("RUNNING", "v")
+    assert scheduler._state.get_task("a").tracking_url is None
+    scheduler.add_tasks("v", [{"task_id": "a", "status": "DONE", "run": 2}])
+    scheduler.add_tasks("w", [late])
+    assert status(scheduler, "a")[0] == "DONE"
+    assert scheduler.tally["reports_void"] == 2
+
+
+def test_a_failure_of_a_lost_run_does_not_undo_what_others_found_done_since(clock):
+    scheduler = scheduler_with("a")
+    given(scheduler, "w")
+    silence(scheduler, clock, "v")
+    scheduler.add_tasks("v", [{"task_id": "a", "status": "DONE"}])  # it was complete when it was planned
+    scheduler.add_tasks("w", [{"task_id": "a", "status": "FAILED", "run": 1}])
+    assert status(scheduler, "a")[0] == "DONE"
