@@ -20,6 +20,8 @@ from astra.scheduler.ready import ReadyQueue
 from astra.scheduler.retries import RetryingState
 from astra.scheduler.scheduled_task import ScheduledTask, SharedIds, WorkerIds
 
+MAX_GONE = 1000  # workers of which is known how they batch though they are gone: Luigi keeps all
+
 
 class ReadyState(RetryingState):
     """Luigi's state with indexes.
@@ -132,6 +134,8 @@ class ReadyState(RetryingState):
         before, after = set(task.deps), set(new)
         for dep in before - after:
             self._waiting[dep].remove(task)
+            if not self._waiting[dep]:
+                del self._waiting[dep]
         for dep in after - before:
             self._waiting.setdefault(dep, []).append(task)
         task.deps = new
@@ -353,6 +357,9 @@ class ReadyState(RetryingState):
         super().inactivate_workers(delete_workers)
         for worker_id in delete_workers:
             self._with_resources.pop(worker_id, None)
+        gone = [worker_id for worker_id in self._task_batchers if worker_id not in self._active_workers]
+        for worker_id in gone[: max(0, len(gone) - MAX_GONE)]:
+            del self._task_batchers[worker_id]
 
     def inactivate_tasks(self, delete_tasks: Iterable[str]) -> None:
         """Forget tasks."""

@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from astra.scheduler.latest import LatestLines
@@ -38,6 +38,7 @@ def state_after(changes):
 
 
 @given(st.lists(lines | gone, max_size=30))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_the_last_lines_make_the_state_of_all(changes):
     latest = LatestLines()
     others = [change for one in changes if (change := latest.take(text_of(one)))]
