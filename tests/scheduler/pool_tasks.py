@@ -87,6 +87,18 @@ class Dies(PoolTask):
         time.sleep(60)
 
 
+class DiesBesideAFork(Dies):
+    """End the process, but not a fork of it that holds all that it had open."""
+
+    def work(self):
+        child = os.fork()
+        if child == 0:
+            time.sleep(30)
+            os._exit(0)
+        note(self.folder, "child", child)
+        super().work()
+
+
 class Lasts(PoolTask):
     """Last for a while, with a process of its own that lasts longer."""
 

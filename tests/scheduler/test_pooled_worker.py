@@ -13,6 +13,7 @@ from astra.scheduler.processes.tree import resident_bytes
 from tests.scheduler.pool_tasks import (
     Asks,
     Dies,
+    DiesBesideAFork,
     Eats,
     Lasts,
     LeavesProcesses,
@@ -136,6 +137,13 @@ def test_a_task_that_ends_its_process_has_failed_and_others_go_on(make_worker, t
     assert task is dying
     assert message == f"Task {dying.task_id} died unexpectedly with exit code {code}"
     assert PoolRoot(folder=str(tmp_path), size=5).complete()
+
+
+def test_its_end_is_noticed_though_a_fork_of_it_goes_on(make_worker, tmp_path):
+    began = time.monotonic()
+    assert not run(make_worker(), DiesBesideAFork(folder=str(tmp_path), how="SIGKILL"))
+    assert time.monotonic() - began < 15
+    assert are_gone([int(line[1]) for line in noted(tmp_path) if line[0] == "child"])
 
 
 def inherited_mib():

@@ -32,6 +32,7 @@ from astra.scheduler.processes.member import (
 from astra.scheduler.processes.tree import (
     ask_to_end,
     descendants,
+    has_ended,
     kill_tree,
     lead_group,
     memory_of,
@@ -252,13 +253,19 @@ class Pool:
         return 0 < wear.memory_mib * MIB < resident_bytes(member.pid)
 
     def look(self) -> None:
-        """Look at what processes have started, and end those whose task uses more memory than it may."""
+        """Look at what processes have started, and end those whose task uses more memory than it may.
+
+        One that has ended is not heard of by its connection for as long as a fork of it holds that open.
+        """
         now = time.monotonic()
         for member in [member for member in self._members.values() if member.run is not None]:
             limit_mib = member.run.memory_mib if member.run is not None else 0.0
             if now - member.looked < (LOOK_CLOSELY_S if limit_mib else LOOK_S):
                 continue
             member.looked = now
+            if has_ended(member.pid) and not member.connection.poll():
+                self._bury(member)
+                continue
             member.others = descendants(member.pid)
             if limit_mib:
                 self._check_memory(member, limit_mib)
