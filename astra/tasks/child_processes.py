@@ -26,12 +26,13 @@ from astra.scheduler.processes.tree import (
     die_with,
     end_descendants,
     has_children,
+    has_ended,
     kill_tree,
     lead_group,
 )
 
 GRACE_S = 1.0  # between the request to end and the kill
-LONGEST_WAIT_S = 3600.0  # the system's poll takes no month
+LOOK_S = 1.0  # how often processes are looked at: a fork of one that has ended holds its pipe open
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,15 @@ def _pickled(answer: tuple[bool, Any]) -> bytes:
 
 def _ready(running: Sequence[_Child]) -> list[_Child]:
     """Wait until a child has answered, has died or is past its deadline."""
-    longest = min(child.deadline for child in running) - time.monotonic()
+    left_s = min(child.deadline for child in running) - time.monotonic()
     handles = {handle: child for child in running for handle in (child.receiver, child.process.sentinel)}
-    found = {id(handles[item]) for item in wait(list(handles), min(max(longest, 0.0), LONGEST_WAIT_S))}  # type: ignore[index]
+    found = {id(handles[item]) for item in wait(list(handles), min(max(left_s, 0.0), LOOK_S))}  # type: ignore[index]
     now = time.monotonic()
-    return [child for child in running if id(child) in found or child.deadline <= now]
+    return [
+        child
+        for child in running
+        if id(child) in found or child.deadline <= now or has_ended(child.process.pid or 0)
+    ]
 
 
 def _collect(child: _Child, timeout: float, on_lost: Callable[[Lost], Any]) -> Any:

@@ -42,6 +42,19 @@ def test_what_a_call_has_started_is_ended_at_its_deadline(tmp_path):
     assert are_gone(int(pid) for line in noted(tmp_path) for pid in line)
 
 
+def test_the_end_of_a_call_is_noticed_though_a_fork_of_it_goes_on():
+    def die(_):
+        if os.fork() == 0:
+            time.sleep(30)
+            os._exit(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    began = time.monotonic()
+    [end] = run(die, [0])
+    assert (end.timed_out, end.exit_signal) == (False, signal.SIGKILL)
+    assert time.monotonic() - began < 15
+
+
 def test_nothing_outlives_a_process_that_is_killed(tmp_path):
     code = (
         "import os, subprocess, sys\n"
