@@ -9,6 +9,7 @@ import collections
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -186,6 +187,10 @@ class PooledWorker(luigi.worker.Worker):
         is_alive = process.is_alive()
         if task_id in self._ended:
             return luigi.Event.PROCESS_FAILURE, f"Task {task_id}: {self._ending.message}, with signal 15"
+        if not is_alive and self._ending.is_asked and process.exitcode == -signal.SIGTERM:
+            self._ended.add(task_id)
+            message = "it was ended by the signal that asked its worker to end, with signal 15"
+            return luigi.Event.PROCESS_FAILURE, f"Task {task_id}: {message}"
         if not is_alive and (isinstance(process, TaskRun) or process.exitcode):
             self._died.add(task_id)
             return luigi.Event.PROCESS_FAILURE, _words_of_death(process)

@@ -4,7 +4,8 @@
     It asks for no more work, gives back what it has not begun, lets what runs finish, and ends.
 ``SIGTERM``
     The same, but what still runs after a time of grace is ended; it waits again in the scheduler, and its
-    state says so. A second ``SIGTERM`` ends all processes, and the worker, at once.
+    state says so. So does what the same signal has ended that was sent to all processes, as systemd and Slurm
+    do. A second ``SIGTERM`` ends all processes, and the worker, at once.
 
 The exit code of a worker that has ended so tells as ever what became of its root task: 0 if that is complete.
 After a second ``SIGTERM`` it is that of the signal, 143 in a shell.
@@ -55,6 +56,11 @@ class Ending:
     def is_over(self) -> bool:
         """Whether the time of grace is over."""
         return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the worker was asked to end by ``SIGTERM``."""
+        return self._deadline is not None
 
     @property
     def message(self) -> str:

@@ -109,6 +109,24 @@ def test_after_sigterm_a_central_scheduler_has_all_work_back(start, astra_root, 
     assert are_gone(of_tasks(astra_root))
 
 
+def test_what_the_signal_to_the_worker_has_ended_too_waits_again_and_has_not_failed(
+    start, astra_root, tmp_path
+):
+    (tmp_path / "scheduler").mkdir()
+    server = Server(tmp_path / "scheduler")
+    try:
+        server.start()
+        arguments = ["--folder", str(astra_root), "--size", "2", "--workers", "2"]
+        worker = start("Lasting", *arguments, scheduler=server, grace_s="20", n_running=2)
+        for pid in (worker.pid, *pids(astra_root)):  # as systemd does, and Slurm
+            os.kill(pid, signal.SIGTERM)
+        assert worker.wait(timeout=15) == NOT_RUN
+        assert len(server.call("task_list", status="PENDING", upstream_status="")) == 3
+    finally:
+        server.stop()
+    assert are_gone(of_tasks(astra_root))
+
+
 def test_a_second_sigterm_ends_all_at_once(start, astra_root):
     worker = start("Lasts", "--folder", str(astra_root), "--workers", "2")
     worker.send_signal(signal.SIGTERM)
