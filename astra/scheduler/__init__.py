@@ -15,6 +15,7 @@ and a journal from which it starts again. What it decides is what Luigi's decide
     The state as text, the file that holds it, what of that still holds, the scheduler that writes it.
 ``access``, ``arguments``, ``server``
     Who may call, and with what; the server.
-``remote``, ``inquiries``, ``held_work``, ``bulk_worker``, ``pooled_worker``, ``processes``
-    The caller's side: its messages, what it holds, its plan, and the processes that run its tasks.
+``connections``, ``remote``, ``inquiries``, ``held_work``, ``bulk_worker``, ``pooled_worker``, ``processes``
+    The caller's side: its connections and messages, what it holds, its plan, and the processes that run its
+    tasks.
 """

@@ -7,7 +7,8 @@ import pytest
 
 from astra.cli import main
 from astra.scheduler.access import TOKEN_VARIABLE
-from astra.scheduler.remote import RefusedError, RemoteScheduler
+from astra.scheduler.connections import RefusedError
+from astra.scheduler.remote import RemoteScheduler
 from tests.scheduler.conftest import Server
 
 TOKEN = "a token of some length"  # noqa: S105
