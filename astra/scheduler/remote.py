@@ -61,6 +61,7 @@ class RemoteScheduler(Inquiries, luigi.rpc.RemoteScheduler):
         self._owner = os.getpid()
         self._lock = threading.RLock()
         self._reports: list[dict[str, Any]] = []
+        self._unanswered: dict[str, Any] | None = None  # a message with reports that may not have come
         self._families: dict[str, dict[str, Any]] = {}
         self._sequence = int(time.time())  # that of another process of the same id must differ
         self._oldest = 0.0
@@ -191,11 +192,31 @@ class RemoteScheduler(Inquiries, luigi.rpc.RemoteScheduler):
     def send_reports(self, worker: str | None = None) -> None:
         """Send the reports that wait."""
         with self._lock:
-            if self._reports:
-                for prepare in self.before_reports:
-                    prepare()
-                message = {"worker": worker or self._asked["worker"], **self._take_reports()}
-                self._call("/api/add_tasks", message, own=True)
+            for prepare in self.before_reports if self._reports else ():
+                prepare()
+            if self._reports or self._unanswered is not None:
+                self._tell("/api/add_tasks", {"worker": worker or self._asked["worker"]})
+
+    def _tell(self, url: str, wish: dict[str, Any]) -> Any:
+        """Send a message with the reports that wait.
+
+        Those of one that was never answered go before it, by its number: they may have come.
+        """
+        if self._unanswered is not None:
+            self._tell_once("/api/add_tasks", self._unanswered, {})
+        reports = self._take_reports()
+        return self._tell_once(url, {"worker": wish["worker"], **reports}, wish)
+
+    def _tell_once(self, url: str, reports: dict[str, Any], wish: dict[str, Any]) -> Any:
+        self._unanswered = reports if reports["reports"] else None
+        try:
+            answer = self._call(url, {**wish, **reports}, own=True)
+        except RefusedError as exc:
+            if exc.status != 503:  # it would be refused again
+                self._unanswered = None
+            raise
+        self._unanswered = None
+        return answer
 
     def ping(self, **kwargs: Any) -> Any:
         """Say that the worker is alive; send reports that have waited long."""
@@ -204,7 +225,8 @@ class RemoteScheduler(Inquiries, luigi.rpc.RemoteScheduler):
         answer = self._renew(kwargs["worker"])
         for prepare in self.before_reports:
             prepare()
-        if self._oldest and time.monotonic() - self._oldest > REPORT_DELAY_S:
+        is_late = bool(self._oldest) and time.monotonic() - self._oldest > REPORT_DELAY_S
+        if is_late or self._unanswered is not None:
             self.send_reports(kwargs["worker"])
         return answer
 
@@ -250,9 +272,8 @@ class RemoteScheduler(Inquiries, luigi.rpc.RemoteScheduler):
         for prepare in self.before_reports if self._reports else ():
             prepare()
         self._asked["worker"] = wish["worker"]
-        message = {**wish, "n_wanted": self._pace.n_wanted, **self._take_reports()}
         sent = time.monotonic()
-        replies = self._call("/api/exchange_work", message, own=True)
+        replies = self._tell("/api/exchange_work", {**wish, "n_wanted": self._pace.n_wanted})
         self._pace.got(len(replies))
         self.n_exchanges += 1
         self._work.take(replies, sent)
