@@ -75,6 +75,9 @@ class Journal:
             os.close(descriptor)
             message = f"the journal {path} is in use by another scheduler"
             raise StateError(message, path=str(path)) from exc
+        if not _is_file_of(path, descriptor):  # whose it is has replaced it meanwhile
+            os.close(descriptor)
+            return self._open(path)
         return descriptor
 
     def read(self) -> Iterator[Any]:
@@ -258,6 +261,13 @@ def _write_in_parts(descriptor: int, *groups: Iterable[Any]) -> int:
     data = b"".join(part)
     _write_all(descriptor, data)
     return size + len(data)
+
+
+def _is_file_of(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

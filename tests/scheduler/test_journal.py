@@ -60,6 +60,22 @@ def test_two_schedulers_cannot_share_a_journal(tmp_path):
     journal.close()
 
 
+def test_nor_if_it_is_replaced_while_the_second_one_opens_it(tmp_path, monkeypatch):
+    from astra.scheduler import journal as module
+
+    first, lock = Journal(tmp_path / "j"), module.fcntl.flock
+
+    def replaced_before(*arguments):
+        monkeypatch.setattr(module.fcntl, "flock", lock)
+        first.replace(CHANGES)
+        lock(*arguments)
+
+    monkeypatch.setattr(module.fcntl, "flock", replaced_before)
+    with pytest.raises(StateError, match="in use"):
+        Journal(tmp_path / "j")
+    first.close()
+
+
 def test_replacing_keeps_the_state_alone_and_the_lock(tmp_path):
     journal = Journal(tmp_path / "j")
     list(journal.read())
