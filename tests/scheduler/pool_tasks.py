@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import luigi
+import psutil
 
 import astra  # noqa: F401
 from astra.tasks.base import AstraTask
@@ -85,6 +86,17 @@ class Dies(PoolTask):
             os._exit(int(self.how.removeprefix("exit")))
         os.kill(os.getpid(), signal.Signals[self.how])
         time.sleep(60)
+
+
+class KillsGuardian(PoolTask):
+    """Kill the process that is to end the others when the worker is gone."""
+
+    def work(self):
+        others = [child for child in psutil.Process(os.getppid()).children() if child.pid != os.getpid()]
+        for other in others:
+            other.kill()
+        note(self.folder, "killed", *(other.pid for other in others))
+        super().work()
 
 
 class DiesBesideAFork(Dies):

@@ -15,6 +15,7 @@ from tests.scheduler.pool_tasks import (
     Dies,
     DiesBesideAFork,
     Eats,
+    KillsGuardian,
     Lasts,
     LeavesProcesses,
     PoolRoot,
@@ -144,6 +145,16 @@ def test_its_end_is_noticed_though_a_fork_of_it_goes_on(make_worker, tmp_path):
     assert not run(make_worker(), DiesBesideAFork(folder=str(tmp_path), how="SIGKILL"))
     assert time.monotonic() - began < 15
     assert are_gone([int(line[1]) for line in noted(tmp_path) if line[0] == "child"])
+
+
+def test_a_guardian_that_was_killed_is_replaced(make_worker, tmp_path):
+    options = {"tasks_per_process": 1}
+    worker = make_worker(worker_processes=1, force_multiprocessing=True, options=options)
+    first = KillsGuardian(folder=str(tmp_path), number=7)
+    assert run(worker, first, *(PoolTask(folder=str(tmp_path), number=number) for number in (8, 9)))
+    [[_, guardian]] = [line for line in noted(tmp_path) if line[0] == "killed"]
+    assert are_gone([int(guardian)])
+    assert len(set(pids(tmp_path))) == 3
 
 
 def inherited_mib():

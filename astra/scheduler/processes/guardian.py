@@ -36,11 +36,17 @@ class Guardian:
 
     def watch(self, leader: int) -> None:
         """Have the group of a process killed when this one is gone."""
-        os.write(self._writing, b"+%d\n" % leader)
+        self._tell(b"+%d\n" % leader)
 
     def forget(self, leader: int) -> None:
         """Note that a group is no more."""
-        os.write(self._writing, b"-%d\n" % leader)
+        self._tell(b"-%d\n" % leader)
+
+    def _tell(self, line: bytes) -> None:
+        with suppress(
+            BrokenPipeError
+        ):  # it was killed; the processes hear of the end of the worker by themselves
+            os.write(self._writing, line)
 
     def leave_to_parent(self) -> None:
         """Close the pipe in a process that was forked from the one whose it is."""

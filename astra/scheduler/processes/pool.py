@@ -281,8 +281,7 @@ class Pool:
 
     def _fork(self, only: TaskRun | None = None) -> Member:
         """Make a process; one that is to run a single task has what cannot be sent."""
-        if self._guardian is None:
-            self._guardian = Guardian()
+        guardian = self._living_guardian()
         context = multiprocessing.get_context("fork")
         here, there = context.Pipe()
         process = context.Process(target=self._live, args=(os.getpid(), here, there, only))
@@ -290,10 +289,21 @@ class Pool:
         there.close()
         pid = process.pid or 0
         lead_group(pid)
-        self._guardian.watch(pid)
+        guardian.watch(pid)
         member = self._members[pid] = Member(process, here, pid)
         self._selector.register(here, selectors.EVENT_READ, member)
         return member
+
+    def _living_guardian(self) -> Guardian:
+        """Return the guardian; a new one if there is none, or it was killed itself."""
+        if self._guardian is not None and has_ended(self._guardian.pid):
+            self._guardian.end()
+            self._guardian = None
+        if self._guardian is None:
+            self._guardian = Guardian()
+            for pid in self._members:
+                self._guardian.watch(pid)
+        return self._guardian
 
     def _live(self, worker: int, theirs: Connection, own: Connection, only: TaskRun | None) -> None:
         """Live as a process of the pool, without what is the worker's."""
