@@ -2,6 +2,9 @@
 
 import http.client
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -105,3 +108,71 @@ def test_our_workers_use_a_stock_luigid(luigid):
     proxy.add_task(worker="w", task_id="a", status="DONE")
     assert list(proxy.task_list("DONE", "")) == ["a"]
     proxy.close()
+
+
+STOCK = """
+import luigi
+
+
+class Leaf(luigi.Task):
+    number = luigi.IntParameter(batch_method=max)
+    max_batch_size = 2
+    resources = {"disk": 0.5}
+    priority = float("inf")
+    disable_window = 10.0
+    accepts_messages = True
+    owner_email = "somebody@example.org"
+
+    def output(self):
+        return luigi.LocalTarget(f"leaf{self.number}")
+
+    def run(self):
+        self.set_status_message("on its way")
+        self.set_progress_percentage(50)
+        self.set_tracking_url("http://somewhere")
+        self.decrease_running_resources({"disk": 0.25})
+        for number in range(self.number + 1):
+            luigi.LocalTarget(f"leaf{number}").open("w").close()
+
+
+class Root(luigi.Task):
+    retry_count = 2
+
+    def requires(self):
+        return [Leaf(number=number) for number in range(3)]
+
+    def output(self):
+        return luigi.LocalTarget("root")
+
+    def run(self):
+        yield Leaf(number=3)
+        if not luigi.LocalTarget("tried").exists():
+            luigi.LocalTarget("tried").open("w").close()
+            raise ValueError("at first")
+        self.output().open("w").close()
+
+
+class Broken(luigi.WrapperTask):
+    def requires(self):
+        raise ValueError("it cannot say")
+"""
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_stock_workers_use_our_scheduler(central, tmp_path, workers):
+    (tmp_path / "stock.py").write_text(STOCK)
+    (tmp_path / "luigi.cfg").write_text("[scheduler]\nretry_delay = 0\n")
+    central.call("update_resources", disk=1)
+    command = [sys.executable, "-m", "luigi", "--module", "stock", "--scheduler-url", central.url]
+    command += ["--workers", workers, "--retcode-task-failed", "30", "--retcode-scheduling-error", "35"]
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    codes = [
+        subprocess.run(
+            [*command, task], check=False, cwd=tmp_path, env=env, timeout=120, stderr=subprocess.PIPE
+        ).returncode
+        for task in ("Root", "Root", "Broken")
+    ]
+    assert codes == [30, 0, 35]
+    assert (tmp_path / "root").exists()
+    assert central.call("task_list", status="RUNNING") == {}
+    assert "refused" not in (central.folder / "log").read_text()
