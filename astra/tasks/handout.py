@@ -135,7 +135,8 @@ class Handout:
         if len(wanted) > 1:
             run_pk = current_invocation().run_pk(url)
             with reading(url) as connection:
-                keys = _free(connection, planned_keys(connection, wanted, run_pk))
+                keys = planned_keys(connection, wanted, run_pk)
+            keys = _free(url, keys)
         self._pid = os.getpid()
         self._clear(url, keys, {task_id for task_id, is_done in known.items() if is_done})
         self._needs = {task_id: [task.task_id for task in some] for task_id, some in needs.items()}
@@ -164,13 +165,11 @@ class Handout:
 
     def _leave_to_batches(self) -> None:
         """Look which tasks that have not begun batches of other processes have in hand by now."""
-        from astra.database.engine import reading
-
-        with self._lock, reading(self.url) as connection:
+        with self._lock:
             ended = (outcome.task_id for some in self._outcomes.values() for outcome in some)
             begun = self._done.union(self._running, ended)
             waiting = {task_id: key for task_id, key in self._keys.items() if task_id not in begun}
-            for task_id in waiting.keys() - _free(connection, waiting):
+            for task_id in waiting.keys() - _free(self.url, waiting):
                 del self._keys[task_id]
             self._looked = time.monotonic()
 
@@ -322,11 +321,11 @@ def _of_one_database(tasks: Sequence[Any]) -> list[Any]:
     return [task for task in some if task.database_url == some[0].database_url]
 
 
-def _free(connection: Connection, keys: Mapping[str, int]) -> dict[str, int]:
+def _free(url: str, keys: Mapping[str, int]) -> dict[str, int]:
     """Return the keys of those of some tasks that no batch of another process has in hand."""
     from astra.tasks.shared_members import held_ids
 
-    held = held_ids(connection, keys) if current_invocation().shares_members else set()
+    held = held_ids(url, keys) if keys and current_invocation().shares_members else set()
     return {task_id: key for task_id, key in keys.items() if task_id not in held}
 
 

@@ -115,19 +115,21 @@ def is_made_by_others(recorder: Recorder) -> bool:
     return bool(done)
 
 
-def held_ids(connection: Connection, keys: Mapping[str, int]) -> set[str]:
+def held_ids(url: str, keys: Mapping[str, int]) -> set[str]:
     """Return which of some single tasks are in the hand of a batch that is known to live.
 
     Parameters
     ----------
-    connection : Connection
-        In a transaction.
+    url : str
+        Database.
     keys : mapping
-        Keys by task id.
+        Keys in it by task id.
     """
+    from astra.database.engine import reading
     from astra.database.held import batches_at
 
-    found = batches_at(connection, keys.values())
+    with reading(url) as connection:
+        found = batches_at(connection, keys.values())
     alive = alive_among({holder for some in found.values() for holder in some}) if found else set()
     return {task_id for task_id, key in keys.items() if not alive.isdisjoint(found.get(key, ()))}
 
