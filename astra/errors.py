@@ -23,6 +23,7 @@ AstraError
     ├── SchemaVersionError database and code disagree                 -> astra db upgrade
     └── UnavailableError   could not connect                          -> retry
         └── BusyError      a cluster has no room for further jobs     -> waits, and retries by itself
+            └── CrowdedError   it may have room for fewer             -> tries fewer by itself
 """
 
 from __future__ import annotations
@@ -141,3 +142,7 @@ class UnavailableError(StateError):
 
 class BusyError(UnavailableError):
     """A cluster has no room for jobs, and has taken none."""
+
+
+class CrowdedError(BusyError):
+    """A cluster has no room for as many jobs, but may have some for fewer."""

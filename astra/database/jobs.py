@@ -113,6 +113,16 @@ def note_submitted(connection: Connection, submission: str, external_id: str) ->
     connection.execute(update(job_table).where(chosen).values(external_id=external_id))
 
 
+def divide_submission(connection: Connection, submission: str, keep: int, name: str, folder: str) -> None:
+    """Give the jobs of a submission from a number on to one of another name, if it is not submitted yet."""
+    chosen = (job_table.c.submission == submission) & job_table.c.external_id.is_(None)
+    connection.execute(
+        update(job_table)
+        .where(chosen, job_table.c.number >= keep)
+        .values(submission=name, number=job_table.c.number - keep, folder=folder)
+    )
+
+
 def take_over(connection: Connection, submission: str, former: int | None, submitter_pk: int) -> bool:
     """Let another run submit what one wrote and did not submit; False if a third has been faster."""
     chosen = (job_table.c.submission == submission) & job_table.c.external_id.is_(None)

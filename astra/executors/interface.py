@@ -195,6 +195,8 @@ class Executor(abc.ABC):
             If they are refused for what they ask.
         BusyError
             If there is no room for them, and none was started.
+        CrowdedError
+            If the same holds, and there may be room for fewer.
         UnavailableError
             If it is not known whether they were started.
         """
@@ -222,6 +224,10 @@ class Executor(abc.ABC):
     @abc.abstractmethod
     def cancel(self, handles: Sequence[Handle]) -> None:
         """Ask jobs to end; those that have ended already are no error."""
+
+    def why_waiting(self, _handles: Sequence[Handle]) -> dict[str, int]:
+        """Return why jobs have not started, as the last look at them told, and how many for each reason."""
+        return {}
 
     def largest_array(self, _settings: Any) -> int:
         """Return how many jobs one submission may have."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from astra.errors import AstraError
+from astra.errors import AstraError, ConfigError, CrowdedError
 from astra.executors.interface import Ended, Executor, Handle, Order
 from astra.executors.slurm_commands import refusal, run_command, unavailable
+from astra.executors.slurm_limits import GROUP_LIMIT, Asked, exceeded_limit, no_job_allowed, parse_asked
 from astra.executors.slurm_settings import SlurmSettings
 from astra.executors.slurm_states import (
     GONE,
+    WAITING,
     Report,
     is_live,
     parse_accounting,
@@ -31,7 +35,8 @@ ACCOUNTING_COLUMNS = "JobID,State,ExitCode,NodeList,ElapsedRaw,TimelimitRaw,ReqM
 LONGEST_DOUBT = "now-7days"  # since when accounting is searched for an array by its name
 
 _JOB_ID = re.compile(r"^(\d+)(?:;.*)?$", re.MULTILINE)  # the cluster's name may follow
-_MAX_ARRAY = re.compile(r"^MaxArraySize\s*=\s*(\d+)", re.MULTILINE)
+_MOST_JOBS = re.compile(r"^(?:MaxArraySize|MaxJobCount)\s*=\s*(\d+)", re.MULTILINE)
+JUDGED_S = 600.0  # for which a job that may start within its limits is not compared with them again
 
 
 class SlurmExecutor(Executor):
@@ -42,6 +47,8 @@ class SlurmExecutor(Executor):
 
     def __init__(self) -> None:
         self._max_array: int | None = None
+        self._reasons: dict[Handle, str] = {}
+        self._judged: dict[tuple[str, str], tuple[float, str | None]] = {}  # by array and reason
 
     def submit(self, order: Order) -> str:
         """Submit an array; return its job id. See `Executor.submit`."""
@@ -61,11 +68,20 @@ class SlurmExecutor(Executor):
             str(script),
         )
         if answer.returncode:
-            raise refusal(answer.stderr, order.n_jobs)
+            raise self._refusal(answer.stderr, order.n_jobs, settings)
         found = _JOB_ID.findall(answer.stdout)
         if not found:
             raise unavailable("sbatch", f"no job id in its answer {answer.stdout!r}")
         return str(found[-1])  # a site's plug-in may have printed something before
+
+    @staticmethod
+    def _refusal(answer: str, n_jobs: int, settings: SlurmSettings) -> AstraError:
+        """Return why an array was refused: a limit of no job at all is none that passes."""
+        error = refusal(answer, n_jobs, settings.arguments())
+        if not isinstance(error, CrowdedError) or n_jobs > 1:
+            return error
+        where = no_job_allowed(_accounting_limits(), Asked(account=settings.account, qos=(settings.qos,)))
+        return ConfigError(f"{error}; it never will, as {where}", command="sbatch") if where else error
 
     def largest_array(self, settings: SlurmSettings) -> int:
         """Return how many jobs an array may have: as the settings say, but no more than the cluster takes."""
@@ -75,10 +91,10 @@ class SlurmExecutor(Executor):
 
     def _ask_max_array(self) -> int:
         try:
-            found = _MAX_ARRAY.search(run_command("scontrol", "show", "config").stdout)
+            found = _MOST_JOBS.findall(run_command("scontrol", "show", "config").stdout)
         except AstraError:  # whatever is wrong will be said when something is submitted
-            found = None
-        return int(found[1]) if found else self.max_jobs
+            found = []
+        return min(map(int, found), default=self.max_jobs)
 
     def find(self, name: str) -> str | None:
         """Return the job id of the array of a name. See `Executor.find`."""
@@ -115,16 +131,46 @@ class SlurmExecutor(Executor):
         queue = self._queue({handle.external_id for handle in handles})
         reports: dict[Handle, Report] = {}
         doubtful: dict[str, list[Handle]] = {}
+        self._reasons.clear()
         for handle in handles:
             state, reason = queue.get((handle.external_id, handle.number), (GONE, ""))
-            if why_never(state, reason):
-                reports[handle] = Report(state, reason)
+            if never := why_never(state, reason) or self._exceeded(handle, state, reason):
+                reports[handle] = Report(state, never)
+            elif state in WAITING:
+                self._reasons[handle] = reason
             elif not is_live(state):
                 doubtful.setdefault(handle.external_id, []).append(handle)
         self.cancel(list(reports))
         for external_id, some in doubtful.items():
             reports.update(self._reports(external_id, some))
         return {handle: report.ended(_name_of(handle)) for handle, report in reports.items()}
+
+    def why_waiting(self, handles: Sequence[Handle]) -> dict[str, int]:
+        """Return why jobs wait. See `Executor.why_waiting`."""
+        return dict(Counter(self._reasons[handle] for handle in handles if handle in self._reasons))
+
+    def _exceeded(self, handle: Handle, state: str, reason: str) -> str | None:
+        """Return why a job that waits for others to leave room would wait for ever; None if it may not.
+
+        All jobs of an array ask for the same, so that one is compared with the limits in place of all.
+        """
+        if state not in WAITING or not GROUP_LIMIT.search(reason):
+            return None
+        key = handle.external_id, reason
+        when, found = self._judged.get(key, (0.0, None))
+        if key not in self._judged or time.monotonic() - when > JUDGED_S:
+            found = self._compare(handle.external_id)
+            self._judged[key] = time.monotonic(), found
+        return f"{reason}: {found}" if found else None
+
+    @staticmethod
+    def _compare(external_id: str) -> str | None:
+        """Compare what the jobs of an array ask for with limits on what many jobs have together."""
+        asked = parse_asked(run_command("scontrol", "--oneliner", "show", "job", external_id).stdout)
+        if asked is None:
+            return None
+        partition = run_command("scontrol", "--oneliner", "show", "partition", asked.partition).stdout
+        return exceeded_limit(_accounting_limits(), asked.with_qos_of(partition))
 
     def cancel(self, handles: Sequence[Handle]) -> None:
         """Cancel jobs. See `Executor.cancel`."""
@@ -159,6 +205,11 @@ class SlurmExecutor(Executor):
         listed = ",".join(map(_name_of, handles))
         answer = run_command("sacct", "-n", "-X", "-P", f"--jobs={listed}", f"--format={ACCOUNTING_COLUMNS}")
         return parse_accounting(answer.stdout if not answer.returncode else "")
+
+
+def _accounting_limits() -> str:
+    """Return limits of accounts and qualities of service, as the controller tells them."""
+    return run_command("scontrol", "show", "assoc_mgr", "flags=assoc,qos").stdout
 
 
 def write_script(folder: Path, command: Sequence[str], setup: str = "") -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 
-from astra.errors import BusyError, ConfigError, UnavailableError
+from astra.errors import BusyError, ConfigError, CrowdedError, UnavailableError
 from astra.executors.interface import is_private
 
 TIMEOUT_S = 120.0
@@ -18,10 +19,11 @@ _NOT_INHERITED = re.compile(
     r"|(?:SALLOC|SRUN|SQUEUE|SACCT|SCANCEL|SCONTROL)_\w+"
 )
 # Limits on what may wait, a full queue, a closed partition: nothing was submitted.
-_BUSY = re.compile(
-    r"(?:Max|Grp)Submit\w*|temporarily unable to accept|Resource temporarily unavailable"
-    r"|partition not available|MaxJobCount"
+_CROWDED = re.compile(
+    r"\w*(?:Max|Grp)Submit\w*|MaxJobCount|temporarily unable to accept|Resource temporarily unavailable"
 )
+_CLOSED = re.compile(r"partition not available")
+_NO_CONFIGURATION = re.compile(r"Could not establish a configuration source")
 # Nobody knows whether something was submitted.
 _NO_ANSWER = re.compile(
     r"Unable to contact|timed out|Connection (?:refused|reset)|Zero Bytes|temporarily|try again|standby mode"
@@ -50,7 +52,7 @@ def run_command(*command: str) -> subprocess.CompletedProcess[str]:
     except FileNotFoundError as exc:
         if command[0] == "sacct":
             return subprocess.CompletedProcess(command, 1, "", "sacct is not installed")
-        message = f"executor slurm needs the command {command[0]}, which is not on the PATH"
+        message = f"Slurm is not installed on this host: the command {command[0]} is not on the PATH"
         raise ConfigError(message, command=command[0]) from exc
     except subprocess.TimeoutExpired as exc:
         raise unavailable(command[0], f"no answer within {TIMEOUT_S:g} s") from exc
@@ -70,7 +72,7 @@ def unavailable(command: str, answer: str) -> UnavailableError:
     return UnavailableError(f"Slurm does not answer {command}: {_last_line(answer)}", command=command)
 
 
-def refusal(answer: str, n_jobs: int) -> ConfigError | UnavailableError:
+def refusal(answer: str, n_jobs: int, asked: Sequence[str] = ()) -> ConfigError | UnavailableError:
     """Tell what Slurm refuses from what it does not take now, and from what it could not hear.
 
     Parameters
@@ -79,24 +81,39 @@ def refusal(answer: str, n_jobs: int) -> ConfigError | UnavailableError:
         What ``sbatch`` wrote to its standard error.
     n_jobs : int
         Number of jobs of the array.
+    asked : sequence of str
+        Options of ``sbatch`` that asked for resources.
 
     Returns
     -------
-    error : ConfigError, BusyError or UnavailableError
+    error : ConfigError, CrowdedError, BusyError or UnavailableError
         What is to be raised.
     """
-    if limit := _BUSY.search(answer):
-        words = f"{_last_line(answer)} ({limit[0]})" if limit[0] not in _last_line(answer) else limit[0]
-        message = (
-            f"Slurm takes no array of {n_jobs} jobs now: {words}; if that many are never allowed, array_size "
-            "in [slurm] must be less"
-        )
+    jobs = f"{n_jobs} jobs" if n_jobs > 1 else "1 job"
+    if limit := _CROWDED.search(answer):
+        message = f"Slurm takes no array of {jobs} now: {limit[0]}"
+        return CrowdedError(message, command="sbatch", n_jobs=n_jobs, limit=limit[0])
+    if _CLOSED.search(answer):
+        message = f"Slurm takes no array of {jobs} now: {_last_line(answer)}"
         return BusyError(message, command="sbatch", n_jobs=n_jobs)
+    if _NO_CONFIGURATION.search(answer):
+        message = (
+            "Slurm is not set up on this host: sbatch finds no slurm.conf, neither in /etc/slurm nor where "
+            "SLURM_CONF says"
+        )
+        return ConfigError(message, command="sbatch")
     if _NO_ANSWER.search(answer):
         return unavailable("sbatch", answer)
-    return ConfigError(f"Slurm refuses the array: {_last_line(answer)}", command="sbatch")
+    words = f"; asked for with {' '.join(asked)}" if asked else ""
+    return ConfigError(f"Slurm refuses the array: {'; '.join(_lines(answer))}{words}", command="sbatch")
+
+
+def _lines(answer: str) -> list[str]:
+    """Return what a command has said, without what each line begins with."""
+    lines = [line.strip() for line in answer.splitlines() if line.strip()]
+    said = [line.removeprefix("sbatch: ").removeprefix("error: ").removeprefix("fatal: ") for line in lines]
+    return list(dict.fromkeys(said)) or ["nothing was said"]
 
 
 def _last_line(answer: str) -> str:
-    lines = [line.strip() for line in answer.splitlines() if line.strip()]
-    return lines[-1].removeprefix("sbatch: ").removeprefix("error: ") if lines else "nothing was said"
+    return _lines(answer)[-1]

@@ -26,7 +26,8 @@ LIVE = frozenset(
 # Reasons for which a pending job will not start by itself, nor when the cluster has room.
 NEVER = re.compile(
     r"BadConstraints|DependencyNeverSatisfied|launch.failed.requeued.held|InvalidAccount|InvalidQOS"
-    r"|JobHoldMaxRequeue|PartitionTimeLimit|PartitionNodeLimit|Max\w+PerJob",
+    r"|QOSNotAllowed|AccountNotAllowed|JobHoldMaxRequeue|PartitionTimeLimit|PartitionNodeLimit|PartitionConfig"
+    r"|Max\w+PerJob|Max\w+PerNode|MaxMemPerLimit|QOSMin\w+",
     re.IGNORECASE,
 )
 WAITING = frozenset(("PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"))
@@ -92,6 +93,8 @@ class Report:
         reason = f" ({self.reason})" if self.reason not in {"", "None"} else ""
         state = "no longer known to Slurm" if self.state == GONE else self.state
         words = f"Slurm job {name}{node} is {state}{code}{reason}{self._lack()}"
+        if self.state in WAITING:
+            words = f"Slurm job {name} would never start{reason} and is cancelled"
         return Ended(words, self.cause, self.exit_signal, self.memory_mb, self.time_min)
 
     def _lack(self) -> str:

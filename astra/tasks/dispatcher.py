@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from astra.errors import AstraError, BusyError, UnavailableError
+from astra.errors import AstraError, BusyError, CrowdedError, UnavailableError
 from astra.executors.interface import Ended, Executor, Handle, Order, Settings
 from astra.plugins import EXECUTORS
+from astra.tasks.array_room import Waits, divide_array, never_started
 from astra.tasks.job_folders import job_folders, remove_old, tidy_jobs
 from astra.tasks.job_ticket import write_ticket
 from astra.tasks.lost_jobs import fail_all, replan_lost
@@ -39,7 +40,6 @@ SHARED_SQLITE = (
     "the state is in SQLite, which jobs on other hosts can use only on a file system whose locks they share; "
     "PostgreSQL is meant for that"
 )
-NEVER_STARTED = "has not started within {:g} min and is cancelled"
 
 
 class Dispatcher:
@@ -54,6 +54,7 @@ class Dispatcher:
         self._submitted: dict[str, Path] = {}  # folders of arrays by their names, which may be of no more use
         self._refused: set[str] = set()  # names of arrays for which there was no room
         self._patience = Patience(AGAIN_S, LONGEST_AGAIN_S)  # with room, with arrays in doubt, with questions
+        self._waits = Waits()
 
     def __len__(self) -> int:
         """Return how many tasks are held."""
@@ -186,6 +187,10 @@ class Dispatcher:
             write_ticket(Path(first.folder), url, first.submission)
             external_id = self._executor(first.executor).submit(self._order(jobs))
         except BusyError as exc:
+            if isinstance(exc, CrowdedError) and len(jobs) > 1:
+                logger.info("%s; half of them are tried", exc)
+                self._start_half(url, jobs)
+                return
             delay = self._patience.put_off(("room", first.executor))
             logger.warning("%s; it is submitted again in %g s", exc, delay)
             return
@@ -205,6 +210,18 @@ class Dispatcher:
             note_submitted(connection, first.submission, external_id)
         words = len(jobs), first.executor, external_id, first.submission
         logger.info("%d jobs submitted to %s as %s (%s)", *words)
+
+    def _start_half(self, url: str, jobs: list[JobRecord]) -> None:
+        """Submit the first half of an array; the other is an array of its own, for when there is room."""
+        from astra.database.engine import reading
+        from astra.database.jobs import jobs_of
+
+        name, folder = divide_array(url, jobs)
+        self._submitted[name] = folder
+        self._refused.add(name)
+        with reading(url) as connection:
+            half = jobs_of(connection, [jobs[0].submission])
+        self._start_array(url, half)
 
     def _order(self, jobs: list[JobRecord]) -> Order:
         """Return what is submitted for the jobs of one array."""
@@ -301,28 +318,17 @@ class Dispatcher:
         if not self._patience.is_due(key):
             return {}
         try:
-            found = self._executor(name).look(list(handles))
+            executor = self._executor(name)
+            found = executor.look(list(handles))
             waiting = {handle: job for handle, job in handles.items() if handle not in found}
-            found.update(self._never_started(name, waiting))
+            found.update(never_started(name, executor, waiting))
+            self._waits.tell(name, executor, waiting)
         except UnavailableError as exc:
             words = "nothing is concluded from that, and it is asked again in"
             logger.warning("%s; %s %g s", exc, words, self._patience.put_off(key))
             return {}
         self._patience.succeed(key, pause_s)
         return found
-
-    def _never_started(self, name: str, handles: dict[Handle, JobRecord]) -> dict[Handle, Ended]:
-        """Cancel jobs that have waited for longer than their settings allow."""
-        executor = self._executor(name)
-        late = {}
-        for handle, job in handles.items():
-            limit = float(job.settings.get("start_within_min", 0.0))
-            waited = (utc_now() - job.created).total_seconds() / 60
-            if limit and job.run_pk is None and waited > limit:
-                name_of_job = f"{name} job {handle.external_id}_{handle.number}"
-                late[handle] = Ended(f"{name_of_job} {NEVER_STARTED.format(limit)}")
-        executor.cancel(list(late))
-        return late
 
     def _note_ended(self, some: Iterable[Held], url: str, jobs: list[JobRecord]) -> None:
         """Take the end of jobs; those that took the place of lost ones are waited for."""

@@ -165,11 +165,18 @@ def _decide(job: JobRecord, ended: Ended, found: Fates) -> Decision:
     what = (
         f"given up{_why_none(ended, larger)}" if is_last else f"submitted again{_with_more(settings, larger)}"
     )
-    sentence = f"{ended.words}; {which}, {what}; its log: {log_path(job.folder, job.number)}"
+    sentence = f"{ended.words}; {which}, {what}{_where_log(job, ended)}"
     if larger is not None and not is_last:
         return Decision(found, set(), found.ran | found.waiting, larger, job.attempt + counts, sentence)
     failing = found.ran or found.waiting
     return Decision(found, failing, found.waiting - failing, settings, 1, sentence)
+
+
+def _where_log(job: JobRecord, ended: Ended) -> str:
+    """Say where the output of a job is; one that could never start has none."""
+    if ended.cause is Cause.HOPELESS and job.run_pk is None:
+        return ""
+    return f"; its log: {log_path(job.folder, job.number)}"
 
 
 def _why_none(ended: Ended, larger: Settings | None) -> str:

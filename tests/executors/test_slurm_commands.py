@@ -1,11 +1,12 @@
 """What Slurm's commands say, by commands that say what a test wants: no cluster says all of it when asked."""
 
+import getpass
 import os
 
 import pytest
 
 from astra.cli import main
-from astra.errors import BusyError, ConfigError, UnavailableError
+from astra.errors import BusyError, ConfigError, CrowdedError, UnavailableError
 from astra.executors import slurm_commands
 from astra.executors.interface import Cause, Handle, Order
 from astra.executors.slurm import SlurmExecutor
@@ -65,21 +66,42 @@ def submit(folder, n_jobs=3, **settings):
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "limit"),
     [
-        f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{FAILED}{POLICY}",
-        f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}",
-        f"sbatch: error: AssocGrpSubmitJobsLimit\n{FAILED}{POLICY}",
-        f"{FAILED}Resource temporarily unavailable",
-        f"{FAILED}Required partition not available (inactive or drain)",
+        (f"sbatch: error: QOSMaxSubmitJobPerUserLimit\n{FAILED}{POLICY}", "QOSMaxSubmitJobPerUserLimit"),
+        (f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}", "AssocMaxSubmitJobLimit"),
+        (f"sbatch: error: AssocGrpSubmitJobsLimit\n{FAILED}{POLICY}", "AssocGrpSubmitJobsLimit"),
+        (f"{FAILED}Resource temporarily unavailable", "Resource temporarily unavailable"),
     ],
 )
-def test_a_limit_on_what_may_wait_is_no_refusal(fake, tmp_path, answer):
+def test_where_there_is_no_room_for_an_array_there_may_be_for_fewer_jobs(fake, tmp_path, answer, limit):
     fake.answers("sbatch", err=answer, code=1)
-    with pytest.raises(
-        BusyError, match=r"takes no array of 3 jobs now: .*array_size in \[slurm\] must be less"
-    ):
+    with pytest.raises(CrowdedError, match=f"Slurm takes no array of 3 jobs now: {limit}$"):
         submit(tmp_path)
+
+
+def test_a_closed_partition_is_no_refusal_and_takes_no_smaller_array_either(fake, tmp_path):
+    fake.answers("sbatch", err=f"{FAILED}Required partition not available (inactive or drain)", code=1)
+    with pytest.raises(BusyError, match=r"takes no array of 3 jobs now: .*partition not available") as caught:
+        submit(tmp_path)
+    assert not isinstance(caught.value, CrowdedError)
+
+
+def test_a_single_job_is_refused_where_none_may_ever_be_submitted(fake, tmp_path):
+    fake.answers("sbatch", err=f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}", code=1)
+    records = (
+        "ClusterName=c Account=obs UserName={}(7) Partition= ID=4\n    DefAssoc=Yes\n    MaxSubmitJobs={}\n"
+    )
+    fake.answers("scontrol", out=records.format(getpass.getuser(), "0(0)"))
+    with pytest.raises(
+        ConfigError, match=r"AssocMaxSubmitJobLimit; it never will, as user .* MaxSubmitJobs=0"
+    ):
+        submit(tmp_path, 1)
+    with pytest.raises(CrowdedError):  # which is divided first
+        submit(tmp_path, 2)
+    fake.answers("scontrol", out=records.format(getpass.getuser(), "5(5)"))
+    with pytest.raises(CrowdedError, match=r"takes no array of 1 job now: AssocMaxSubmitJobLimit$"):
+        submit(tmp_path, 1)
 
 
 @pytest.mark.parametrize(
@@ -100,16 +122,37 @@ def test_a_controller_that_does_not_answer_leaves_it_open_whether_jobs_were_subm
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "words"),
     [
-        f"sbatch: error: invalid partition specified: nowhere\n{FAILED}Invalid partition name specified",
-        f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{FAILED}{POLICY}",
-        f"{FAILED}Requested node configuration is not available",
+        (
+            f"sbatch: error: invalid partition specified: nowhere\n{FAILED}Invalid partition name specified",
+            "invalid partition specified: nowhere; Batch job submission failed: Invalid partition name",
+        ),
+        (
+            f"sbatch: error: QOSMaxWallDurationPerJobLimit\n{FAILED}{POLICY}",
+            "QOSMaxWallDurationPerJobLimit; ",
+        ),
+        (f"{FAILED}Requested node configuration is not available", "Requested node configuration"),
     ],
 )
-def test_what_will_never_be_allowed_is_refused(fake, tmp_path, answer):
+def test_what_will_never_be_allowed_is_refused_with_what_was_asked_for(fake, tmp_path, answer, words):
     fake.answers("sbatch", err=answer, code=1)
-    with pytest.raises(ConfigError, match="Slurm refuses the array: Batch job submission failed"):
+    with pytest.raises(
+        ConfigError, match=f"Slurm refuses the array: .*{words}.*; asked for with .*--mem=4096M"
+    ):
+        submit(tmp_path, memory="4G")
+
+
+def test_a_host_on_which_slurm_is_not_set_up_is_told_so(fake, tmp_path, monkeypatch):
+    fake.answers("sbatch", err="sbatch: fatal: Could not establish a configuration source", code=1)
+    with pytest.raises(
+        ConfigError, match=r"sbatch finds no slurm\.conf, neither in /etc/slurm nor where SLURM_CONF"
+    ):
+        submit(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(
+        ConfigError, match="not installed on this host: the command sbatch is not on the PATH"
+    ):
         submit(tmp_path)
 
 
@@ -156,10 +199,13 @@ def test_slurm_is_given_no_secret_and_a_user_s_own_defaults(fake, tmp_path, monk
     assert "hidden" not in "".join(fake.environment.values())
 
 
-@pytest.mark.parametrize(("limit", "size", "largest"), [(1001, 1000, 1000), (500, 1000, 500), (5000, 50, 50)])
-def test_an_array_is_no_larger_than_the_cluster_takes(fake, limit, size, largest):
+@pytest.mark.parametrize(
+    ("limit", "count", "size", "largest"),
+    [(1001, 10000, 1000, 1000), (500, 10000, 1000, 500), (5000, 10000, 50, 50), (5000, 300, 1000, 300)],
+)
+def test_an_array_is_no_larger_than_the_cluster_takes(fake, limit, count, size, largest):
     fake.answers(
-        "scontrol", out=f"Configuration data\nMaxArraySize            = {limit}\nMaxJobCount = 10000\n"
+        "scontrol", out=f"Configuration data\nMaxArraySize            = {limit}\nMaxJobCount = {count}\n"
     )
     executor = SlurmExecutor()
     assert executor.largest_array(SlurmSettings(array_size=size)) == largest
@@ -197,6 +243,37 @@ def test_what_will_never_start_is_taken_out_of_the_queue(fake):
     ended = SlurmExecutor().look([Handle("a", 0, "5"), Handle("a", 1, "5")])
     assert {handle.number: item.cause for handle, item in ended.items()} == {0: Cause.HOPELESS}
     assert fake.calls[-1] == "scancel 5_0"
+
+
+def test_what_waits_is_told_with_its_reasons(fake):
+    fake.answers(
+        "squeue", out="5|0|PENDING|Resources\n5|1|PENDING|Resources\n5|2|RUNNING|None\n5|3|PENDING|Priority\n"
+    )
+    handles, executor = [Handle("a", number, "5") for number in range(4)], SlurmExecutor()
+    assert executor.look(handles) == {}
+    assert executor.why_waiting(handles) == {"Resources": 2, "Priority": 1}
+    assert executor.why_waiting(handles[2:3]) == {}
+
+
+def test_what_asks_for_more_than_all_jobs_may_have_together_is_taken_out_of_the_queue(fake):
+    job = "JobId=5 UserId=me(7) Account=obs QOS=small JobState=PENDING Partition=main TRES=cpu=6 QoS=N/A\n"
+    limits = "QOS=small(2)\n    GrpTRES=cpu={}(4),mem=N(0)\n"
+    fake.answers("squeue", out="5|0|PENDING|QOSGrpCpuLimit\n5|1|PENDING|QOSGrpCpuLimit\n")
+    fake.answers("scontrol", out=job + limits.format(8))
+    handles, executor = [Handle("a", 0, "5"), Handle("a", 1, "5")], SlurmExecutor()
+    for _ in range(3):
+        assert executor.look(handles) == {}
+    assert (
+        sum(call.startswith("scontrol show assoc_mgr") for call in fake.calls) == 1
+    )  # compared once in a while
+    fake.answers("scontrol", out=job + limits.format(4))
+    ended = SlurmExecutor().look(handles)
+    assert {item.cause for item in ended.values()} == {Cause.HOPELESS}
+    assert ended[handles[0]].words == (
+        "Slurm job 5_0 would never start (QOSGrpCpuLimit: the job asks for cpu=6, and QOS small has cpu=4 "
+        "for all jobs together) and is cancelled"
+    )
+    assert fake.calls[-1] == "scancel 5_0 5_1"
 
 
 @pytest.mark.parametrize("command", ["squeue", "scontrol"])
@@ -238,6 +315,6 @@ def test_workers_that_were_killed_leave_no_token_for_long(fake, astra_root, caps
     fake.answers("squeue", out="77\n")
     fake.answers("sbatch", err=f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}", code=1)
     assert main(command) == 1  # the second ones run, and there is no room for more
-    assert "takes no array of 1 jobs now" in capsys.readouterr().err
+    assert "takes no array of 1 job now" in capsys.readouterr().err
     assert set(job_folders.worker_folders(astra_root)) == {first, second}
     assert (second / "token").exists()

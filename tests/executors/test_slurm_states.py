@@ -64,6 +64,36 @@ def test_what_a_job_lacked_is_told_from_its_end(report, cause):
     assert report.cause is cause
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("BadConstraints", "PartitionConfig", "PartitionTimeLimit", "PartitionNodeLimit", "InvalidAccount"),
+        *("InvalidQOS", "QOSNotAllowed", "AccountNotAllowed", "DependencyNeverSatisfied", "MaxMemPerLimit"),
+        *("QOSMaxCpuPerJobLimit", "AssocMaxWallDurationPerJobLimit", "QOSMaxMemoryPerJob"),
+        *("QOSMaxCpuPerNode", "QOSMinCpuNotSatisfied"),
+    ],
+)
+def test_reasons_that_nothing_but_a_change_of_limits_ends_are_known(reason):
+    assert why_never("PENDING", reason) == reason
+    ended = Report("PENDING", reason).ended("5_0")
+    assert ended.words == f"Slurm job 5_0 would never start ({reason}) and is cancelled"
+    assert ended.cause is Cause.HOPELESS
+    assert why_never("RUNNING", reason) is None
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("None", "Priority", "Resources", "Dependency", "BeginTime", "PartitionDown", "ReqNodeNotAvail"),
+        *("JobArrayTaskLimit", "JobHeldAdmin", "JobHeldUser", "Reservation", "Licenses"),
+        *("QOSMaxJobsPerUserLimit", "QOSMaxSubmitJobPerUserLimit", "QOSMaxNodePerUserLimit"),
+        *("AssocMaxJobsLimit", "AssocGrpCpuLimit", "AssocGrpCPUMinutesLimit", "QOSGrpMemLimit"),
+    ],
+)
+def test_reasons_that_may_pass_are_waited_for(reason):
+    assert why_never("PENDING", reason) is None
+
+
 def test_the_queue_is_read_by_array_and_number():
     text = "5|2|RUNNING|None|\n5|3|PENDING|Resources\n8|N/A|RUNNING|None\n"
     assert parse_queue(text) == {("5", 2): ("RUNNING", "None"), ("5", 3): ("PENDING", "Resources")}

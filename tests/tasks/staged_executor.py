@@ -2,7 +2,7 @@
 
 import json
 
-from astra.errors import BusyError, UnavailableError
+from astra.errors import BusyError, CrowdedError, UnavailableError
 from astra.executors.interface import Cause, Ended, Executor
 from astra.tasks.job import run_job
 from astra.tasks.runner import current_invocation, restore_invocation
@@ -21,6 +21,8 @@ class Stage:
         self.submit_fails = []  # of each submission that does: whether the array is there all the same
         self.look_fails = 0  # how often nothing can be told
         self.refusals = 0  # how often no more jobs are taken
+        self.room = None  # most jobs of one array, if there is a limit
+        self.reasons = {}  # why jobs wait
         self.comments = []
         self.cause = Cause.MEMORY  # for which jobs are lost
 
@@ -38,6 +40,8 @@ class StagedExecutor(Executor):
         if stage.refusals:
             stage.refusals -= 1
             raise BusyError("the stage is full")
+        if stage.room is not None and order.n_jobs > stage.room:
+            raise CrowdedError(f"the stage has no room for {order.n_jobs}")
         stage.comments.append(order.comment)
         is_there = stage.submit_fails.pop(0) if stage.submit_fails else None
         if is_there is not False:
@@ -72,6 +76,9 @@ class StagedExecutor(Executor):
                 restore_invocation(before)
             ended[handle] = Ended(f"{words} is over")
         return ended
+
+    def why_waiting(self, handles):
+        return stage.reasons if handles else {}
 
     def cancel(self, handles):
         stage.cancelled += handles

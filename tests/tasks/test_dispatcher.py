@@ -1,5 +1,6 @@
 """Tasks that an executor runs, with one that runs them as a test has staged it."""
 
+import logging
 import re
 import time
 
@@ -12,7 +13,8 @@ from astra.executors.interface import Cause
 from astra.plugins import EXECUTORS
 from astra.scheduler.bulk import BulkScheduler
 from astra.scheduler.central import CentralScheduler
-from astra.tasks import dispatcher
+from astra.tasks import array_room, dispatcher
+from astra.tasks.patience import Patience
 from astra.tasks.runner import AstraWorker
 from tests.tasks.night import build, rows
 from tests.tasks.staged_executor import stage
@@ -186,6 +188,38 @@ def test_a_full_queue_is_waited_for_and_nothing_is_in_doubt(astra_root, monkeypa
     delays = [record.args[1] for record in caplog.records if "the stage is full" in record.getMessage()]
     assert delays == [0.05, 0.1, 0.2]
     assert stage.comments == ["astra Toy, attempt 1 of 3"] * 2
+
+
+@pytest.mark.parametrize(("room", "sizes"), [(50, [13]), (7, [7, 6]), (5, [4, 3, 3, 3]), (1, [1] * 13)])
+def test_an_array_for_which_there_is_never_room_is_divided(astra_root, caplog, room, sizes):
+    stage.room = room
+    assert build(Toy(number=tuple(range(50))))
+    assert sorted(stage.submitted, reverse=True) == sizes
+    assert set(n_attempts(astra_root).values()) == {1}
+    assert states(astra_root) == dict.fromkeys(range(50), "done")
+    assert "submitted again in" not in caplog.text  # nothing waits
+    assert not list((astra_root / "jobs").iterdir())
+
+
+def test_what_is_divided_and_finds_no_room_is_tried_again(astra_root, monkeypatch, caplog):
+    monkeypatch.setattr(dispatcher, "AGAIN_S", 0.05)
+    stage.room = 0
+    monkeypatch.setattr(Patience, "put_off", lambda *_: setattr(stage, "room", 3) or 0.05)
+    assert build(Toy(number=tuple(range(20))))
+    assert sorted(stage.submitted) == [1, 1, 1, 2]
+    assert caplog.text.count("the stage has no room for 1; it is submitted again in 0.05 s") == 1
+    assert set(n_attempts(astra_root).values()) == {1}
+
+
+def test_a_worker_tells_once_in_a_while_what_is_waited_for(astra_root, monkeypatch, caplog):
+    monkeypatch.setattr(array_room, "LONG_S", 0.0)
+    caplog.set_level(logging.INFO, "luigi-interface")
+    looks = []
+    stage.reasons = {"QOSMaxJobsPerUserLimit": 2, "Resources": 1}
+    stage.waits = lambda: looks.append(0) or len(looks) < 5
+    assert build(Toy(number=tuple(range(10))))
+    told = [text for text in caplog.messages if "jobs wait under staged" in text]
+    assert told == ["3 jobs wait under staged, up to 0 min: 2 QOSMaxJobsPerUserLimit, 1 Resources"]
 
 
 def test_nothing_is_lost_because_nothing_can_be_told(astra_root, monkeypatch):
