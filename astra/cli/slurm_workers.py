@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from astra import config
-from astra.errors import BusyError, ConfigError
+from astra.errors import BusyError, ConfigError, CrowdedError
 
 if TYPE_CHECKING:
     from astra.executors.slurm import SlurmExecutor
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SECTION = "workers"
 RESOURCES = ("partition", "account", "constraint", "time", "memory", "cpus", "max_running")
 IDLE_EXIT_S = 300.0
+EXIT_USAGE = 2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     }
     for name in RESOURCES:
         group.add_argument(f"--{name.replace('_', '-')}", help=words[name])
+
+
+def refuse_resources(options: argparse.Namespace) -> None:
+    """End with the wrong usage of options for jobs where no jobs are asked for."""
+    given = [f"--{name.replace('_', '-')}" for name in RESOURCES if getattr(options, name) is not None]
+    if given:
+        print(f"astra workers: error: {', '.join(given)} is for jobs: give --slurm, too", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
 
 
 def submit_workers(options: argparse.Namespace) -> int:
@@ -79,8 +88,11 @@ def submit_workers(options: argparse.Namespace) -> int:
     command = (sys.executable, "-m", "astra.cli.slurm_worker", str(folder))
     try:
         job = executor.submit(Order(name, command, count, folder, settings, "astra workers"))
-    except (ConfigError, BusyError):  # nothing was submitted
+    except (ConfigError, BusyError) as exc:  # nothing was submitted
         shutil.rmtree(folder)
+        if isinstance(exc, CrowdedError) and count > 1:
+            message = f"{exc}; ask for fewer with --count"
+            raise CrowdedError(message, **exc.context) from exc
         raise
     print(
         f"{count} workers are submitted as Slurm job {job}; their logs: {folder}; to end them: scancel {job}"

@@ -92,6 +92,7 @@ def run_workers(options: argparse.Namespace) -> int:
     """Serve the scheduler; return the exit status."""
     if options.slurm:
         return slurm_workers.submit_workers(options)
+    slurm_workers.refuse_resources(options)
 
     import luigi.rpc
 

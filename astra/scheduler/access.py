@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from astra.errors import ConfigError
 
@@ -49,6 +49,25 @@ READING = frozenset(  # calls that change nothing
         "worker_list",
     )
 )
+
+
+def split_url(url: str) -> SplitResult:
+    """Return the parts of the address of a scheduler.
+
+    Raises
+    ------
+    ConfigError
+        If it is none: nobody should wait for what cannot be there.
+    """
+    try:
+        parts = urlsplit(url)
+        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        message = f"a scheduler's address must be http://HOST:PORT/ or https://HOST:PORT/, found {url!r}"
+        raise ConfigError(message, url=url)
+    return parts
 
 
 @dataclass(frozen=True)

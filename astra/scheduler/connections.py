@@ -6,11 +6,11 @@ import base64
 import http.client
 import os
 import threading
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import luigi.rpc
 
-from astra.scheduler.access import TOKEN_VARIABLE, read_token
+from astra.scheduler.access import TOKEN_VARIABLE, read_token, split_url
 
 
 class RefusedError(luigi.rpc.RPCError):
@@ -34,7 +34,7 @@ class Connections:
     raises = (OSError, http.client.HTTPException)
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
+        parts = split_url(url)
         self._make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._host, self._port = parts.hostname or "localhost", parts.port
         self._prefix = parts.path.rstrip("/")

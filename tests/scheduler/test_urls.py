@@ -14,6 +14,7 @@ import luigi.rpc
 import pytest
 
 from astra import config
+from astra.errors import ConfigError
 from astra.scheduler.access import TOKEN_VARIABLE
 from astra.scheduler.remote import RemoteScheduler
 from tests.conftest import ON_CI
@@ -145,3 +146,12 @@ def test_the_luigi_command_takes_the_environments_url_and_token(tmp_path, astra_
     assert refused.returncode == 40
     assert f"answers 401: the scheduler needs its token; set {TOKEN_VARIABLE}" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["10.0.0.1:8082", "//head:8082/", "ftp://head:8082/", "http://", "http://head:eight/", "http://[::1"],
+)
+def test_what_is_no_address_is_refused_at_once(url):
+    with pytest.raises(ConfigError, match=r"a scheduler's address must be http://HOST:PORT/ .*, found"):
+        RemoteScheduler(url)
