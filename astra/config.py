@@ -223,6 +223,16 @@ def executor_name(family: str) -> str:
     return str(names.get(family) or option("executor"))
 
 
+def names_of_families() -> list[tuple[str, str]]:
+    """Return what luigi.cfg says of single task families: where, in words, and the name of the family."""
+    stored = luigi.configuration.get_config()
+    sections = list(stored.data) if hasattr(stored, "data") else stored.sections()
+    found = [(f"section [{name}]", name.partition(":")[2]) for name in sections if ":" in name]
+    return found + [
+        (f"option {name} of section [{_EXECUTORS}]", name) for name in _stored_options(_EXECUTORS)
+    ]
+
+
 def executor_options(executor: str, family: str) -> dict[str, Any]:
     """Return the options of an executor for a task family: of ``[NAME:FAMILY]``, else of ``[NAME]``.
 

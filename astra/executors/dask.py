@@ -12,6 +12,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from astra.errors import ConfigError, UnavailableError
@@ -20,6 +21,7 @@ from astra.executors.interface import Cause, Ended, Executor, Handle, Order, Set
 PARENT_VARIABLE = "ASTRA_JOB_PARENT"  # read by astra.tasks.job
 CONNECT_TIMEOUT_S = 10.0
 LOCAL = "local"
+NEEDS_EXTRA = "executor dask needs the extra 'dask': pip install 'astra-pipeline[dask]'"
 ENDED_STATES = frozenset(("memory", "erred", "released", "forgotten"))
 
 
@@ -82,6 +84,11 @@ class DaskExecutor(Executor):
         self._clients: dict[str, Any] = {}  # by external id
         self._futures: dict[tuple[str, int], Any] = {}
         self._cluster: Any = None
+
+    def check(self) -> None:
+        """See that the extra is installed. See `Executor.check`."""
+        if find_spec("distributed") is None:
+            raise ConfigError(NEEDS_EXTRA)
 
     def submit(self, order: Order) -> str:
         """Hand jobs to the scheduler; return where it is. See `Executor.submit`."""
@@ -161,8 +168,7 @@ class DaskExecutor(Executor):
         try:
             from distributed import Client, LocalCluster
         except ImportError as exc:
-            message = "executor dask needs the extra 'dask': pip install 'astra-pipeline[dask]'"
-            raise ConfigError(message) from exc
+            raise ConfigError(NEEDS_EXTRA) from exc
         address: Any = external_id
         if external_id == self._own:
             address = self._cluster = LocalCluster(  # type: ignore[no-untyped-call]

@@ -185,6 +185,15 @@ class Executor(abc.ABC):
     settings_class: type[Settings] = Settings
     max_jobs = 1000  # of one submission
 
+    def check(self) -> None:  # noqa: B027  # most need nothing
+        """See that this host has what is needed to submit jobs.
+
+        Raises
+        ------
+        ConfigError
+            If it has not.
+        """
+
     @abc.abstractmethod
     def submit(self, order: Order) -> str:
         """Start jobs; return the id of them all.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from astra.errors import AstraError, ConfigError, CrowdedError
 from astra.executors.interface import Ended, Executor, Handle, Order
-from astra.executors.slurm_commands import refusal, run_command, unavailable
+from astra.executors.slurm_commands import not_installed, refusal, run_command, unavailable
 from astra.executors.slurm_limits import GROUP_LIMIT, Asked, exceeded_limit, no_job_allowed, parse_asked
 from astra.executors.slurm_settings import SlurmSettings
 from astra.executors.slurm_states import (
@@ -49,6 +50,11 @@ class SlurmExecutor(Executor):
         self._max_array: int | None = None
         self._reasons: dict[Handle, str] = {}
         self._judged: dict[tuple[str, str], tuple[float, str | None]] = {}  # by array and reason
+
+    def check(self) -> None:
+        """See that Slurm is installed. See `Executor.check`."""
+        if shutil.which("sbatch") is None:
+            raise not_installed("sbatch")
 
     def submit(self, order: Order) -> str:
         """Submit an array; return its job id. See `Executor.submit`."""

@@ -52,8 +52,7 @@ def run_command(*command: str) -> subprocess.CompletedProcess[str]:
     except FileNotFoundError as exc:
         if command[0] == "sacct":
             return subprocess.CompletedProcess(command, 1, "", "sacct is not installed")
-        message = f"Slurm is not installed on this host: the command {command[0]} is not on the PATH"
-        raise ConfigError(message, command=command[0]) from exc
+        raise not_installed(command[0]) from exc
     except subprocess.TimeoutExpired as exc:
         raise unavailable(command[0], f"no answer within {TIMEOUT_S:g} s") from exc
 
@@ -65,6 +64,12 @@ def _environment() -> dict[str, str]:
         if not _NOT_INHERITED.fullmatch(name) and (name == "SLURM_JWT" or not is_private(name, value))
     }
     return {**kept, "SLURM_BITSTR_LEN": "0"}  # lists of array indices as long as they are
+
+
+def not_installed(command: str) -> ConfigError:
+    """Return the error of a command that is not there."""
+    message = f"Slurm is not installed on this host: the command {command} is not on the PATH"
+    return ConfigError(message, command=command)
 
 
 def unavailable(command: str, answer: str) -> UnavailableError:

@@ -61,13 +61,12 @@ def split_url(url: str) -> SplitResult:
     """
     try:
         parts = urlsplit(url)
-        is_one = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_one = False
-    if not is_one:
-        message = f"a scheduler's address must be http://HOST:PORT/ or https://HOST:PORT/, found {url!r}"
-        raise ConfigError(message, url=url)
-    return parts
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts
+    except ValueError:  # of a port that is no number, or half a bracket
+        pass
+    message = f"a scheduler's address must be http://HOST:PORT/ or https://HOST:PORT/, found {url!r}"
+    raise ConfigError(message, url=url)
 
 
 @dataclass(frozen=True)

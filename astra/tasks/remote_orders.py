@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from astra.tasks.base import AstraTask
 
 LOCAL = "local"
+WORKERS_SECTION = "workers"  # of [slurm:workers]
 MAX_ROUNDS = 20  # in which a task may be submitted for what earlier rounds have left undone or asked for
 
 
@@ -37,17 +39,42 @@ def executor_of(task: Any) -> str:
     return LOCAL if isinstance(task, luigi.WrapperTask) else config.executor_name(task.get_task_family())
 
 
-def check_executor(task: Any) -> None:
+def check_executor(task: Any, is_used_here: bool = True) -> None:
     """See that the executor of a task's family can be used as it is configured.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    is_used_here : bool
+        Whether jobs may be submitted from this process, not only planned.
 
     Raises
     ------
     ConfigError
-        If it is unknown, or an option is unknown or cannot be used.
+        If it is unknown, an option is unknown or cannot be used, or this host lacks what it needs.
     """
     executor = executor_of(task)
     if executor != LOCAL:
         settings_of(executor, task.get_task_family())
+        if is_used_here:
+            EXECUTORS.get(executor).check()
+
+
+def mistaken_families() -> list[str]:
+    """Return sentences on names in luigi.cfg that are nearly those of task families, and have no effect.
+
+    A luigi.cfg may serve many programs: what resembles no family that is loaded is another's.
+    """
+    known = {*luigi.task_register.Register.task_names(), WORKERS_SECTION}
+    sentences = []
+    for where, name in config.names_of_families():
+        likely = get_close_matches(name, known, n=1, cutoff=0.75) if name not in known else []
+        if likely:
+            sentences.append(
+                f"{where} of luigi.cfg is for no task family that there is; is {likely[0]} meant?"
+            )
+    return sentences
 
 
 def settings_of(executor: str, family: str) -> Settings:

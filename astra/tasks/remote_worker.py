@@ -36,10 +36,12 @@ class RemoteTasks(luigi.worker.Worker):
         """Schedule one task; that its executor can be used is seen before anything runs."""
         family = task.get_task_family()
         if family not in self._checked_families:
-            self._checked_families.add(family)
-            from astra.tasks.remote_orders import check_executor
+            from astra.tasks.remote_orders import check_executor, mistaken_families
 
-            check_executor(task)
+            for sentence in mistaken_families() if not self._checked_families else ():
+                logger.warning("%s", sentence)
+            self._checked_families.add(family)
+            check_executor(task, is_used_here=self.worker_processes > 0)
         return super()._add(task, is_complete)
 
     def _run_task(self, task_id: str) -> None:

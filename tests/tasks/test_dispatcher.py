@@ -256,6 +256,34 @@ def test_an_unknown_executor_is_refused_before_anything_runs(astra_root, staged)
     assert stage.submitted == []
 
 
+def test_a_family_that_is_written_wrongly_in_luigi_cfg_is_told_before_anything_runs(
+    astra_root, staged, caplog
+):
+    staged.set("staged:Duoble", "members_per_job", "2")
+    staged.set("staged:EntirelyOther", "members_per_job", "2")  # of another program
+    staged.set("executors", "Doble", "local")
+    try:
+        assert build(Double(number=(1, 2)))
+    finally:
+        for section in ("staged:Duoble", "staged:EntirelyOther"):
+            staged.remove_section(section)
+    told = [text for text in caplog.messages if "is for no task family that there is" in text]
+    where = ("section [staged:Duoble]", "option Doble of section [executors]")
+    words = "of luigi.cfg is for no task family that there is; is Double meant?"
+    assert told == [f"{name} {words}" for name in where]
+
+
+def test_a_host_without_what_an_executor_needs_may_plan_and_runs_nothing(astra_root, staged, monkeypatch):
+    staged.set("astra", "executor", "slurm")
+    monkeypatch.setenv("PATH", str(astra_root))
+    with pytest.raises(ConfigError, match="Slurm is not installed on this host"):
+        build(Double(number=(1, 2)))
+    assert not rows(astra_root, "SELECT 1 FROM job")
+    assert set(states(astra_root, "Double").values()) <= {"failed"}  # to be scheduled
+    with AstraWorker(scheduler=CentralScheduler(prune_on_get_work=True), worker_processes=0) as planner:
+        assert planner.add(Double(number=(1, 2)))
+
+
 def test_an_unknown_option_of_a_family_is_refused_before_anything_runs(astra_root, staged):
     staged.set("staged:Toy", "colour", "red")
     with pytest.raises(ConfigError, match=r"the options of executor 'staged' for Toy cannot be used: option"):
