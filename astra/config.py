@@ -180,8 +180,8 @@ class slurm(JobOptions, luigi.Config):
     )
     array_size = luigi.IntParameter(
         default=1000,
-        description="Most jobs of one array, if the cluster's MaxArraySize is not less; where a user may "
-        "have fewer submitted at a time, at most so many.",
+        description="Most jobs of one array, if the cluster's MaxArraySize is not less; an array for which "
+        "there is no room is halved.",
     )
     extra = luigi.Parameter(
         default="", description="Further options of sbatch, one a line, as --exclusive or --gres=gpu:1."

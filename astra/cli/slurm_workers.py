@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import uuid
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from astra import config
+from astra.cli.terminal import escape
 from astra.errors import BusyError, ConfigError, CrowdedError
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 SECTION = "workers"
 RESOURCES = ("partition", "account", "constraint", "time", "memory", "cpus", "max_running")
 IDLE_EXIT_S = 300.0
-EXIT_USAGE = 2
+EXIT_USAGE, EXIT_NO_SCHEDULER = 2, 40
+ASKED_S = 5.0  # for which the scheduler is asked whether it takes the workers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +84,9 @@ def submit_workers(options: argparse.Namespace) -> int:
     if count > limit:
         message = f"--count must be at most {limit} with --slurm, found {count}"
         raise ConfigError(message, count=count)
+    if (refused := _refused_by_scheduler(options)) is not None:
+        print(f"astra: {escape(refused)}; nothing is submitted", file=sys.stderr)
+        return EXIT_NO_SCHEDULER
     _tidy_up(executor)
     name = f"{WORKERS}{uuid.uuid4().hex[:16]}"
     folder = config.root() / JOBS / name
@@ -98,6 +104,28 @@ def submit_workers(options: argparse.Namespace) -> int:
         f"{count} workers are submitted as Slurm job {job}; their logs: {folder}; to end them: scancel {job}"
     )
     return 0
+
+
+def _refused_by_scheduler(options: argparse.Namespace) -> str | None:
+    """Return why the scheduler would refuse the workers; that it is not heard from here may mean nothing."""
+    from astra.scheduler.access import TOKEN_VARIABLE, read_token
+    from astra.scheduler.remote import Connections, RefusedError
+
+    if options.token_file:
+        os.environ[TOKEN_VARIABLE] = read_token(options.token_file)
+    connections = Connections(options.scheduler_url or config.scheduler_url())
+    try:
+        connections.post("/api/bulk_protocol", b"{}", "application/json", ASKED_S)
+    except RefusedError as exc:
+        return None if exc.status == 404 else str(exc)  # which a stock luigid answers
+    except Connections.raises as exc:
+        message = (
+            f"astra: the scheduler at {connections.url} does not answer this host: {exc}; workers that do"
+        )
+        print(f"{message} not reach it either end with status {EXIT_NO_SCHEDULER}", file=sys.stderr)
+    finally:
+        connections.close()
+    return None
 
 
 def _tidy_up(executor: SlurmExecutor) -> None:

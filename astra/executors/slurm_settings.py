@@ -46,7 +46,7 @@ class SlurmSettings(Settings):
     max_running : int
         Most jobs of one array that run at a time; 0 for no limit.
     array_size : int
-        Most jobs of one array; where users may submit fewer at a time, at most so many.
+        Most jobs of one array; one for which there is no room is halved.
     extra : str
         Further options of ``sbatch``, one a line, as --exclusive or --reservation=night.
     setup : str

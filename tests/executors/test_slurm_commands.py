@@ -1,7 +1,9 @@
 """What Slurm's commands say, by commands that say what a test wants: no cluster says all of it when asked."""
 
 import getpass
+import http.server
 import os
+import threading
 
 import pytest
 
@@ -11,6 +13,7 @@ from astra.executors import slurm_commands
 from astra.executors.interface import Cause, Handle, Order
 from astra.executors.slurm import SlurmExecutor
 from astra.executors.slurm_settings import SlurmSettings
+from astra.scheduler.access import TOKEN_VARIABLE
 from astra.tasks import job_folders
 
 FAILED = "sbatch: error: Batch job submission failed: "
@@ -299,7 +302,8 @@ def test_an_array_is_looked_for_in_the_queue_then_in_accounting_of_the_last_days
     assert SlurmExecutor().find("astra-Toy-1") is None
 
 
-def test_workers_that_were_killed_leave_no_token_for_long(fake, astra_root, capsys):
+def test_workers_that_were_killed_leave_no_token_for_long(fake, astra_root, capsys, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, "that of the file comes first")
     token_file = astra_root / "token"
     token_file.write_text("hidden")
     token_file.chmod(0o600)
@@ -318,3 +322,35 @@ def test_workers_that_were_killed_leave_no_token_for_long(fake, astra_root, caps
     assert "takes no array of 1 job now" in capsys.readouterr().err
     assert set(job_folders.worker_folders(astra_root)) == {first, second}
     assert (second / "token").exists()
+
+
+def test_workers_that_the_scheduler_would_refuse_are_not_submitted(fake, astra_root, capsys, monkeypatch):
+    answers = {"ok": (200, b"{}"), "stock": (404, b""), "closed": (401, b"the scheduler needs its token")}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            status, body = answers["ok" if self.headers["Authorization"] else self.path.split("/")[1]]
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    fake.answers("sbatch", out="77\n")
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert main(["workers", "--slurm", "--scheduler-url", f"{url}/closed"]) == 40
+        assert "401: the scheduler needs its token; set ASTRA_SCHEDULER_TOKEN" in capsys.readouterr().err
+        assert not (astra_root / "jobs").exists()
+        assert main(["workers", "--slurm", "--scheduler-url", f"{url}/stock"]) == 0
+        monkeypatch.setenv(TOKEN_VARIABLE, "a-token-of-this-very-test")
+        assert main(["workers", "--slurm", "--scheduler-url", f"{url}/closed"]) == 0
+        server.shutdown()
+    assert "does not answer this host" not in capsys.readouterr().err
+    assert main(["workers", "--slurm", "--scheduler-url", f"{url}/ok"]) == 0
+    assert "does not answer this host: " in capsys.readouterr().err
+    assert sum(call.startswith("sbatch") for call in fake.calls) == 3
