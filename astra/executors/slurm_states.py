@@ -30,6 +30,10 @@ NEVER = re.compile(
     r"|Max\w+PerJob|Max\w+PerNode|MaxMemPerLimit|QOSMin\w+",
     re.IGNORECASE,
 )
+MEANINGS = {  # of those that do not say it themselves
+    "PartitionConfig": "it asks for more time, nodes or memory than its partition allows",
+    "BadConstraints": "no node has what it asks for",
+}
 WAITING = frozenset(("PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT"))
 KILL = 9
 ASKED_EXIT = 75  # of a job that has been asked to end, and has: EX_TEMPFAIL
@@ -94,7 +98,8 @@ class Report:
         state = "no longer known to Slurm" if self.state == GONE else self.state
         words = f"Slurm job {name}{node} is {state}{code}{reason}{self._lack()}"
         if self.state in WAITING:
-            words = f"Slurm job {name} would never start{reason} and is cancelled"
+            meaning = f": {MEANINGS[self.reason]}" if self.reason in MEANINGS else ""
+            words = f"Slurm job {name} would never start ({self.reason}{meaning}) and is cancelled"
         return Ended(words, self.cause, self.exit_signal, self.memory_mb, self.time_min)
 
     def _lack(self) -> str:

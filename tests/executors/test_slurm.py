@@ -171,6 +171,21 @@ def test_what_slurm_refuses_fails_with_its_words(site):
     assert "artition" in message
 
 
+def test_a_job_that_slurm_would_never_start_fails_with_its_reason(site, cluster):
+    cluster.command("scontrol", "update", "PartitionName=urgent", "MaxTime=5")
+    try:
+        site.configure("partition = urgent\ntime = 60")
+        assert site.finish(site.start("Gated", "--number", "7")) == 30
+    finally:
+        cluster.command("scontrol", "update", "PartitionName=urgent", "MaxTime=INFINITE")
+    assert site.states() == {7: "failed"}
+    ((message,),) = site.rows("SELECT message FROM job")
+    reason = r"PartitionConfig: it asks for more time, .* than its partition allows|PartitionTimeLimit"
+    words = rf"Slurm job \d+_0 would never start \(({reason})\) and is cancelled"
+    assert re.fullmatch(rf"{words}; attempt 1 of 3, given up", message)
+    assert not cluster.command("squeue", "--noheader", "--partition=urgent")
+
+
 def test_an_option_that_is_unknown_stops_the_run_before_anything_is_submitted(site):
     site.configure("colour = red")
     assert site.finish(site.start("Gated", "--number", "7")) == 40

@@ -1,4 +1,6 @@
+import configparser
 import dataclasses
+import re
 
 import luigi
 import pytest
@@ -8,6 +10,7 @@ from astra.errors import ConfigError
 from astra.executors.dask import DaskSettings
 from astra.executors.interface import Cause, Ended
 from astra.executors.slurm_settings import SlurmSettings, memory_mb, time_min
+from tests.conftest import PROJECT
 
 
 @pytest.mark.parametrize(
@@ -157,3 +160,17 @@ def test_resources_of_dask_are_numbers_by_name():
     assert DaskSettings(worker_resources="GPU=1,MEMORY=4e9").resources == {"GPU": 1.0, "MEMORY": 4e9}
     with pytest.raises(ConfigError, match=r"worker_resources must be NAME=NUMBER"):
         DaskSettings(worker_resources="GPU")
+
+
+def test_the_page_on_clusters_names_every_option_and_shows_such_as_are_taken():
+    text = (PROJECT / "docs" / "cluster.md").read_text()
+    table = text.partition("| option of `[slurm]`")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`([a-z_]+)`", "".join(table.splitlines(keepends=True)[2:])))
+    assert {item.name for item in dataclasses.fields(SlurmSettings)} <= named
+    for block in re.findall(r"^```ini\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        shown = configparser.ConfigParser(inline_comment_prefixes="#")
+        shown.read_string(block)
+        for section in shown.sections():
+            kind = {"slurm": SlurmSettings, "dask": DaskSettings}.get(section.partition(":")[0])
+            if kind is not None:
+                assert kind.of(dict(shown[section]))

@@ -76,9 +76,17 @@ def test_what_a_job_lacked_is_told_from_its_end(report, cause):
 def test_reasons_that_nothing_but_a_change_of_limits_ends_are_known(reason):
     assert why_never("PENDING", reason) == reason
     ended = Report("PENDING", reason).ended("5_0")
-    assert ended.words == f"Slurm job 5_0 would never start ({reason}) and is cancelled"
+    assert ended.words.startswith(f"Slurm job 5_0 would never start ({reason}")
+    assert ended.words.endswith(") and is cancelled")
     assert ended.cause is Cause.HOPELESS
     assert why_never("RUNNING", reason) is None
+
+
+def test_a_reason_that_says_little_is_explained():
+    assert Report("PENDING", "PartitionConfig").ended("5_0").words == (
+        "Slurm job 5_0 would never start (PartitionConfig: it asks for more time, nodes or memory than its "
+        "partition allows) and is cancelled"
+    )
 
 
 @pytest.mark.parametrize(
