@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astra import config
+from astra.errors import ConfigError
 
 if TYPE_CHECKING:
     from astra.scheduler.durable import DurableScheduler
 
 DEFAULT_PORT = 8082
 DEFAULT_LEASE_S = 20.0
+MAX_PORT = 65535
+NO_SOCKET = frozenset((errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES))
 DESCRIPTION = (
     "Run the central scheduler and Luigi's pages until interrupted. Its state is in a journal, from which it "
     "starts again. Elsewhere than on the loopback interface callers need a token, ASTRA_SCHEDULER_TOKEN."
@@ -26,7 +31,7 @@ def add_commands(commands: Any) -> None:
     """Add ``scheduler``."""
     parser = commands.add_parser("scheduler", help="run the central scheduler", description=DESCRIPTION)
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on [default: 127.0.0.1]")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help=f"port [default: {DEFAULT_PORT}]")
+    parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"port [default: {DEFAULT_PORT}]")
     parser.add_argument("--unix-socket", metavar="FILE", help="listen on this socket instead")
     parser.add_argument(
         "--state-path", metavar="FILE", help="journal [default: scheduler.journal below the root]"
@@ -40,7 +45,7 @@ def add_commands(commands: Any) -> None:
     )
     parser.add_argument(
         "--lease",
-        type=float,
+        type=_lease,
         default=DEFAULT_LEASE_S,
         metavar="S",
         help="silence of a worker, after which others get what it was given [s] [default: 20]",
@@ -54,6 +59,22 @@ def add_commands(commands: Any) -> None:
         "--logdir", metavar="FOLDER", help="log to luigi-server.log there, not to the terminal"
     )
     parser.set_defaults(function=run_scheduler)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= MAX_PORT:
+        message = f"must be from 0, for any that is free, to {MAX_PORT}, found {port}"
+        raise argparse.ArgumentTypeError(message)
+    return port
+
+
+def _lease(text: str) -> float:
+    lease_s = float(text)
+    if not 0 < lease_s < float("inf"):
+        message = f"must be a time in seconds, found {text}"
+        raise argparse.ArgumentTypeError(message)
+    return lease_s
 
 
 def run_scheduler(options: argparse.Namespace) -> int:
@@ -70,16 +91,22 @@ def run_scheduler(options: argparse.Namespace) -> int:
     scheduler.open_journal(Journal(path.absolute(), options.sync))
     if options.pidfile:
         Path(options.pidfile).write_text(f"{os.getpid()}\n")
-    asyncio.run(
-        serve(
-            scheduler,
-            access,
-            address=options.address,
-            port=options.port,
-            unix_socket=options.unix_socket,
-            ready=_say_where,
-        )
+    served = serve(
+        scheduler,
+        access,
+        address=options.address,
+        port=options.port,
+        unix_socket=options.unix_socket,
+        ready=_say_where,
     )
+    try:
+        asyncio.run(served)
+    except OSError as exc:
+        if exc.errno not in NO_SOCKET and not isinstance(exc, socket.gaierror):
+            raise
+        where = options.unix_socket or f"address {options.address}, port {options.port}"
+        message = f"the scheduler cannot listen on {where}: {exc.strerror or exc}"
+        raise ConfigError(message, address=options.address, port=options.port) from exc
     return 0
 
 

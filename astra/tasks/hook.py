@@ -103,7 +103,7 @@ def _create_local_scheduler(_factory: Any) -> luigi.scheduler.Scheduler:
 
 def _create_remote_scheduler(factory: Any, url: str) -> luigi.rpc.RemoteScheduler:
     """Make the proxy of a central scheduler; a socket in the file system is left to Luigi's own."""
-    if url.startswith(("http://", "https://")):
+    if not url.startswith("http+unix://"):
         scheduler = RemoteScheduler(url)
         scheduler.greet()
         return scheduler

@@ -1,6 +1,8 @@
+import luigi
 import pytest
 
 from astra.cli import main
+from astra.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -22,3 +24,8 @@ def test_a_scheduler_without_http_is_refused_before_anything_is_tried(astra_root
     assert "address must be http://HOST:PORT/ or https://HOST:PORT/, found '10.0.0.1:8082'" in (
         capsys.readouterr().err
     )
+
+
+def test_a_run_refuses_such_an_address_too(astra_root):
+    with pytest.raises(ConfigError, match=r"must be http://HOST:PORT/ .* found '10\.0\.0\.1:8082'"):
+        luigi.interface._WorkerSchedulerFactory().create_remote_scheduler("10.0.0.1:8082")
