@@ -354,3 +354,12 @@ def test_workers_that_the_scheduler_would_refuse_are_not_submitted(fake, astra_r
     assert main(["workers", "--slurm", "--scheduler-url", f"{url}/ok"]) == 0
     assert "does not answer this host: " in capsys.readouterr().err
     assert sum(call.startswith("sbatch") for call in fake.calls) == 3
+
+
+def test_more_workers_than_may_be_submitted_are_refused_with_what_to_do(fake, astra_root, capsys):
+    fake.answers("sbatch", err=f"sbatch: error: AssocMaxSubmitJobLimit\n{FAILED}{POLICY}", code=1)
+    url = ["--scheduler-url", "http://127.0.0.1:9/"]  # where nobody listens
+    assert main(["workers", "--slurm", "--count", "20", *url]) == 1
+    words = "takes no array of 20 jobs now: AssocMaxSubmitJobLimit; ask for fewer with --count"
+    assert words in capsys.readouterr().err
+    assert not job_folders.worker_folders(astra_root)
