@@ -109,7 +109,7 @@ def submit_workers(options: argparse.Namespace) -> int:
 def _refused_by_scheduler(options: argparse.Namespace) -> str | None:
     """Return why the scheduler would refuse the workers; that it is not heard from here may mean nothing."""
     from astra.scheduler.access import TOKEN_VARIABLE, read_token
-    from astra.scheduler.remote import Connections, RefusedError
+    from astra.scheduler.connections import Connections, RefusedError
 
     if options.token_file:
         os.environ[TOKEN_VARIABLE] = read_token(options.token_file)
