@@ -28,7 +28,11 @@ from astra.errors import FormatError
 STATUSES = frozenset((BATCH_RUNNING, DISABLED, DONE, FAILED, PENDING, RUNNING, SUSPENDED, UNKNOWN))
 MAX_DEPTH = 20  # of lists and objects in each other
 MAX_SHOWN = 80  # characters of a value in a message
-NEEDED = {"add_task": ("worker", "task_id"), "get_work": ("worker",)}  # whose signature does not say it
+NEEDED = {
+    "add_task": ("worker", "task_id"),
+    "get_work": ("worker",),
+    "ping": ("worker",),
+}  # whose signature does not say it
 
 Check = Callable[[Any], bool]
 
@@ -120,7 +124,7 @@ def _check(method: str, name: str, value: Any) -> None:
 
 def _check_many(method: str, reports: Any, needed: str | None = None) -> None:
     if type(reports) is not list:
-        message = f"reports of {method} must be a list of objects"
+        message = f"reports and families of {method} must hold objects"
         raise FormatError(message, method=method)
     for report in reports:
         _check_report(method, report)
@@ -130,7 +134,7 @@ def _check_many(method: str, reports: Any, needed: str | None = None) -> None:
 
 
 def _values_of(value: Any) -> Any:
-    return list(value.values()) if type(value) is dict else value
+    return list(value.values()) if type(value) is dict else None
 
 
 def _shown(value: Any) -> str:
@@ -213,17 +217,30 @@ _SHALLOW = (_is_shallow, f"at most {MAX_DEPTH} lists or objects in each other")
 CHECKS: dict[str, tuple[Check, str]] = {  # by name of an argument
     **_checks(_is_text, "a text", "worker", "task_id", "task_name", "task", "resource", "task_str", "search"),
     **_checks(_is_text, "a text", "family", "task_family", "module", "host", "batch_id", "tracking_url"),
+    **_checks(_is_text, "a text", "status", "upstream_status"),
     **_checks(_are_texts, "a list of texts", "deps", "new_deps", "task_ids", "current_tasks"),
     **_checks(_are_texts, "a list of texts", "owners", "batched_args"),
     **_checks(_are_amounts, "an object of numbers", "resources", "decrease_resources"),
     **_checks(_is_object, "an object with names", "params", "param_visibilities"),
     **_checks(_are_limits, "an object of numbers", "retry_policy_dict"),
-    **_checks(_is_whole, "a whole number", "sequence", "n_wanted", "run"),
+    **_checks(_is_whole, "a whole number", "sequence", "n_wanted", "run", "max_shown_tasks"),
     **_checks(_are_runs, "a list of whole numbers", "runs"),
     **_checks(_is_number, "a number", "priority", "max_batch_size"),
     **_checks(_is_flag, "true or false", "batchable", "accepts_messages", "assistant", "runnable"),
     **_checks(_is_of_worker, "names with values, of which workers is a whole number", "info"),
 }
 NEVER_NONE = frozenset(
-    ("worker", "task_id", "resource", "priority", "max_batch_size", "sequence", "n_wanted", "info")
+    [
+        "worker",
+        "task_id",
+        "resource",
+        "priority",
+        "max_batch_size",
+        "sequence",
+        "n_wanted",
+        "info",
+        "task_family",
+        "batched_args",
+        "task_ids",
+    ]
 )
