@@ -36,7 +36,8 @@ class GoingsOn(LeasedScheduler):
     def running_among(self, task_ids: Sequence[str]) -> list[str]:
         """Return those of some ids of which the tasks are run by a worker that is heard of."""
         found = ((task_id, self._state.get_task(task_id)) for task_id in task_ids)
-        return [task_id for task_id, task in found if task is not None and task.status == RUNNING]
+        running = (RUNNING, BATCH_RUNNING)
+        return [task_id for task_id, task in found if task is not None and task.status in running]
 
     @rpc_method()
     def needed_by(self, task_id: str) -> list[dict[str, Any]]:
@@ -87,7 +88,8 @@ class GoingsOn(LeasedScheduler):
         own = queue.kinds_of(worker)
         if any(self._can_ever_run(entry[4]) for entry in queue.firsts(own)):
             return True
-        return any(self._is_awaited(task, worker) for task in self._under_way_elsewhere(worker))
+        seen: set[str] = set()
+        return any(self._is_awaited(task, worker, seen) for task in self._under_way_elsewhere(worker))
 
     def _under_way_elsewhere(self, worker: str) -> Iterator[ScheduledTask]:
         """Yield what others run, and of each kind the first that they may run."""
@@ -110,9 +112,13 @@ class GoingsOn(LeasedScheduler):
         available = self._resources or {}
         return all(amount <= available.get(name, 1) for name, amount in kind.resources.items())
 
-    def _is_awaited(self, task: ScheduledTask, worker: str) -> bool:
-        """Say whether a worker needs a task, or anything that requires it."""
-        behind, seen = [task], {task.id}
+    def _is_awaited(self, task: ScheduledTask, worker: str, seen: set[str]) -> bool:
+        """Say whether a worker needs a task, or anything that requires it.
+
+        What has been seen in vain is kept in a set, and not looked at again for other tasks.
+        """
+        behind = [] if task.id in seen else [task]
+        seen.add(task.id)
         while behind:
             one = behind.pop()
             if worker in one.stakeholders:

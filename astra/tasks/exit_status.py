@@ -6,14 +6,18 @@ given permission to run. Here what others have done is counted, and if the root 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import luigi
 import luigi.execution_summary
 import luigi.retcodes
 import luigi.worker
 from luigi.task_status import DONE, FAILED, UNKNOWN
+
+TOLD = 5  # failed tasks of others of which the reason is logged
 
 logger = logging.getLogger("luigi-interface")
 
@@ -68,6 +72,7 @@ def count_work_of_others(
     else:
         found = complete_ids((task for task in tasks if task.task_id not in failed), done)
     new = found - done - lost
+    _tell_why(worker, sorted(lost))
     history.extend((task, DONE, True) for task in tasks if task.task_id in new)
     history.extend((task, FAILED, None) for task in tasks if task.task_id in lost)
     _forget_running(worker, found | lost)
@@ -179,3 +184,22 @@ def _failed_elsewhere(worker: luigi.worker.Worker) -> set[str]:
     """Ask the scheduler which of the worker's tasks have failed, in whatever hands."""
     ask = getattr(worker._scheduler, "failed_of", None)  # noqa: SLF001
     return set(ask(worker._id)) if ask is not None else set()  # noqa: SLF001
+
+
+def _tell_why(worker: luigi.worker.Worker, task_ids: Sequence[str]) -> None:
+    """Log why tasks failed at other workers: some of them have written that nowhere else."""
+    for task_id in task_ids[:TOLD]:
+        answer = worker._scheduler.fetch_error(task_id=task_id)  # noqa: SLF001
+        logger.error("%s has failed elsewhere: %s", task_id, last_line(answer["error"]))
+    if len(task_ids) > TOLD:
+        logger.error("%d more have failed elsewhere", len(task_ids) - TOLD)
+
+
+def last_line(explanation: Any) -> str:
+    """Return the last line of a traceback as Luigi encodes it."""
+    try:
+        text = json.loads(explanation or '""')
+    except ValueError:
+        text = explanation
+    lines = str(text).strip().splitlines()
+    return lines[-1].removeprefix("astra.errors.") if lines else ""

@@ -20,6 +20,7 @@ from luigi.task_status import DONE, FAILED, RUNNING
 
 from astra import config
 from astra.errors import ConfigError
+from astra.tasks.exit_status import last_line
 from astra.tasks.planned_in import CheckedDatabases
 from astra.tasks.runner import AstraWorker
 
@@ -312,14 +313,4 @@ class ServingWorker(AstraWorker):
             self._tell(f"given back {took}")
         else:
             self.served.n_failed += 1
-            self._tell(f"failed {took}: {_last_line(explanation)}")
-
-
-def _last_line(explanation: Any) -> str:
-    """Return the last line of a traceback as Luigi encodes it."""
-    try:
-        text = json.loads(explanation or '""')
-    except ValueError:
-        text = explanation
-    lines = str(text).strip().splitlines()
-    return lines[-1].removeprefix("astra.errors.") if lines else ""
+            self._tell(f"failed {took}: {last_line(explanation)}")

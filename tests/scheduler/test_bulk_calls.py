@@ -156,3 +156,14 @@ def test_where_a_run_can_be_watched_changes_nothing_else():
     assert (task.resources, task.accepts_messages, task.retry_policy.retry_count) == ({"db": 1}, True, 1)
     scheduler.add_task(worker="w", task_id="a", status="FAILED", retry_policy_dict=policy)
     assert task.status == "DISABLED"
+
+
+def test_members_that_run_together_count_as_running():
+    scheduler = BulkScheduler()
+    scheduler.add_task_batcher("w", "B", ["x"], 3)
+    for x in "12":
+        scheduler.add_task(worker="w", task_id=f"B_{x}", family="B", params={"x": x}, batchable=True)
+    assert scheduler.running_among(["B_1", "B_2"]) == []
+    [work] = scheduler.exchange_work("w")
+    assert work["batch_task_ids"] == ["B_1", "B_2"]
+    assert scheduler.running_among(["B_1", "B_2", "B_3"]) == ["B_1", "B_2"]

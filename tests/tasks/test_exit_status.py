@@ -235,3 +235,17 @@ def test_who_plans_for_assistants_waits_for_them(central, astra_root):
     told = workers.communicate(timeout=60)[0]
     assert planner.returncode == 0, (errors, told)
     assert workers.returncode == 0
+
+
+def test_who_plans_is_told_why_others_failed_though_they_have_written_it_nowhere(central, astra_root):
+    planner = start(central, astra_root, "ExitAll", "--kinds", "Good,Bad", "--workers", "0")
+    command = [sys.executable, "-m", "astra.cli", "workers", "--scheduler-url", central.url]  # no --modules
+    workers = subprocess.Popen(command, cwd=astra_root, env={**os.environ, "PYTHONPATH": str(PROJECT)})
+    told = planner.communicate(timeout=120)[1]
+    workers.terminate()
+    workers.wait(timeout=60)
+    assert planner.returncode == 30
+    assert "ExitBad_" in told
+    assert (
+        "has failed elsewhere: ExitBad is of module 'tests.tasks.exit_tasks', but this worker serves" in told
+    )
