@@ -1,5 +1,6 @@
 """A worker with processes that stay: what runs where, limits, deaths, and what is left behind."""
 
+import contextlib
 import os
 import time
 
@@ -222,6 +223,16 @@ def test_what_a_task_tells_a_scheduler_of_this_process_is_heard(make_worker, tmp
     assert found["tracking_url"] == "http://somewhere"
 
 
+def await_end(processes, limit_s=30.0):
+    """Wait until processes have ended; their parent need not have asked for their exit status."""
+    deadline = time.monotonic() + limit_s
+    for one in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            while one.status() != psutil.STATUS_ZOMBIE:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+
 def test_a_dead_process_that_had_nothing_to_do_is_replaced(make_worker, tmp_path):
     worker = make_worker(worker_processes=1, force_multiprocessing=True)
     tasks = [PoolTask(folder=str(tmp_path), number=number) for number in (1, 2)]
@@ -229,10 +240,10 @@ def test_a_dead_process_that_had_nothing_to_do_is_replaced(make_worker, tmp_path
         worker.add(task)
         worker._run_task(task.task_id)
         worker._handle_next_task()
-        for pid in set(pids(tmp_path)):
-            if psutil.pid_exists(pid):
-                psutil.Process(pid).kill()
-        time.sleep(0.2)
+        living = [psutil.Process(pid) for pid in set(pids(tmp_path)) if psutil.pid_exists(pid)]
+        for process in living:
+            process.kill()
+        await_end(living)
     assert all(task.complete() for task in tasks)
     assert len(set(pids(tmp_path))) == 2
     worker._pool.close()
