@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections import Counter, defaultdict
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,6 +29,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 from tests.scheduler.conftest import Server  # after the path
+from tests.scheduler.effects import effects
 from tests.scheduler.proxy import FaultyProxy
 
 FAULTS = ("kill scheduler", "kill worker", "stop worker", "cut, held", "cut, lost")
@@ -192,7 +193,7 @@ class Run:
         return [worker.process.wait() for worker in self.workers]
 
     def tell(self, codes, wall_s):
-        made = Counter((chain, step) for chain, step, *_ in self.lines("made"))
+        made = effects(self.folder)
         begun = defaultdict(list)
         for chain, step, pid, _ in self.lines("begun"):
             begun[chain, step].append(int(pid))

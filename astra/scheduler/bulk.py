@@ -6,6 +6,7 @@ a time. What it has not begun it can give back, and is asked to when another wor
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -170,14 +171,17 @@ class BulkScheduler(GoingsOn):
         return work
 
     def _further(self, worker_id: str, n_wanted: int, *, assistant: bool) -> list[ScheduledTask]:
-        """Take out more tasks for a worker, no more than its share of what may run."""
+        """Take out more tasks for a worker, no more than its share of what may run, and in order.
+
+        One that is to be given alone ends them: it would be passed over for as long as others are before it.
+        """
         since = time.time() - self._active_s()
         n_active = sum(1 for _ in self._state.get_active_workers(last_get_work_gt=since))
         n_most = min(n_wanted, self._state.queue.n_ready // max(1, n_active))
         if n_most <= 0:
             return []
         found = self._choice(worker_id, assistant=assistant).plain(n_most)
-        return [task for task in found if self._may_share(task)]
+        return list(itertools.takewhile(self._may_share, found))
 
     def _batcher(self, task: ScheduledTask, worker_id: str) -> tuple[Sequence[str], float]:
         """Return how a worker runs batches; an assistant, which has planned none, as those do who have."""

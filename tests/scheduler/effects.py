@@ -5,7 +5,9 @@ that finds it made already says so.
 """
 
 import os
+import re
 import time
+from collections import Counter
 from pathlib import Path
 
 import luigi
@@ -14,6 +16,7 @@ import astra  # noqa: F401  # so that its worker is used
 from astra.tasks.base import AstraTask
 
 ROOT = Path(os.environ.get("EFFECTS_ROOT", "."))
+EFFECT = re.compile(r"\d+_\d+")
 PAUSE_S = float(os.environ.get("EFFECTS_PAUSE_S", "0"))
 LONG_S = float(os.environ.get("EFFECTS_LONG_S", "0"))
 
@@ -36,6 +39,18 @@ def publish(path, *words):
     else:
         note("made", *words)
     part.unlink()
+
+
+def effects(folder):
+    """How often each effect was made, by chain and step, as words.
+
+    A process that is killed between an effect and the note of it leaves the file alone.
+    """
+    path = folder / "made"
+    noted = path.read_text().splitlines() if path.exists() else []
+    made = Counter(tuple(line.split()[:2]) for line in noted)
+    files = {tuple(one.name.split("_")) for one in folder.iterdir() if EFFECT.fullmatch(one.name)}
+    return made + Counter(files - made.keys())
 
 
 class EffectStep(luigi.Task):

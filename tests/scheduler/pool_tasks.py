@@ -91,11 +91,14 @@ class Dies(PoolTask):
 class KillsGuardian(PoolTask):
     """Kill the process that is to end the others when the worker is gone."""
 
+    others = luigi.ListParameter(description="Processes that were there before the worker.")
+
     def work(self):
-        others = [child for child in psutil.Process(os.getppid()).children() if child.pid != os.getpid()]
-        for other in others:
-            other.kill()
-        note(self.folder, "killed", *(other.pid for other in others))
+        own = (os.getpid(), *self.others)
+        guardians = [child for child in psutil.Process(os.getppid()).children() if child.pid not in own]
+        for guardian in guardians:
+            guardian.kill()
+        note(self.folder, "killed", *(guardian.pid for guardian in guardians))
         super().work()
 
 

@@ -167,3 +167,13 @@ def test_members_that_run_together_count_as_running():
     [work] = scheduler.exchange_work("w")
     assert work["batch_task_ids"] == ["B_1", "B_2"]
     assert scheduler.running_among(["B_1", "B_2", "B_3"]) == ["B_1", "B_2"]
+
+
+def test_what_runs_alone_is_not_passed_over_for_what_comes_after_it():
+    scheduler = scheduler_with(3)
+    assert len(ids(scheduler.exchange_work("w", n_wanted=3))) == 3
+    scheduler.add_tasks("v", [{"task_id": f"t{number}", "family": "F"} for number in range(6)])
+    leave(scheduler, "w")
+    scheduler.add_tasks("v", [{"task_id": "first", "family": "F", "priority": 1}])
+    assert ids(scheduler.exchange_work("v", n_wanted=5)) == ["first"]
+    assert ids(scheduler.exchange_work("v", current_tasks=["first"], n_wanted=5)) == ["t0"]

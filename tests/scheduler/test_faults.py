@@ -13,13 +13,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.conftest import PROJECT
 from tests.scheduler.conftest import Server
+from tests.scheduler.effects import effects
 from tests.scheduler.proxy import FaultyProxy
 
 LEASE_S = 5.0
@@ -117,7 +118,7 @@ def farm(tmp_path):
 
 
 def assert_made_once(farm, n_tasks):
-    made = Counter((chain, step) for chain, step, *_ in farm.lines("made"))
+    made = effects(farm.folder)
     assert len(made) == n_tasks
     assert set(made.values()) == {1}
     assert not list(farm.folder.glob("*.part")) or farm.killed

@@ -150,8 +150,9 @@ def test_its_end_is_noticed_though_a_fork_of_it_goes_on(make_worker, tmp_path):
 
 def test_a_guardian_that_was_killed_is_replaced(make_worker, tmp_path):
     options = {"tasks_per_process": 1}
+    others = [child.pid for child in psutil.Process().children()]
     worker = make_worker(worker_processes=1, force_multiprocessing=True, options=options)
-    first = KillsGuardian(folder=str(tmp_path), number=7)
+    first = KillsGuardian(folder=str(tmp_path), number=7, others=others)
     assert run(worker, first, *(PoolTask(folder=str(tmp_path), number=number) for number in (8, 9)))
     [[_, guardian]] = [line for line in noted(tmp_path) if line[0] == "killed"]
     assert are_gone([int(guardian)])
