@@ -1,7 +1,7 @@
 """A worker with processes that stay: what runs where, limits, deaths, and what is left behind."""
 
-import contextlib
 import os
+import signal
 import time
 
 import luigi
@@ -58,12 +58,20 @@ def pids(folder):
     return [int(line[1]) for line in noted(folder) if line[0] == "pid"]
 
 
+def lives(pid):
+    """Say whether a process runs; it may end at any moment."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def are_gone(numbers):
     """Say whether processes are gone, or will be in a moment; none of them is a child to wait for."""
     deadline = time.monotonic() + 10
     left = list(numbers)
     while left and time.monotonic() < deadline:
-        left = [pid for pid in left if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+        left = list(filter(lives, left))
         time.sleep(0.02)
     return not left
 
@@ -224,16 +232,6 @@ def test_what_a_task_tells_a_scheduler_of_this_process_is_heard(make_worker, tmp
     assert found["tracking_url"] == "http://somewhere"
 
 
-def await_end(processes, limit_s=30.0):
-    """Wait until processes have ended; their parent need not have asked for their exit status."""
-    deadline = time.monotonic() + limit_s
-    for one in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            while one.status() != psutil.STATUS_ZOMBIE:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-
-
 def test_a_dead_process_that_had_nothing_to_do_is_replaced(make_worker, tmp_path):
     worker = make_worker(worker_processes=1, force_multiprocessing=True)
     tasks = [PoolTask(folder=str(tmp_path), number=number) for number in (1, 2)]
@@ -241,10 +239,10 @@ def test_a_dead_process_that_had_nothing_to_do_is_replaced(make_worker, tmp_path
         worker.add(task)
         worker._run_task(task.task_id)
         worker._handle_next_task()
-        living = [psutil.Process(pid) for pid in set(pids(tmp_path)) if psutil.pid_exists(pid)]
-        for process in living:
-            process.kill()
-        await_end(living)
+        living = set(filter(lives, pids(tmp_path)))
+        for pid in living:
+            os.kill(pid, signal.SIGKILL)
+        assert are_gone(living)
     assert all(task.complete() for task in tasks)
     assert len(set(pids(tmp_path))) == 2
     worker._pool.close()
