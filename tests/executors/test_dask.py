@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 
 from tests.conftest import PROJECT
 from tests.executors.submitter import LONGEST_S, Site, numbers
+from tests.scheduler.test_pooled_worker import lives
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +127,7 @@ def job_processes(site):
 
 
 def has_ended(pid):
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return not lives(pid)
 
 
 def parent_of(pid):
