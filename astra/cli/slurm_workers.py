@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import uuid
@@ -108,11 +107,8 @@ def submit_workers(options: argparse.Namespace) -> int:
 
 def _refused_by_scheduler(options: argparse.Namespace) -> str | None:
     """Return why the scheduler would refuse the workers; that it is not heard from here may mean nothing."""
-    from astra.scheduler.access import TOKEN_VARIABLE, read_token
     from astra.scheduler.connections import Connections, RefusedError
 
-    if options.token_file:
-        os.environ[TOKEN_VARIABLE] = read_token(options.token_file)
     connections = Connections(options.scheduler_url or config.scheduler_url())
     try:
         connections.post("/api/bulk_protocol", b"{}", "application/json", ASKED_S)
@@ -166,7 +162,7 @@ def _write_folder(folder: Path, name: str, options: argparse.Namespace, cpus: in
     arguments += ["--idle-exit", str(options.idle_exit or IDLE_EXIT_S)]
     if options.modules:
         arguments += ["--modules", *options.modules]
-    token = read_token(options.token_file)
+    token = read_token()
     if token:
         write_private(folder / TOKEN, token)
         arguments += ["--token-file", str(folder / TOKEN)]

@@ -20,7 +20,6 @@ from astra.errors import ConfigError
 if TYPE_CHECKING:
     from astra.tasks.serving import Served, ServedModules, ServingWorker
 
-EXIT_NO_SCHEDULER = 40
 CLEAR_LINE = "\r\x1b[K"
 DESCRIPTION = (
     "Run whatever the scheduler has to give, until asked to end or idle for --idle-exit seconds: "
@@ -90,6 +89,10 @@ def _seconds(text: str) -> float:
 
 def run_workers(options: argparse.Namespace) -> int:
     """Serve the scheduler; return the exit status."""
+    if options.token_file:
+        from astra.scheduler.access import TOKEN_VARIABLE, read_token
+
+        os.environ[TOKEN_VARIABLE] = read_token(options.token_file)
     if options.slurm:
         return slurm_workers.submit_workers(options)
     slurm_workers.refuse_resources(options)
@@ -108,7 +111,7 @@ def run_workers(options: argparse.Namespace) -> int:
         served = _serve(worker)
     except luigi.rpc.RPCError as exc:
         print(f"astra: {escape(exc)}", file=sys.stderr)
-        return EXIT_NO_SCHEDULER
+        return slurm_workers.EXIT_NO_SCHEDULER
     finally:
         lines.close()
     why = "as asked" if worker.is_ending else f"idle for {options.idle_exit:g} s"
@@ -134,10 +137,6 @@ def _make_worker(options: argparse.Namespace, modules: ServedModules, lines: Lin
     from astra.tasks.runner import mask_passwords
     from astra.tasks.serving import ServedWork, ServingWorker
 
-    if options.token_file:
-        from astra.scheduler.access import TOKEN_VARIABLE, read_token
-
-        os.environ[TOKEN_VARIABLE] = read_token(options.token_file)
     if options.grace is not None:
         luigi.configuration.get_config().set("astra", "stop_grace_s", str(options.grace))
     count = options.count or len(os.sched_getaffinity(0))

@@ -230,17 +230,8 @@ CHECKS: dict[str, tuple[Check, str]] = {  # by name of an argument
     **_checks(_is_of_worker, "names with values, of which workers is a whole number", "info"),
 }
 NEVER_NONE = frozenset(
-    [
-        "worker",
-        "task_id",
-        "resource",
-        "priority",
-        "max_batch_size",
-        "sequence",
-        "n_wanted",
-        "info",
-        "task_family",
-        "batched_args",
-        "task_ids",
-    ]
+    (
+        *("worker", "task_id", "task_ids", "resource", "priority", "max_batch_size", "sequence"),
+        *("n_wanted", "info", "task_family", "batched_args"),
+    )
 )

@@ -136,7 +136,8 @@ class Handout:
             run_pk = current_invocation().run_pk(url)
             with reading(url) as connection:
                 keys = planned_keys(connection, wanted, run_pk)
-            keys = _free(url, keys)
+            for task_id in _held_by_batches(url, keys):
+                del keys[task_id]
         self._pid = os.getpid()
         self._clear(url, keys, {task_id for task_id, is_done in known.items() if is_done})
         self._needs = {task_id: [task.task_id for task in some] for task_id, some in needs.items()}
@@ -169,7 +170,7 @@ class Handout:
             ended = (outcome.task_id for some in self._outcomes.values() for outcome in some)
             begun = self._done.union(self._running, ended)
             waiting = {task_id: key for task_id, key in self._keys.items() if task_id not in begun}
-            for task_id in waiting.keys() - _free(self.url, waiting):
+            for task_id in _held_by_batches(self.url, waiting):
                 del self._keys[task_id]
             self._looked = time.monotonic()
 
@@ -321,12 +322,11 @@ def _of_one_database(tasks: Sequence[Any]) -> list[Any]:
     return [task for task in some if task.database_url == some[0].database_url]
 
 
-def _free(url: str, keys: Mapping[str, int]) -> dict[str, int]:
-    """Return the keys of those of some tasks that no batch of another process has in hand."""
+def _held_by_batches(url: str, keys: Mapping[str, int]) -> set[str]:
+    """Return the ids of those of some tasks that a batch of another process has in hand."""
     from astra.tasks.shared_members import held_ids
 
-    held = held_ids(url, keys) if keys and current_invocation().shares_members else set()
-    return {task_id: key for task_id, key in keys.items() if task_id not in held}
+    return held_ids(url, keys) if keys and current_invocation().shares_members else set()
 
 
 def _asks_for_more(task: Any) -> bool:

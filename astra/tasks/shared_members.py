@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from astra.tasks.others import ask_scheduler
 from astra.tasks.runner import utc_now
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from astra.database.held import Holder
     from astra.tasks.recording import Recorder
+
+Key = TypeVar("Key", int, str)
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0  # between two looks
@@ -69,8 +71,7 @@ class SharedMembers:
 
         with reading(self._url) as connection:
             found = self._holders(connection, self.held)
-        alive = alive_among({holder for some in found.values() for holder in some})
-        return {task_id for task_id, some in found.items() if not alive.isdisjoint(some)}
+        return _held_alive(found)
 
     def wait(self, done_among: Callable[[set[str]], set[str]]) -> tuple[set[str], set[str]]:
         """Wait until some of what others have in hand is done, or nobody has it any more.
@@ -130,8 +131,14 @@ def held_ids(url: str, keys: Mapping[str, int]) -> set[str]:
 
     with reading(url) as connection:
         found = batches_at(connection, keys.values())
+    alive = _held_alive(found)
+    return {task_id for task_id, key in keys.items() if key in alive}
+
+
+def _held_alive(found: Mapping[Key, Collection[Holder]]) -> set[Key]:
+    """Return what is in the hand of anyone who is known to live, of what some have in hand."""
     alive = alive_among({holder for some in found.values() for holder in some}) if found else set()
-    return {task_id for task_id, key in keys.items() if not alive.isdisjoint(found.get(key, ()))}
+    return {key for key, some in found.items() if not alive.isdisjoint(some)}
 
 
 def alive_among(some: Collection[Holder]) -> set[Holder]:

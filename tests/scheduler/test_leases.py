@@ -118,12 +118,18 @@ def test_it_is_not_given_again_what_its_processes_still_run(clock):
     assert status(scheduler, "a") == ("RUNNING", "w")
 
 
-@pytest.mark.parametrize("report", ["DONE", "FAILED", "RUNNING"])
-def test_a_late_report_is_not_taken_as_that_of_another_run(clock, report):
+def taken_up(clock):
+    """A scheduler of which the worker v has what w was silent on for too long."""
     scheduler = scheduler_with("a")
     given(scheduler, "w")
     silence(scheduler, clock, "v")
-    given(scheduler, "v")
+    assert given(scheduler, "v") == {"a": 2}
+    return scheduler
+
+
+@pytest.mark.parametrize("report", ["DONE", "FAILED", "RUNNING"])
+def test_a_late_report_is_not_taken_as_that_of_another_run(clock, report):
+    scheduler = taken_up(clock)
     late = {"task_id": "a", "status": report, "run": 1}
     scheduler.add_tasks("w", [late])
     assert status(scheduler, "a") == ("RUNNING", "v")
@@ -134,10 +140,7 @@ def test_a_late_report_is_not_taken_as_that_of_another_run(clock, report):
 
 
 def test_nor_is_that_of_a_run_that_asks_for_more(clock):
-    scheduler = scheduler_with("a")
-    given(scheduler, "w")
-    silence(scheduler, clock, "v")
-    given(scheduler, "v")
+    scheduler = taken_up(clock)
     scheduler.add_tasks("w", [{"task_id": "a", "status": "PENDING", "new_deps": ["x"], "run": 1}])
     assert status(scheduler, "a") == ("RUNNING", "v")
     assert scheduler._state.get_task("a").deps == ()
@@ -226,10 +229,7 @@ def test_nobody_waits_for_a_worker_that_has_ended(clock):
 
 
 def test_a_late_word_of_where_a_run_can_be_watched_changes_nothing_of_another_run(clock):
-    scheduler = scheduler_with("a")
-    given(scheduler, "w")
-    silence(scheduler, clock, "v")
-    assert given(scheduler, "v") == {"a": 2}
+    scheduler = taken_up(clock)
     late = {"task_id": "a", "status": "RUNNING", "tracking_url": "of w"}
     scheduler.add_tasks("w", [late])
     assert status(scheduler, "a") == ("RUNNING", "v")

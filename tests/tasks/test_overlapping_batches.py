@@ -21,17 +21,8 @@ from astra.tasks.recording import Recorder
 from astra.tasks.runner import current_invocation
 from astra.tasks.shared_members import alive_among
 from tests.conftest import PROJECT
-from tests.scheduler.conftest import Server
 from tests.tasks.overlapping import Overlapping
 from tests.tasks.test_engine import states
-
-
-@pytest.fixture
-def central(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("scheduler"))
-    server.start()
-    yield server
-    server.stop()
 
 
 def start(central, folder, numbers, family="Overlapping", workers=1):

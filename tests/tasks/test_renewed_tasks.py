@@ -4,7 +4,6 @@ import luigi
 import pytest
 
 from astra.tasks.base import AstraTask
-from tests.scheduler.conftest import Server
 from tests.tasks.night import attempts
 
 N_LATE = 3
@@ -48,17 +47,11 @@ class Closed(AstraTask):
 
 
 @pytest.fixture(params=["local", "central"])
-def scheduler(request, tmp_path):
+def scheduler(request):
     """Arguments of `luigi.build` for a scheduler in the worker, and for one in a process of its own."""
     if request.param == "local":
-        yield {"local_scheduler": True}
-        return
-    server = Server(tmp_path)
-    server.start()
-    try:
-        yield {"scheduler_host": "127.0.0.1", "scheduler_port": server.port}
-    finally:
-        server.stop()
+        return {"local_scheduler": True}
+    return {"scheduler_host": "127.0.0.1", "scheduler_port": request.getfixturevalue("central").port}
 
 
 def test_what_is_not_done_any_more_is_made_again_however_often(astra_root, scheduler):

@@ -43,9 +43,8 @@ class Guardian:
         self._tell(b"-%d\n" % leader)
 
     def _tell(self, line: bytes) -> None:
-        with suppress(
-            BrokenPipeError
-        ):  # it was killed; the processes hear of the end of the worker by themselves
+        # If it was killed, processes still hear of the end of the worker by themselves.
+        with suppress(BrokenPipeError):
             os.write(self._writing, line)
 
     def leave_to_parent(self) -> None:

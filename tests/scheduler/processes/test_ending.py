@@ -9,7 +9,6 @@ import time
 import pytest
 
 from tests.conftest import PROJECT
-from tests.scheduler.conftest import Server
 from tests.scheduler.pool_tasks import noted
 from tests.scheduler.test_pooled_worker import are_gone, pids
 from tests.tasks.test_engine import rows
@@ -93,37 +92,25 @@ def test_a_task_in_the_process_of_the_worker_is_ended_too(start, astra_root):
     assert rows(astra_root, query) == [(30, "TaskEndedError")]
 
 
-def test_after_sigterm_a_central_scheduler_has_all_work_back(start, astra_root, tmp_path):
-    (tmp_path / "scheduler").mkdir()
-    server = Server(tmp_path / "scheduler")
-    try:
-        server.start()
-        arguments = ["--folder", str(astra_root), "--size", "8", "--workers", "2"]
-        worker = start("Lasting", *arguments, scheduler=server, grace_s="1", n_running=2)
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=60) == NOT_RUN
-        assert server.call("task_list", status="RUNNING", upstream_status="") == {}
-        assert len(server.call("task_list", status="PENDING", upstream_status="")) == 9
-    finally:
-        server.stop()
+def test_after_sigterm_a_central_scheduler_has_all_work_back(start, astra_root, central):
+    arguments = ["--folder", str(astra_root), "--size", "8", "--workers", "2"]
+    worker = start("Lasting", *arguments, scheduler=central, grace_s="1", n_running=2)
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=60) == NOT_RUN
+    assert central.call("task_list", status="RUNNING", upstream_status="") == {}
+    assert len(central.call("task_list", status="PENDING", upstream_status="")) == 9
     assert are_gone(of_tasks(astra_root))
 
 
 def test_what_the_signal_to_the_worker_has_ended_too_waits_again_and_has_not_failed(
-    start, astra_root, tmp_path
+    start, astra_root, central
 ):
-    (tmp_path / "scheduler").mkdir()
-    server = Server(tmp_path / "scheduler")
-    try:
-        server.start()
-        arguments = ["--folder", str(astra_root), "--size", "2", "--workers", "2"]
-        worker = start("Lasting", *arguments, scheduler=server, grace_s="20", n_running=2)
-        for pid in (worker.pid, *pids(astra_root)):  # as systemd does, and Slurm
-            os.kill(pid, signal.SIGTERM)
-        assert worker.wait(timeout=15) == NOT_RUN
-        assert len(server.call("task_list", status="PENDING", upstream_status="")) == 3
-    finally:
-        server.stop()
+    arguments = ["--folder", str(astra_root), "--size", "2", "--workers", "2"]
+    worker = start("Lasting", *arguments, scheduler=central, grace_s="20", n_running=2)
+    for pid in (worker.pid, *pids(astra_root)):  # as systemd does, and Slurm
+        os.kill(pid, signal.SIGTERM)
+    assert worker.wait(timeout=15) == NOT_RUN
+    assert len(central.call("task_list", status="PENDING", upstream_status="")) == 3
     assert are_gone(of_tasks(astra_root))
 
 
