@@ -200,7 +200,7 @@ class LeasedScheduler(CentralScheduler):
     # -- a worker that was only slow ------------------------------------------------------------------------
 
     @rpc_method(attempts=1)
-    def renew_lease(self, worker: str, current_tasks: Collection[str] = ()) -> dict[str, Any]:
+    def renew_lease(self, worker: str, current_tasks: Collection[str] | None = ()) -> dict[str, Any]:
         """Take note that a worker is alive.
 
         Parameters
@@ -217,8 +217,9 @@ class LeasedScheduler(CentralScheduler):
             ``lost`` the ids of those tasks that are no longer its own.
         """
         found = self._update_worker(worker)
-        self._resume(worker, current_tasks)
-        lost = [task_id for task_id in current_tasks if not self._is_run_by(task_id, worker)]
+        current = current_tasks or ()
+        self._resume(worker, current)
+        lost = [task_id for task_id in current if not self._is_run_by(task_id, worker)]
         return {"rpc_messages": found.fetch_rpc_messages(), "lease_s": self.lease_s, "lost": lost}
 
     def _is_run_by(self, task_id: str, worker_id: str) -> bool:

@@ -247,3 +247,10 @@ def test_a_failure_of_a_lost_run_does_not_undo_what_others_found_done_since(cloc
     scheduler.add_tasks("v", [{"task_id": "a", "status": "DONE"}])  # it was complete when it was planned
     scheduler.add_tasks("w", [{"task_id": "a", "status": "FAILED", "run": 1}])
     assert status(scheduler, "a")[0] == "DONE"
+
+
+def test_a_worker_that_names_no_tasks_is_heard_of_all_the_same(clock):
+    scheduler = scheduler_with("a")
+    assert given(scheduler, "w")
+    assert scheduler.renew_lease("w", None)["lost"] == []
+    assert scheduler.running_among(["a"]) == ["a"]
