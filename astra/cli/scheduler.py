@@ -8,10 +8,12 @@ import errno
 import logging
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from astra import config
+from astra.cli.background import run_in_background
 from astra.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8082
 DEFAULT_LEASE_S = 20.0
 MAX_PORT = 65535
+LOG = "luigi-server.log"
 NO_SOCKET = frozenset((errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES))
 DESCRIPTION = (
     "Run the central scheduler and Luigi's pages until interrupted. Its state is in a journal, from which it "
@@ -55,8 +58,11 @@ def add_commands(commands: Any) -> None:
         "--allowed-host", action="append", default=[], metavar="NAME", help="further name of this server"
     )
     parser.add_argument("--pidfile", metavar="FILE", help="write the process id to this file")
+    parser.add_argument("--logdir", metavar="FOLDER", help=f"log to {LOG} there, not to the terminal")
     parser.add_argument(
-        "--logdir", metavar="FOLDER", help="log to luigi-server.log there, not to the terminal"
+        "--background",
+        action="store_true",
+        help="return once it listens, and go on without a terminal; logs below the root without --logdir",
     )
     parser.set_defaults(function=run_scheduler)
 
@@ -78,7 +84,14 @@ def _lease(text: str) -> float:
 
 
 def run_scheduler(options: argparse.Namespace) -> int:
-    """Run the scheduler until the process is asked to end."""
+    """Run the scheduler until the process is asked to end, or in the background."""
+    if options.background:
+        options.logdir = options.logdir or str(config.root())
+        return run_in_background(lambda ready: _serve(options, ready))
+    return _serve(options, None)
+
+
+def _serve(options: argparse.Namespace, tell_ready: Callable[[], None] | None) -> int:
     from astra.scheduler.access import make_access, read_token
     from astra.scheduler.journal import Journal
     from astra.scheduler.server import serve
@@ -97,7 +110,7 @@ def run_scheduler(options: argparse.Namespace) -> int:
         address=options.address,
         port=options.port,
         unix_socket=options.unix_socket,
-        ready=_say_where,
+        ready=lambda names: _say_ready(names, options.logdir, tell_ready),
     )
     try:
         asyncio.run(served)
@@ -131,14 +144,19 @@ def make_scheduler(lease_s: float) -> DurableScheduler:
 
 
 def _set_up_log(folder: str | None) -> None:
-    path = Path(folder) / "luigi-server.log" if folder else None
+    path = Path(folder) / LOG if folder else None
     form = "%(asctime)s %(name)s[%(process)s] %(levelname)s: %(message)s"
     logging.basicConfig(level=logging.INFO, filename=path, format=form)
     logging.getLogger("luigi.scheduler").setLevel(logging.INFO)
     logging.getLogger("tornado.access").setLevel(logging.WARNING)
 
 
-def _say_where(names: list[Any]) -> None:
-    for name in names:
-        where = f"http://{name[0]}:{name[1]}/" if isinstance(name, tuple) else name
+def _say_ready(names: list[Any], logdir: str | None, tell_ready: Callable[[], None] | None) -> None:
+    """Say where the scheduler listens: in its log, and before it leaves the terminal."""
+    places = [f"http://{name[0]}:{name[1]}/" if isinstance(name, tuple) else str(name) for name in names]
+    for where in places:
         logging.getLogger("luigi.server").info("scheduler on %s", where)
+    if tell_ready is not None:
+        log = Path(logdir or "", LOG).absolute()
+        print(f"scheduler on {', '.join(places)} as process {os.getpid()}; its log: {log}")
+        tell_ready()

@@ -1,10 +1,16 @@
+import json
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 
 import pytest
 
 from astra.cli import main
+from tests.scheduler.test_pooled_worker import are_gone
 
 
 def test_a_port_in_use_is_told_in_a_sentence(astra_root):
@@ -39,3 +45,28 @@ def test_numbers_that_a_scheduler_cannot_use_are_wrong_usage(astra_root, capsys,
         main(["scheduler", *given])
     assert caught.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def run(*options):
+    command = [sys.executable, "-m", "astra.cli", "scheduler", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_in_the_background_it_goes_on_when_the_command_has_ended(astra_root):
+    begun = run("--background", "--port", "0", "--pidfile", str(astra_root / "pid"))
+    assert (begun.returncode, begun.stderr) == (0, "")
+    pid = int((astra_root / "pid").read_text())
+    try:
+        log = astra_root / "luigi-server.log"
+        said = rf"scheduler on (http://127\.0\.0\.1:\d+/) as process {pid}; its log: {log}\n"
+        url = re.fullmatch(said, begun.stdout)[1]
+        assert f"scheduler on {url}" in log.read_text()
+        assert os.getsid(pid) == pid
+        with urllib.request.urlopen(f"{url}api/task_list", timeout=30) as answer:  # noqa: S310  # http
+            assert json.loads(answer.read()) == {"response": {}}
+        second = run("--background", "--port", "0")  # of the same root
+        assert second.returncode == 1
+        assert "scheduler.journal is in use by another scheduler" in second.stderr
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    assert are_gone([pid])
