@@ -1,4 +1,4 @@
-"""How the scheduler and its workers are: figures of one moment, as a page and as Prometheus reads them."""
+"""How the scheduler and its workers are: figures of one moment, as pages and as Prometheus reads them."""
 
 from __future__ import annotations
 
@@ -252,6 +252,13 @@ def page(health: Health) -> str:
         memory_mb=process_memory() / 1e6,
         now=time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         duration=duration,
+    )
+
+
+def line(health: Health) -> str:
+    """Return what stands over Luigi's page: the most important figures, as HTML that loads itself anew."""
+    return _pages.get_template("health_line.html").render(
+        health=health, meter=health.meter, calls=health.meter.all_calls(), duration=duration
     )
 
 

@@ -39,6 +39,13 @@ class Histogram:
         self.sum_s += seconds
         self.max_s = max(self.max_s, seconds)
 
+    def add(self, other: Histogram) -> None:
+        """Count the durations of another one, of the same bounds, too."""
+        self.n_each = [mine + its for mine, its in zip(self.n_each, other.n_each, strict=True)]
+        self.n_all += other.n_all
+        self.sum_s += other.sum_s
+        self.max_s = max(self.max_s, other.max_s)
+
     def cumulative(self) -> Iterator[tuple[float, int]]:
         """Yield each bound [s] with the number of durations up to it; the last one is infinite."""
         total = 0
@@ -115,6 +122,13 @@ class Meter(MetricsCollector):
         if name not in self.calls:
             self.calls[name] = Histogram()
         self.calls[name].observe(seconds)
+
+    def all_calls(self) -> Histogram:
+        """Return the durations of all calls, whatever their name."""
+        found = Histogram()
+        for histogram in self.calls.values():
+            found.add(histogram)
+        return found
 
     def sample(self) -> None:
         """Keep the counts of this moment; to be called every `SAMPLE_S`."""

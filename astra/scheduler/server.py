@@ -26,7 +26,7 @@ from astra.errors import FormatError, StateError
 from astra.scheduler.access import Access, Request
 from astra.scheduler.arguments import read_arguments
 from astra.scheduler.durable import DurableScheduler
-from astra.scheduler.health import CONTENT_TYPE, exposition, page
+from astra.scheduler.health import CONTENT_TYPE, exposition, line, page
 from astra.scheduler.leases import WATCH_S
 from astra.scheduler.metrics import SAMPLE_S
 
@@ -36,8 +36,10 @@ CLOSED = 503  # what is answered when the state cannot be written
 JSON = "application/json"
 CALLS = luigi.scheduler.RPC_METHODS.keys() - {"update_metrics_task_started"}  # which takes no JSON
 HEALTH = "/astra/health"
+HEALTH_LINE = f"{HEALTH}/line"  # over Luigi's page
 POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 VISUALISER = "visualiser/index.html"  # Luigi's page
+CONTENT = '<div class="content-wrapper">'  # in it
 STYLE = "visualiser/lib/AdminLTE/css/AdminLTE.min.css"  # and one of its stylesheets
 # It has scripts and styles in itself; nothing may come from elsewhere, or go there.
 VISUALISER_POLICY = (
@@ -166,7 +168,7 @@ class GuardedFiles(Guarded, tornado.web.StaticFileHandler):
 
 
 def with_link(html: str) -> str:
-    """Return Luigi's page with a link at the end of its bar; as it is, if there is no such bar.
+    """Return Luigi's page with a line of health over it and a link in its bar; as it is, without such a bar.
 
     It gets an empty icon too, which browsers would ask for.
     """
@@ -175,6 +177,9 @@ def with_link(html: str) -> str:
     items, end, rest = rest.partition("</ul>")
     if not (bar and end):
         return html
+    style = "border:0;display:block;height:2.1em;width:100%"
+    frame = f'<iframe src="../..{HEALTH_LINE}" title="Health of the scheduler" style="{style}"></iframe>'
+    rest = rest.replace(CONTENT, f"{CONTENT}{frame}", 1)
     return f'{head}{bar}{items}<li><a href="{HEALTH}">Health</a></li>{end}{rest}'
 
 
@@ -190,6 +195,17 @@ class HealthHandler(Guarded):
         self.set_header("Content-Security-Policy", POLICY)
         self.set_header("Cache-Control", "no-store")
         self.write(page(self._scheduler.health()))
+
+
+class LineHandler(HealthHandler):
+    """The line of it over Luigi's page, which alone may frame it."""
+
+    def get(self) -> None:
+        """Answer with the line."""
+        self.set_header("X-Frame-Options", "SAMEORIGIN")
+        self.set_header("Content-Security-Policy", POLICY.replace("ancestors 'none'", "ancestors 'self'"))
+        self.set_header("Cache-Control", "no-store")
+        self.write(line(self._scheduler.health()))
 
 
 class StyleHandler(Guarded):
@@ -236,6 +252,7 @@ def scheduler_rules(scheduler: DurableScheduler) -> list[Any]:
         (r"/api/(.*)", CallHandler, options),
         (r"/metrics", MetricsHandler, options),
         (HEALTH, HealthHandler, options),
+        (HEALTH_LINE, LineHandler, options),
         (f"{HEALTH}\\.css", StyleHandler),
         *guarded,
         (r"/static/(.*)", GuardedFiles, files),

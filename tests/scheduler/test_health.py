@@ -188,5 +188,20 @@ def test_pages_are_served_and_linked(central):
     assert 'refused_requests_total{code="403"} 1' in answer(central, "/metrics")[1]
 
 
+def test_the_line_over_luigis_page_tells_queue_rates_latency_and_workers(central):
+    for number in range(3):
+        central.call("add_task", worker="w", task_id=f"t{number}")
+    central.call("get_work", worker="w")
+    page_of_luigi = answer(central, "/static/visualiser/index.html")[1]
+    source = re.search(r'<div class="content-wrapper"><iframe src="../..(/\S+)"', page_of_luigi)[1]
+    response, html = answer(central, source)
+    assert response.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert response.headers["Content-Security-Policy"].endswith("frame-ancestors 'self'")
+    told = re.sub(r"<[^>]*>", " ", html.partition("<p>")[2])
+    assert re.search(r"\b1 worker\b\s+2 ready for [\d.]+ m?s\s+1 running\s+0 done/s\s+0 failed/min", told)
+    assert re.search(r"start after [\d.]+ m?s\s+calls [\d.]+ ms, 99 % [\d.]+ ms\s+Health", told)
+    assert answer(central, HEALTH)[0].headers["X-Frame-Options"] == "DENY"
+
+
 def test_a_page_that_has_changed_is_served_as_it_is():
     assert with_link("<p>another</p>") == "<p>another</p>"
