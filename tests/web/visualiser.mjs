@@ -35,6 +35,8 @@ try {
   await page.goto(`${address}/static/visualiser/index.html#tab=tasks`, { waitUntil: "load" });
   const link = page.locator(`#taskTable a[href="${address}/task/${task}"]`).first();
   await link.waitFor();
+  const health = page.frameLocator('iframe[title="Health of the scheduler"]').locator("p");
+  check(/\d+ workers?\s+.*\d+ ready/s.test(await health.textContent()), "no line tells how the scheduler is");
   await picture(page, "tasks");
   const [opened] = await Promise.all([context.waitForEvent("page"), link.click()]);
   await opened.waitForLoadState("load");
